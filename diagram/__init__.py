@@ -1,0 +1,28 @@
+"""The diagram language: parse and format it, score an answer against a reference, draw it as a picture."""
+
+from diagram.language import (
+    CANVAS_HEIGHT,
+    CANVAS_WIDTH,
+    LINES,
+    SHAPES,
+    Diagram,
+    Node,
+    Problem,
+    format,
+    parse,
+)
+from diagram.score import Score, score_diagram
+
+__all__ = [
+    "CANVAS_HEIGHT",
+    "CANVAS_WIDTH",
+    "LINES",
+    "SHAPES",
+    "Diagram",
+    "Node",
+    "Problem",
+    "Score",
+    "format",
+    "parse",
+    "score_diagram",
+]

@@ -1,0 +1,132 @@
+"""Score an answer against a reference.
+
+    score = well_formed x ending x (structure + style + layout) / 3
+
+What must hold multiplies: the share of lines that are well formed, and an ending that is not cut. What is graded is
+averaged: the right nodes and connections, the house style, and a layout one can read. Every part lies in [0, 1] and is
+exactly 1.0 when nothing in it is wrong, so the score is 1.0 exactly for a flawless answer. Positions are judged by the
+layout alone: any clear arrangement will do.
+
+Nodes are compared by number, since a request fixes the numbering: shapes are numbered in the order it names them.
+"""
+
+from dataclasses import asdict, dataclass
+
+from diagram.geometry import is_inside_canvas, overlap, runs_through
+from diagram.language import Diagram, Node, parse
+
+CUT_ENDING = 0.5  # an answer whose last line is cut is worth half of what the rest of it is worth
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The parts of a score, each in [0, 1].
+
+    well_formed     share of lines that are a node of their own, numbered in order
+    ending          1.0, or CUT_ENDING where the last line is not a whole node
+    nodes           F1 of the node numbers
+    connections     F1 of the connections (from, to)
+    style           share of shape, size, line and both colours that equal the reference's, over all nodes of either
+    inside          share of nodes that lie wholly on the canvas
+    apart           share of nodes that overlap no other
+    clear           share of connections that run through no third shape
+
+    Missing nodes and connections count as neither inside, apart nor clear: leaving things out does not tidy a diagram.
+    """
+
+    well_formed: float
+    ending: float
+    nodes: float
+    connections: float
+    style: float
+    inside: float
+    apart: float
+    clear: float
+
+    @property
+    def structure(self) -> float:
+        """The mean of nodes and connections."""
+        return (self.nodes + self.connections) / 2
+
+    @property
+    def layout(self) -> float:
+        """The mean of inside, apart and clear."""
+        return (self.inside + self.apart + self.clear) / 3
+
+    @property
+    def total(self) -> float:
+        """The score in [0, 1]."""
+        return self.well_formed * self.ending * (self.structure + self.style + self.layout) / 3
+
+    def parts(self) -> dict[str, float]:
+        """Every figure by name, the total first."""
+        return {"score": self.total, "structure": self.structure, "layout": self.layout} | asdict(self)
+
+
+def score_diagram(candidate: str, reference: str) -> Score:
+    """Score any text against a reference diagram.
+
+    `total` of the result is the score in [0, 1]. Raises ValueError when the reference itself is not a flawless diagram
+    of at least one node, for then no score would mean anything.
+    """
+    wanted = parse(reference)
+    if wanted.problems or not wanted.nodes:
+        raise ValueError(f"the reference is not a diagram: {wanted.problems[0] if wanted.problems else 'no node'}")
+    found = parse(candidate)
+    if not found.nodes:
+        return Score(0.0, CUT_ENDING, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    wanted_numbers = {node.number for node in wanted.nodes}
+    found_numbers = {node.number for node in found.nodes}
+    inside, apart, clear = _layout(found, len(wanted.nodes), len(wanted.edges))
+    return Score(
+        well_formed=found.well_formed_count / found.line_count,
+        ending=1.0 if found.complete else CUT_ENDING,
+        nodes=_f1(wanted_numbers, found_numbers, found_numbers),
+        connections=_f1(wanted.edges, found.edges, found.claimed_edges),
+        style=_style(found, wanted),
+        inside=inside,
+        apart=apart,
+        clear=clear,
+    )
+
+
+def _f1(wanted: set | frozenset, found: set | frozenset, claimed: set | frozenset) -> float:
+    """2 |wanted and found| / (|wanted| + |claimed|), where `claimed` may hold more than what was found to exist."""
+    if not wanted and not claimed:
+        return 1.0
+    return 2 * len(wanted & found) / (len(wanted) + len(claimed))
+
+
+def _style(found: Diagram, wanted: Diagram) -> float:
+    looks = {node.number: _look(node) for node in wanted.nodes}
+    equal = 0
+    for node in found.nodes:
+        if node.number in looks:
+            equal += sum(a == b for a, b in zip(_look(node), looks[node.number], strict=True))
+    either = len(looks.keys() | {node.number for node in found.nodes})
+    return equal / (5 * either)
+
+
+def _look(node: Node) -> tuple:
+    return node.shape, (node.width, node.height), node.line, node.fill, node.outline
+
+
+def _layout(found: Diagram, wanted_nodes: int, wanted_edges: int) -> tuple[float, float, float]:
+    nodes = found.nodes
+    by_number = {node.number: node for node in nodes}
+    node_count = max(len(nodes), wanted_nodes)
+    crowded = set()
+    for k, node in enumerate(nodes):
+        for other in nodes[:k]:
+            if overlap(node, other):
+                crowded |= {node.number, other.number}
+    clear = 0
+    for start, end in found.edges:
+        others = (node for node in nodes if node.number not in (start, end))
+        clear += not any(runs_through(by_number[start], by_number[end], node) for node in others)
+    edge_count = max(len(found.edges), wanted_edges)
+    return (
+        sum(map(is_inside_canvas, nodes)) / node_count,
+        (len(nodes) - len(crowded)) / node_count,
+        clear / edge_count if edge_count else 1.0,
+    )
