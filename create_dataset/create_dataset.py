@@ -1,0 +1,129 @@
+"""Make the two CSVs that training starts from, byte for byte the committed ones.
+
+    python create_dataset/create_dataset.py [--seed 2025] [--output DIR]
+
+sft_dataset_llm.csv    700 rows: 280 dl_model, 420 flowchart
+orpo_dataset_llm.csv   200 rows:  80 dl_model, 120 flowchart, each with score 1.0
+"""
+
+import argparse
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+if not __package__:
+    # Started by its path, this file takes its package's name on the import path; so it stands in for the package.
+    __path__ = [str(Path(__file__).parent)]
+
+import networkx as nx
+
+from create_dataset.flowchart_wording import flowchart_request
+from create_dataset.graphs import flowchart, layer_network, neuron_network
+from create_dataset.house_style import HOUSE_STYLE
+from create_dataset.layout import FLOWCHART, LAYERS, NEURONS, Pitch, is_readable, place
+from create_dataset.network_wording import cnn_request, dense_request, neuron_request
+from diagram import format
+
+INSTRUCTION = (
+    "Answer with one line per shape: [number, x, y, 'shape', width, height, 'line', (R, G, B), (R, G, B), [numbers it "
+    "points to]]. The canvas is 1000 x 600; x, y is the centre; shape is rectangle, round rectangle or circle; line is "
+    "solid arrow, solid line or dashed line; the colours are background and line. Number the shapes from 0 in the order "
+    "named."
+)
+SFT_FILE, ORPO_FILE = "sft_dataset_llm.csv", "orpo_dataset_llm.csv"
+MAX_NEURONS = 16
+
+Request = tuple[str, nx.DiGraph, Pitch]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=2025, help="other seeds make other rows (default: 2025)")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder to write to (default: this one)")
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    for name, text in make_datasets(args.seed).items():
+        (args.output / name).write_bytes(text.encode())
+        print(f"{args.output / name}: {len(list(csv.reader(io.StringIO(text)))) - 1} rows")
+
+
+def make_datasets(seed: int) -> dict[str, str]:
+    """Both CSVs as text, by file name."""
+    rng = Random(seed)
+    seen: set[str] = set()
+    sft = _rows(rng, seen, neurons=110, dense=80, cnns=90, flowcharts=420)
+    orpo = _rows(rng, seen, neurons=30, dense=24, cnns=26, flowcharts=120)
+    return {SFT_FILE: _to_csv(sft), ORPO_FILE: _to_csv([row | {"score": "1.0"} for row in orpo])}
+
+
+def _rows(rng: Random, seen: set[str], neurons: int, dense: int, cnns: int, flowcharts: int) -> list[dict[str, str]]:
+    makers: list[tuple[str, Callable[[Random], Request]]] = (
+        [("dl_model", _neurons)] * neurons
+        + [("dl_model", _dense)] * dense
+        + [("dl_model", _cnn)] * cnns
+        + [("flowchart", _flowchart)] * flowcharts
+    )
+    rng.shuffle(makers)
+    return [next(_readable_rows(rng, seen, family, make)) for family, make in makers]
+
+
+def _readable_rows(
+    rng: Random, seen: set[str], family: str, make: Callable[[Random], Request]
+) -> Iterator[dict[str, str]]:
+    """Rows with a request not seen before whose diagram is readable."""
+    while True:
+        request, graph, pitch = make(rng)
+        diagram = place(graph, HOUSE_STYLE, pitch)
+        if request in seen or not is_readable(diagram):
+            continue
+        seen.add(request)
+        yield {
+            "input_data": f"{request}\n\n{INSTRUCTION}",
+            "output_data": format(diagram),
+            "dest_shape_info": json.dumps({"task_name": family, "edges": sorted(map(list, graph.edges))}),
+        }
+
+
+def _neurons(rng: Random) -> Request:
+    while True:
+        sizes = [rng.randint(1, 5), *(rng.randint(2, 6) for _ in range(rng.randint(1, 3))), rng.randint(1, 4)]
+        if sum(sizes) <= MAX_NEURONS:
+            return neuron_request(rng, sizes), neuron_network(sizes), NEURONS
+
+
+def _dense(rng: Random) -> Request:
+    kinds = ["input layer", *["hidden layer"] * rng.randint(1, 8), "output layer"]
+    return dense_request(rng, kinds), layer_network(kinds), LAYERS
+
+
+def _cnn(rng: Random) -> Request:
+    while True:
+        blocks = rng.randint(1, 4)
+        if rng.random() < 0.5:
+            convolutions = [rng.randint(1, 3)] * blocks
+        else:
+            convolutions = [rng.randint(1, 3) for _ in range(blocks)]
+        body = [kind for n in convolutions for kind in ["convolution layer"] * n + ["pooling layer"]]
+        kinds = ["input layer", *body, *["dense layer"] * rng.randint(0, 3), "output layer"]
+        if len(kinds) <= 13:
+            return cnn_request(rng, kinds), layer_network(kinds), LAYERS
+
+
+def _flowchart(rng: Random) -> Request:
+    graph = flowchart(rng, rng.choice(("chain", "branch", "join", "diamond", "mixed", "mixed")))
+    return flowchart_request(rng, graph), graph, FLOWCHART
+
+
+def _to_csv(rows: list[dict[str, str]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The three training scripts and what they share."""
