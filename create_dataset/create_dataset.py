@@ -42,7 +42,9 @@ Request = tuple[str, nx.DiGraph, Pitch]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=2025, help="other seeds make other rows (default: 2025)")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder to write to (default: this one)")
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).parent, help="folder to write to (default: this one)"
+    )
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     for name, text in make_datasets(args.seed).items():

@@ -72,7 +72,11 @@ def _chain(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
     if form == 0:
         return " -> ".join(names)
     if form == 1:
-        return f"First the {names[0]}, " + "".join(f"then the {name}, " for name in names[1:-1]) + f"finally the {names[-1]}."
+        return (
+            f"First the {names[0]}, "
+            + "".join(f"then the {name}, " for name in names[1:-1])
+            + f"finally the {names[-1]}."
+        )
     if form == 2:
         return f"It goes from the {names[0]} through the {enumerate_words(names[1:-1])} to the {names[-1]}."
     if form == 3:
@@ -87,9 +91,13 @@ def _steps(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
     for number, name in enumerate(names):
         sources = [f"the {names[source]}" for source in sorted(graph.predecessors(number))]
         if number == 0:
-            sentences.append(rng.choice((f"First comes the {name}.", f"It starts with the {name}.", f"We begin with the {name}.")))
+            sentences.append(
+                rng.choice((f"First comes the {name}.", f"It starts with the {name}.", f"We begin with the {name}."))
+            )
         elif not sources:
-            sentences.append(rng.choice((f"There is also the {name}.", f"Another source is the {name}.", f"Add the {name}.")))
+            sentences.append(
+                rng.choice((f"There is also the {name}.", f"Another source is the {name}.", f"Add the {name}."))
+            )
         else:
             lead = "Finally" if number == len(names) - 1 else rng.choice(("Then", "Next", "After that", "Then"))
             sentences.append(f"{lead} the {name} {takes} {enumerate_words(sources)}.")

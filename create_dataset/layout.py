@@ -55,6 +55,8 @@ def place(graph: nx.DiGraph, looks: Mapping[str, Look], pitch: Pitch) -> Diagram
 
 def is_readable(diagram: Diagram, clearance: int = 6) -> bool:
     """True when every shape, grown by `clearance` pixels on each side, still leaves nothing to object to."""
-    grown = [replace(node, width=node.width + 2 * clearance, height=node.height + 2 * clearance) for node in diagram.nodes]
+    grown = [
+        replace(node, width=node.width + 2 * clearance, height=node.height + 2 * clearance) for node in diagram.nodes
+    ]
     text = format(replace(diagram, nodes=tuple(grown)))
     return score_diagram(text, text).total == 1.0

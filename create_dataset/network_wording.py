@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from random import Random
 
-NUMBER_WORDS = tuple("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split())
+NUMBER_WORDS = tuple(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split()
+)
 
 _ASK = (
     "Draw {}.",
@@ -64,16 +66,31 @@ def neuron_request(rng: Random, sizes: Sequence[int]) -> str:
         steps += [f"then a hidden layer of {count(rng, size, 'neuron')}" for size in hidden]
         text = f"{', '.join(steps)} and at the end {count(rng, last, 'output neuron')}."
     elif form == 2:
-        names = ["input", *("hidden layer" if len(hidden) == 1 else f"hidden layer {k}" for k in range(1, len(hidden) + 1)), "output"]
+        names = [
+            "input",
+            *("hidden layer" if len(hidden) == 1 else f"hidden layer {k}" for k in range(1, len(hidden) + 1)),
+            "output",
+        ]
         lines = [f"- {name}: {number(rng, size)}" for name, size in zip(names, sizes, strict=True)]
-        text = rng.choice(("A dense network:", "Neurons of a network:", "Draw this network:")) + "\n" + "\n".join(lines) + "\n"
+        text = (
+            rng.choice(("A dense network:", "Neurons of a network:", "Draw this network:"))
+            + "\n"
+            + "\n".join(lines)
+            + "\n"
+        )
     elif form == 3:
-        text = rng.choice(_ASK).format(f"a {'-'.join(map(str, sizes))} {rng.choice(('network', 'perceptron', 'dense network', 'MLP'))}")
+        text = rng.choice(_ASK).format(
+            f"a {'-'.join(map(str, sizes))} {rng.choice(('network', 'perceptron', 'dense network', 'MLP'))}"
+        )
     elif form == 4:
         body = f"an MLP whose layers have {enumerate_words([number(rng, size) for size in sizes])} neurons from input to output"
         text = rng.choice(_ASK).format(body)
     else:
-        steps = [count(rng, first, "input"), *(count(rng, size, "hidden neuron") for size in hidden), count(rng, last, "output")]
+        steps = [
+            count(rng, first, "input"),
+            *(count(rng, size, "hidden neuron") for size in hidden),
+            count(rng, last, "output"),
+        ]
         text = f"{rng.choice(('A net where', 'Draw how', 'Show how'))} {' feed '.join(steps)}."
         text = text.replace("one input feed ", "one input feeds ").replace("1 input feed ", "1 input feeds ")
     return _join(rng, text, rng.choice(_BY_NEURON))
@@ -102,12 +119,19 @@ def dense_request(rng: Random, kinds: Sequence[str]) -> str:
         text = rng.choice(_ASK).format(body)
     elif form == 2:
         lines = [f"- {kind}, {size} units" for kind, size in zip(kinds, sizes, strict=True)]
-        text = rng.choice(("A dense network:", "Layers of the network:", "Draw these layers:")) + "\n" + "\n".join(lines) + "\n"
+        text = (
+            rng.choice(("A dense network:", "Layers of the network:", "Draw these layers:"))
+            + "\n"
+            + "\n".join(lines)
+            + "\n"
+        )
     elif form == 3:
         steps = ["First the input layer", *(f"then a hidden layer of {size}" for size in sizes[1:-1])]
         text = f"{', '.join(steps)} and last the output layer."
     else:
-        body = f"a multilayer perceptron of {count(rng, len(kinds), 'layer')}: input, {number(rng, hidden)} hidden, output"
+        body = (
+            f"a multilayer perceptron of {count(rng, len(kinds), 'layer')}: input, {number(rng, hidden)} hidden, output"
+        )
         text = rng.choice(_ASK).format(body)
     return _join(rng, text, rng.choice(_BY_LAYER))
 
@@ -129,10 +153,14 @@ def cnn_request(rng: Random, kinds: Sequence[str]) -> str:
     if form == 2:
         short = [_SHORT_LAYERS.get(kind, kind.removesuffix(" layer")) for kind in kinds]
         arrow = rng.choice((" -> ", ", ", " - "))
-        return f"{rng.choice(('CNN', 'Convolutional network', 'Layers of a CNN', 'Draw this CNN'))}: {arrow.join(short)}"
+        return (
+            f"{rng.choice(('CNN', 'Convolutional network', 'Layers of a CNN', 'Draw this CNN'))}: {arrow.join(short)}"
+        )
     if form == 3:
         lines = [f"{'- ' if times == 1 else f'- {number(rng, times)} x '}{kind}" for kind, times in runs]
-        return rng.choice(("A convolutional network:", "Draw a CNN of", "Layers in this order:")) + "\n" + "\n".join(lines)
+        return (
+            rng.choice(("A convolutional network:", "Draw a CNN of", "Layers in this order:")) + "\n" + "\n".join(lines)
+        )
     steps = [_with_article(rng, kind, times) for kind, times in runs]
     middle = ", ".join(f"then {step}" for step in steps[1:-1])
     return f"First {steps[0]}, {middle} and finally {steps[-1]}: {rng.choice(('draw this CNN', 'a convolutional network', 'show the layers'))}."

@@ -58,7 +58,7 @@ class Problem:
 class Diagram:
     """The nodes that could be read, and what was wrong with the text.
 
-    Node numbers are unique. `line_count` counts the lines that are not blank, `well_formed_count` those of them that
+    Node numbers are unique. `line_count` counts the lines, `well_formed_count` those of them that
     are right by themselves: a connection to a node that does not exist is a problem, but not a malformed line.
     `complete` tells whether the last line is a whole node.
     """
@@ -84,19 +84,17 @@ class Diagram:
 def parse(text: str) -> Diagram:
     """Read a diagram from any text at all; never raises on a `str`.
 
-    Blank lines are skipped. A line that is no node is reported and left out. A node that repeats a number is reported
-    and left out; one that is numbered out of order, or points to itself, to the same node twice or to a node that does
-    not exist, is reported and kept.
+    One newline at the end is no line of its own; any other blank line is a problem. A line that is no node is reported
+    and left out. A node that repeats a number is reported and left out; one that is numbered out of order, or points to
+    itself, to the same node twice or to a node that does not exist, is reported and kept.
     """
     nodes: dict[int, Node] = {}
     line_of: dict[int, int] = {}
     problems: list[Problem] = []
     line_count = 0
     complete = False
-    for line_no, line in enumerate(text.split("\n"), start=1):
+    for line_no, line in enumerate(text.removesuffix("\n").split("\n") if text else (), start=1):
         line = line.strip()
-        if not line:
-            continue
         line_count += 1
         if line_count > MAX_LINES:
             problems.append(Problem(line_no, f"more than {MAX_LINES} lines; the rest is not read"))
@@ -150,21 +148,27 @@ def _format_node(node: Node) -> str:
 
 def _parse_line(line: str) -> Node | str:
     """The node that a line holds, or what is wrong with it."""
+    if not line:
+        return "blank"
     if len(line) > MAX_LINE_LENGTH:
         return f"longer than {MAX_LINE_LENGTH} characters"
+    if not line.startswith("["):
+        return "not a list"
+    if not line.endswith("]") or "#" in line:
+        return "not closed with ]"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as "invalid escape sequence": the text's fault, not the caller's
             fields = ast.literal_eval(line)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return "not closed with ]" if not line.endswith("]") else "not a list of numbers, texts and colours"
+    except (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError):
+        return "not a list of numbers, texts and colours"
     if not isinstance(fields, list):
         return "not a list"
     if len(fields) != 10:
         return f"{len(fields)} fields instead of 10"
     number, x, y, shape, width, height, line_style, fill, outline, targets = fields
     checks = (
-        ("node number", number, _is_int(number, 0, MAX_LINES)),
+        ("node number", number, _is_int(number, 0, MAX_LINES - 1)),
         ("x", x, _is_int(x, -MAX_COORDINATE, MAX_COORDINATE)),
         ("y", y, _is_int(y, -MAX_COORDINATE, MAX_COORDINATE)),
         ("shape", shape, isinstance(shape, str) and shape in SHAPES),
@@ -173,7 +177,11 @@ def _parse_line(line: str) -> Node | str:
         ("line", line_style, isinstance(line_style, str) and line_style in LINES),
         ("background colour", fill, _is_colour(fill)),
         ("line colour", outline, _is_colour(outline)),
-        ("targets", targets, isinstance(targets, list) and all(_is_int(target, 0, MAX_LINES) for target in targets)),
+        (
+            "targets",
+            targets,
+            isinstance(targets, list) and all(_is_int(target, 0, MAX_LINES - 1) for target in targets),
+        ),
     )
     wrong = [f"{name} is {_shorten(value)}" for name, value, good in checks if not good]
     if wrong:

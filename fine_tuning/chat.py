@@ -1,0 +1,48 @@
+"""Turn prompts and answers into token ids: the one place where special tokens are decided.
+
+A row is the chat template's text, tokenised in two parts, so that training sees exactly the prompt that generation
+starts from:
+
+    prompt       BOS system "### Instruction:\n" request "\n### Response:\n"
+    completion   answer "\n" EOS
+
+One BOS, one EOS, and the EOS belongs to the completion: it is trained, so the model learns to stop. The newline that
+the template writes after EOS is left out, for nothing is ever generated after it.
+"""
+
+from transformers import PreTrainedTokenizerBase
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """Token ids of a whole prompt, ready for generation.
+
+    Raises ValueError where the prompt itself holds one of the tokenizer's special tokens.
+    """
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+    )
+    ids = tokenizer(text, add_special_tokens=False).input_ids
+    _check_no_special(tokenizer, ids[1:], "prompt")
+    return ids
+
+
+def encode_completion(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
+    """Token ids of an answer, EOS last. Raises ValueError where the answer holds a special token."""
+    ids = tokenizer(f"{answer}\n", add_special_tokens=False).input_ids
+    _check_no_special(tokenizer, ids, "answer")
+    return [*ids, tokenizer.eos_token_id]
+
+
+def decode_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> tuple[str, bool]:
+    """The answer in generated ids (of the completion alone), and whether it ended by itself, with EOS."""
+    ended = tokenizer.eos_token_id in ids
+    if ended:
+        ids = ids[: ids.index(tokenizer.eos_token_id)]
+    return tokenizer.decode(ids, skip_special_tokens=True).removesuffix("\n"), ended
+
+
+def _check_no_special(tokenizer: PreTrainedTokenizerBase, ids: list[int], what: str) -> None:
+    found = set(ids) & set(tokenizer.all_special_ids)
+    if found:
+        names = ", ".join(tokenizer.convert_ids_to_tokens(sorted(found)))
+        raise ValueError(f"the {what} holds {names}, which this model keeps for itself")

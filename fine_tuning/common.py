@@ -1,0 +1,105 @@
+"""Load the base model and its tokenizer, and put a LoRA adapter on it with gradient checkpointing."""
+
+from pathlib import Path
+
+import torch
+import transformers
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from fine_tuning.options import Options, stop
+from fine_tuning.presets import Preset
+
+
+def device_name() -> str:
+    """`cuda` where torch can use a GPU, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def choose_dtype(name: str) -> torch.dtype:
+    """The dtype that a --dtype flag means here.
+
+    `auto` is float32 on a CPU, bfloat16 on a GPU of compute capability 8.0 or more, and float16 on older ones.
+    """
+    if name != "auto":
+        return getattr(torch, name)
+    if device_name() == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16
+
+
+def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
+    """The tokenizer, checked: BOS, EOS and padding are three tokens, and text survives a round trip.
+
+    AutoTokenizer alone reads every tokenizer here rightly; the Llama classes drop deepseek-coder's spaces.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(options.model_source, revision=options.revision)
+    special = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    if len(special) < 3 or None in special:
+        stop(
+            [f"{options.model_name}: BOS, EOS and padding must be three different tokens; otherwise EOS is not trained"]
+        )
+    if tokenizer.chat_template is None:
+        stop([f"{options.model_name}: the tokenizer has no chat template; an instruct model is needed"])
+    text = "hello world\n  two 12"
+    if tokenizer.decode(tokenizer(text, add_special_tokens=False).input_ids) != text:
+        stop([f"{options.model_name}: the tokenizer does not give back {text!r} (this transformers misreads it)"])
+    return tokenizer
+
+
+def load_base_model(options: Options) -> PreTrainedModel:
+    """The base model on its device, in the dtype asked for, with sdpa attention."""
+    transformers.utils.logging.disable_progress_bar()
+    arguments = {"dtype": choose_dtype(options.dtype), "attn_implementation": "sdpa"}
+    if options.load_in_4bit:
+        arguments["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=arguments["dtype"],
+        )
+    return AutoModelForCausalLM.from_pretrained(
+        options.model_source,
+        revision=options.revision,
+        use_safetensors=True,
+        device_map={"": device_name()} if device_name() == "cuda" else None,
+        **arguments,
+    )
+
+
+def add_adapter(model: PreTrainedModel, options: Options, preset: Preset) -> PeftModel:
+    """A new LoRA adapter on the base model, ready to train with gradient checkpointing."""
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=preset.lora_rank,
+        lora_alpha=preset.lora_alpha,
+        lora_dropout=preset.lora_dropout,
+        target_modules=list(preset.lora_modules),
+    )
+    if options.load_in_4bit:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    return get_peft_model(model, config)
+
+
+def load_adapter(model: PreTrainedModel, folder: Path, options: Options, trainable: bool) -> PeftModel:
+    """The base model with the adapter of an earlier step."""
+    if trainable and options.load_in_4bit:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+
+
+def for_generation(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """The model with its adapter merged and everything off that only training needs: several times faster."""
+    if isinstance(model, PeftModel):
+        model = model.merge_and_unload()
+    model.activation_checkpointing_disable()
+    model.config.use_cache = True
+    return model.eval()
+
+
+def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, options: Options) -> None:
+    """Write an ordinary PEFT folder that names the base model by hub id and revision, with the tokenizer beside it."""
+    config = model.peft_config["default"]
+    config.base_model_name_or_path, config.revision = options.model_name, options.revision
+    model.save_pretrained(folder, save_embedding_layers=False)  # they are not trained, and "auto" asks the hub
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,154 @@
+"""The command line that the three scripts share, and the checks that need no torch.
+
+Importing torch and transformers takes seconds; a wrong flag or a broken CSV should be answered at once.
+"""
+
+import argparse
+import ctypes
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from fine_tuning.workspace import PROJECT, Workspace
+
+DEFAULT_MODEL = "deepseek-ai/deepseek-coder-1.3b-instruct"
+DEFAULT_REVISION = "e063262dac8366fc1f28a4da0ff3c50ea66259ca"
+EMBEDDED_FOLDER = Path(__file__).resolve().parent / "embedded_model"
+SEED = 2025
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The flags that all scripts share."""
+
+    model: str
+    revision: str | None
+    workspace: Workspace
+    seed: int
+    max_rows: int | None
+    dtype: str
+    load_in_4bit: bool
+    restart: bool
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.model == "embedded"
+
+    @property
+    def model_source(self) -> str:
+        """What to load from: a folder's path or a hub id."""
+        return str(EMBEDDED_FOLDER) if self.is_embedded else self.model
+
+    @property
+    def model_name(self) -> str:
+        """What to record: `embedded`, a hub id, or a local folder's name, which says nothing of this machine."""
+        return Path(self.model).resolve().name if Path(self.model).is_dir() else self.model
+
+    def flags(self) -> str:
+        """The flags that another step needs to work on the same model and workspace."""
+        parts = [] if self.model == DEFAULT_MODEL else [f"--model {_quoted(self.model)}"]
+        if self.workspace.root != PROJECT:
+            parts.append(f"--workspace {_quoted(str(self.workspace.root))}")
+        if self.max_rows is not None:
+            parts.append(f"--max-rows {self.max_rows}")
+        if self.seed != SEED:
+            parts.append(f"--seed {self.seed}")
+        return "".join(f" {part}" for part in parts)
+
+
+def parse_options(description: str, argv: Sequence[str] | None = None) -> Options:
+    """Read the command line; argparse answers --help and mistakes, with exit status 2."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help=f"hub id, local folder, or `embedded`, a small model that runs on a CPU (default: {DEFAULT_MODEL})",
+    )
+    model.add_argument("--revision", help="hub revision (default: the pinned one for the default model)")
+    model.add_argument(
+        "--dtype",
+        choices=("auto", "bfloat16", "float16", "float32"),
+        default="auto",
+        help="of the weights; auto takes what the hardware does best (default: auto)",
+    )
+    model.add_argument(
+        "--load-in-4bit", action="store_true", help="load the base model in 4 bits; needs bitsandbytes and CUDA"
+    )
+    run = parser.add_argument_group("run")
+    run.add_argument(
+        "--workspace", type=Path, default=PROJECT, help="folder to read and write in (default: the project)"
+    )
+    run.add_argument("--max-rows", type=_positive, help="use only this many prompts of each CSV, to try things out")
+    run.add_argument("--seed", type=int, default=SEED, help=f"of the split, training and sampling (default: {SEED})")
+    run.add_argument("--restart", action="store_true", help="throw away what an earlier run of this step left")
+    args = parser.parse_args(argv)
+    revision = args.revision or (DEFAULT_REVISION if args.model == DEFAULT_MODEL else None)
+    workspace = Workspace(args.workspace.resolve())
+    return Options(
+        args.model, revision, workspace, args.seed, args.max_rows, args.dtype, args.load_in_4bit, args.restart
+    )
+
+
+def model_problems(options: Options) -> list[str]:
+    """What stands in the way of loading the model, as far as can be told without torch."""
+    problems = []
+    if options.model == DEFAULT_MODEL and not has_cuda_device():
+        problems.append(
+            f"{DEFAULT_MODEL} needs a CUDA GPU and none was found. To try the whole pipeline on this machine, "
+            "add --model embedded"
+        )
+    if options.load_in_4bit:
+        if importlib.util.find_spec("bitsandbytes") is None:
+            problems.append("--load-in-4bit needs bitsandbytes: python -m pip install bitsandbytes")
+        if not has_cuda_device():
+            problems.append("--load-in-4bit needs a CUDA GPU and none was found")
+    if not options.is_embedded and _looks_like_path(options.model):
+        folder = Path(options.model)
+        if not folder.is_dir():
+            problems.append(f"--model {options.model}: there is no such folder")
+        else:
+            problems += [
+                f"--model {options.model}: the folder has no {name}" for name in ("config.json", "tokenizer.json")
+                if not (folder / name).exists()
+            ]  # fmt: skip
+            if not list(folder.glob("*.safetensors")):
+                problems.append(f"--model {options.model}: the folder has no weights (*.safetensors)")
+    return problems
+
+
+def has_cuda_device() -> bool:
+    """Ask the CUDA driver itself, which is faster than importing torch."""
+    for name in ("libcuda.so.1", "nvcuda.dll"):
+        try:
+            driver = ctypes.CDLL(name)
+        except OSError:
+            continue
+        count = ctypes.c_int(0)
+        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    return False
+
+
+def stop(problems: Sequence[str]) -> NoReturn:
+    """Print every problem and end with exit status 2."""
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _looks_like_path(model: str) -> bool:
+    return Path(model).is_dir() or model.startswith((".", "/", "~", "\\")) or model.count("/") != 1
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"' if " " in text else text
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value

@@ -1,0 +1,216 @@
+"""Step 2 of 3: sample the tuned model, score the samples, append them to the ORPO CSV.
+
+    python fine_tuning/orpo_create_dataset.py                                     after step 1, on a CUDA GPU
+    python fine_tuning/orpo_create_dataset.py --model embedded --workspace demo   a small model, on a CPU
+
+reads   models/sft, create_dataset/orpo_dataset_llm.csv (200 rows, every score 1.0)
+writes  3 samples for each of its prompts to the same CSV (800 rows), log/log_create_orpo_dataset.md
+next    python fine_tuning/orpo_fine_tuning.py
+
+Stopped at any moment, the same command goes on with the first batch that is not whole.
+"""
+
+import json
+import time
+from statistics import fmean
+
+from fine_tuning import sample_store
+from fine_tuning.csv_rows import limit_prompts, read_rows
+from fine_tuning.options import Options, model_problems, parse_options, stop
+from fine_tuning.presets import Preset, preset_for
+from fine_tuning.run_state import RunState
+from fine_tuning.workspace import sha256
+
+LOG_NAME = "log_create_orpo_dataset"
+REMEDY = "To make it: python create_dataset/create_dataset.py"
+
+
+def sampling_settings(options: Options, preset: Preset) -> dict:
+    """What decides the samples. Step 3 compares it with what the CSV's samples were drawn from."""
+    return {
+        "model": options.model_name,
+        "revision": options.revision,
+        "adapter sha256": sha256(options.workspace.sft_model / "adapter_model.safetensors"),
+        "dtype": options.dtype,
+        "load in 4 bits": options.load_in_4bit,
+        "seed": options.seed,
+        "max rows": options.max_rows,
+        "samples per prompt": preset.samples_per_prompt,
+        "temperature": preset.temperature,
+        "batch size": preset.generation_batch,
+    }
+
+
+def main() -> None:
+    start = time.perf_counter()
+
+    # 1. Check everything that can be checked without torch.
+    options = parse_options(__doc__)
+    workspace, preset = options.workspace, preset_for(options.is_embedded)
+    csv_path = workspace.readable(workspace.orpo_csv)
+    content = sample_store.reference_bytes(csv_path) if csv_path.is_file() else None
+    rows, problems = read_rows(csv_path, scored=True, remedy=REMEDY, content=content)
+    first = {}
+    for row in rows:
+        if row.score == 1:
+            first.setdefault(row.prompt, row)
+    references = limit_prompts(list(first.values()), options.max_rows)
+    if not problems and not references:
+        problems.append(f"{csv_path}: no row with score 1.0; samples are scored against such rows")
+    problems += model_problems(options) + step_1_problems(options)
+    if problems:
+        stop(problems)
+    samples = [row for row in references for _ in range(preset.samples_per_prompt)]
+    batch_size = preset.generation_batch
+    order = sorted(range(len(samples)), key=lambda k: (len(samples[k].answer), k))  # batches of like length
+    batches = [[samples[k] for k in order[i : i + batch_size]] for i in range(0, len(order), batch_size)]
+    settings = sampling_settings(options, preset)
+    stored = sample_store.read_state(csv_path)
+    if stored and not options.restart and stored.settings != settings:
+        names = sorted(name for name in settings if stored.settings.get(name) != settings[name])
+        stop(
+            [
+                f"{csv_path} holds samples that were drawn otherwise ({', '.join(names)} differ). "
+                "To drop them and sample again: add --restart"
+            ]
+        )
+
+    # 2. The CSV: where an earlier run stopped, cut off what is not whole.
+    workspace.prepare()
+    csv_path = workspace.orpo_csv
+    if options.restart:
+        sample_store.drop_samples(csv_path)
+    state = sample_store.read_state(csv_path) or sample_store.begin(csv_path, settings, [len(b) for b in batches])
+    try:
+        done, cut = sample_store.recover(csv_path, state)
+    except ValueError as error:
+        stop([f"{error}. To drop the samples and draw them again: add --restart"])
+    if cut:
+        print(f"{csv_path}: cut off {cut} bytes of a batch that was not whole; it is drawn again")
+    log_json = workspace.log / f"{LOG_NAME}.json"
+    if done == len(batches) and log_json.exists() and "Result" in (log := json.loads(log_json.read_text("utf-8"))):
+        print(f"step 2 is done: {csv_path}. To do it again: add --restart")
+        print(json.dumps(log["Result"]))
+        return
+
+    # 3. Only now import what takes seconds, and load the tuned model with its adapter merged.
+    from PIL import Image
+    from tqdm import tqdm
+
+    from diagram import parse, score_diagram
+    from diagram.contact_sheet import Cell, contact_sheet
+    from fine_tuning.chat import encode_completion, encode_prompt
+    from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer
+    from fine_tuning.generation import generate_batch, token_limit
+    from fine_tuning.training_log import SECONDS_BETWEEN_WRITES, TrainingLog, machine, peak_memory_mib, score_plot
+
+    tokenizer = load_tokenizer(options)
+    model = for_generation(load_adapter(load_base_model(options), workspace.sft_model, options, trainable=False))
+    columns = list(references[0].fields)
+    log = TrainingLog(workspace.log, LOG_NAME, f"Samples of {options.model_name} after supervised fine-tuning")
+    log.set("Settings", settings)
+    log.set("Machine", machine())
+
+    # 4. Sample batch by batch; each is scored and on disk before the next begins.
+    tokens = 0
+    sampling_start = time.perf_counter()
+    with tqdm(total=len(samples), initial=sum(map(len, batches[:done])), desc="sampling", unit="sample") as progress:
+        for number, batch in list(enumerate(batches))[done:]:
+            prompts = [encode_prompt(tokenizer, row.prompt) for row in batch]
+            limit = token_limit(max(len(encode_completion(tokenizer, row.answer)) for row in batch))
+            answers = generate_batch(
+                model, tokenizer, prompts, limit, preset.temperature, seed=options.seed * 100_003 + number
+            )
+            new = []
+            for row, answer in zip(batch, answers, strict=True):
+                score = score_diagram(answer.text, row.answer).total
+                fields = {"output_data": answer.text, "score": f"{score:.6g}"}
+                new.append(row.fields | fields | sample_info(row.fields, answer.ended))
+            sample_store.append(csv_path, columns, new)
+            tokens += sum(answer.tokens for answer in answers)
+            progress.update(len(batch))
+            if log.is_due(SECONDS_BETWEEN_WRITES):
+                log.set("Progress", {"samples so far": progress.n, "of": len(samples)})
+                log.write()
+    seconds = time.perf_counter() - sampling_start
+
+    # 5. Report on all samples, also those of an earlier start.
+    all_rows, problems = read_rows(csv_path, scored=True, remedy=REMEDY)
+    if problems:
+        stop(problems)
+    drawn = all_rows[state.reference_rows :]
+    ended = [info["ended"] for row in drawn if "ended" in (info := json_object(row.fields.get("dest_shape_info")))]
+    log.sections.pop("Progress", None)
+    log.set(
+        "Data",
+        {"file": csv_path.name, "references": state.reference_rows, "prompts sampled": len(references)}
+        | {"rows now": len(all_rows), "sha256 now": sha256(csv_path)},
+    )
+    families = sorted({row.family for row in drawn})
+    log.set("Rows by family", [{"family": f} | _family_row(all_rows, drawn, f) for f in families])
+    log.picture("Rows by family", score_plot([row.score for row in drawn], log.title), "scores")
+    picks = [drawn[k * len(drawn) // 12] for k in range(12)] if len(drawn) >= 12 else drawn
+    cells = [Cell(row.prompt, parse(first[row.prompt].answer), parse(row.answer), row.score) for row in picks]
+    sheet: Image.Image = contact_sheet(cells)
+    figures = {
+        "rows": len(all_rows),
+        "samples": len(drawn),
+        "mean score": round(fmean(row.score for row in drawn), 4),
+        "flawless samples": round(sum(row.score == 1 for row in drawn) / len(drawn), 4),
+        "different answers": round(len({(row.prompt, row.answer) for row in drawn}) / len(drawn), 4),
+    }
+    if ended:
+        figures["ended by itself"] = round(sum(ended) / len(ended), 4)
+    if tokens:
+        figures |= {"sampling seconds": round(seconds, 1), "sampled tokens per second": round(tokens / seconds, 1)}
+    figures |= {"peak memory MiB": peak_memory_mib(), "wall seconds": round(time.perf_counter() - start, 1)}
+    log.set("Result", figures)
+    log.picture("Result", sheet, "samples")
+    log.write()
+    print(f"log: {log.folder / log.name}.md")
+    print(json.dumps(figures))
+
+
+def step_1_problems(options: Options) -> list[str]:
+    """Why step 1's adapter cannot be used, if so."""
+    command = f"python fine_tuning/sft_fine_tuning.py{options.flags()}"
+    folder = options.workspace.sft_model
+    state = RunState(folder)
+    run = state.read()
+    if run is None:
+        return [f"{folder}: there is no adapter of step 1. Run it first: {command}"]
+    if not state.is_finished:
+        return [f"{folder}: step 1 has not finished. Let it go on: {command}"]
+    tuned = run["settings"]["model"], run["settings"]["revision"]
+    if tuned != (options.model_name, options.revision):
+        return [f"{folder}: the adapter belongs to {tuned[0]} (revision {tuned[1]}), not to {options.model_name}"]
+    return []
+
+
+def sample_info(fields: dict[str, str], ended: bool) -> dict[str, str]:
+    """A sample's dest_shape_info: the reference's, where that is a JSON object, and whether the sample ended itself."""
+    info = json_object(fields.get("dest_shape_info"))
+    return {"dest_shape_info": json.dumps(info | {"ended": ended})} if info else {}
+
+
+def json_object(text: str | None) -> dict:
+    """The JSON object in a text, empty where there is none."""
+    try:
+        value = json.loads(text or "")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _family_row(all_rows: list, drawn: list, family: str) -> dict:
+    scores = [row.score for row in drawn if row.family == family]
+    return {
+        "rows": sum(row.family == family for row in all_rows),
+        "samples": len(scores),
+        "mean score": round(fmean(scores), 4),
+        "flawless": round(sum(score == 1 for score in scores) / len(scores), 4),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Step 3 of 3: odds-ratio preference optimisation (ORPO, arXiv 2403.07691). The tuned model learns to prefer its better
+answers: readable diagrams in the house style.
+
+    python fine_tuning/orpo_fine_tuning.py                                     after step 2, on a CUDA GPU
+    python fine_tuning/orpo_fine_tuning.py --model embedded --workspace demo   a small model, on a CPU
+
+reads   models/sft, create_dataset/orpo_dataset_llm.csv (800 rows), create_dataset/sft_dataset_llm.csv (validation)
+writes  models/orpo (the adapter of step 1, trained on), log/log_train_final_orpo.md
+
+Stopped at any moment, the same command goes on from its last checkpoint.
+"""
+
+import json
+import time
+from dataclasses import asdict
+
+from fine_tuning import sample_store
+from fine_tuning.csv_rows import limit_prompts, read_rows, split_prompts
+from fine_tuning.options import model_problems, parse_options, stop
+from fine_tuning.orpo_create_dataset import REMEDY, sampling_settings, step_1_problems
+from fine_tuning.preference_pairs import make_pairs
+from fine_tuning.presets import preset_for
+from fine_tuning.run_state import RunState
+from fine_tuning.workspace import sha256
+
+LOG_NAME = "log_train_final_orpo"
+
+
+def main() -> None:
+    start = time.perf_counter()
+
+    # 1. Check everything that can be checked without torch.
+    options = parse_options(__doc__)
+    workspace, preset = options.workspace, preset_for(options.is_embedded)
+    csv_path, sft_csv = workspace.readable(workspace.orpo_csv), workspace.readable(workspace.sft_csv)
+    step_2 = f"python fine_tuning/orpo_create_dataset.py{options.flags()}"
+    sft_rows, problems = read_rows(sft_csv, scored=False, remedy=REMEDY)
+    all_rows, csv_problems = read_rows(csv_path, scored=True, remedy=REMEDY)
+    problems += csv_problems + model_problems(options) + step_1_problems(options)
+    if problems:
+        stop(problems)
+    sampling = sample_store.read_state(csv_path)
+    if sampling:
+        if len(all_rows) < sampling.reference_rows + sum(sampling.batch_sizes):
+            stop([f"{csv_path}: step 2 has not finished. Let it go on: {step_2}"])
+        if sampling.settings != sampling_settings(options, preset):
+            stop(
+                [
+                    f"{csv_path}: the samples are not those of this model and these flags. Draw them anew: {step_2} --restart"
+                ]
+            )
+    rows = limit_prompts(all_rows, options.max_rows)
+    pairs = make_pairs(rows, preset.min_margin)
+    if not pairs:
+        stop(
+            [
+                f"{csv_path}: no prompt has two answers whose scores differ by {preset.min_margin}. Draw samples: {step_2}"
+            ]
+        )
+    train_prompts, validation_prompts = split_prompts(rows, options.seed)
+    settings = {
+        "model": options.model_name,
+        "revision": options.revision,
+        "adapter sha256": sha256(workspace.sft_model / "adapter_model.safetensors"),
+        "dtype": options.dtype,
+        "load in 4 bits": options.load_in_4bit,
+        "seed": options.seed,
+        "max rows": options.max_rows,
+        "data sha256": sha256(csv_path),
+    } | asdict(preset)
+    state = RunState(workspace.orpo_model)
+    if not options.restart:
+        differences = state.differences(settings)
+        if differences:
+            stop(
+                [
+                    f"{workspace.orpo_model} holds a run with other settings: {'; '.join(differences)}. To do it again: add --restart"
+                ]
+            )
+        if state.is_finished:
+            print(f"step 3 is done: {workspace.orpo_model}. To do it again: add --restart")
+            print(json.dumps(state.read()["figures"]))
+            return
+
+    # 2. Only now import what takes seconds.
+    import os
+
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # trl is pinned; its ORPO may move when the pin does
+    from trl.experimental.orpo import ORPOConfig
+
+    from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer, save_adapter
+    from fine_tuning.orpo_trainer import PairTrainer, fits, pair_dataset
+    from fine_tuning.training import Reporter, epochs_of, record, train, trainer_arguments, training_figures
+    from fine_tuning.training_log import TrainingLog, machine, peak_memory_mib
+    from fine_tuning.validation import log_validation, validate
+
+    # 3. Data: pairs of one prompt lie on one side of the split.
+    tokenizer = load_tokenizer(options)
+    fitting = [
+        pair
+        for pair in pairs
+        if all(fits(tokenizer, pair.prompt, answer, preset.max_length) for answer in (pair.chosen, pair.rejected))
+    ]
+    train_pairs = [pair for pair in fitting if pair.prompt in train_prompts]
+    validation_pairs = [pair for pair in fitting if pair.prompt in validation_prompts]
+    if not train_pairs:
+        stop(
+            [
+                f"{csv_path}: no pair is left to train on ({len(pairs)} pairs, {len(fitting)} within {preset.max_length} tokens)"
+            ]
+        )
+    held_out_orpo = {row.prompt: row for row in reversed(rows) if row.prompt in validation_prompts and row.score == 1}
+    sft_used = limit_prompts(sft_rows, options.max_rows)
+    held_out_sft = split_prompts(sft_used, options.seed)[1]
+    held_out_rows = [row for row in sft_used if row.prompt in held_out_sft] + list(held_out_orpo.values())[::-1]
+
+    state.begin(settings, options.restart)
+    workspace.prepare()
+    log = TrainingLog(workspace.log, LOG_NAME, f"ORPO of {options.model_name}")
+    log.set("Result", "training has begun")
+    log.set("Settings", settings)
+    log.set(
+        "Data",
+        {
+            "file": csv_path.name,
+            "rows": len(all_rows),
+            "rows used": len(rows),
+            "pairs": len(pairs),
+            "pairs longer than the limit, left out": len(pairs) - len(fitting),
+            "training pairs": len(train_pairs),
+            "validation pairs": len(validation_pairs),
+            "mean margin": round(sum(pair.margin for pair in fitting) / len(fitting), 4),
+            "held-out prompts that are answered": len(held_out_rows),
+        },
+    )
+    log.set("Machine", machine())
+    print(f"{options.model_name}: {len(train_pairs)} pairs to train on, {len(validation_pairs)} to validate on")
+
+    # 4. Validate the adapter of step 1 on the prompts that neither step trains on.
+    def validated(model, title):
+        return validate(for_generation(model), tokenizer, held_out_rows, preset.generation_batch, options.seed, title)
+
+    def tuned_model(trainable):
+        return load_adapter(load_base_model(options), workspace.sft_model, options, trainable)
+
+    before = validated(tuned_model(trainable=False), "validation before")
+    log_validation(log, "Validation", {"after SFT": before})
+
+    # 5. Train the same adapter on.
+    model = tuned_model(trainable=True)
+    trainer = PairTrainer(
+        model=model,
+        args=ORPOConfig(
+            **trainer_arguments(options, preset, state.checkpoints, preset.orpo_epochs, preset.orpo_learning_rate)
+            | {"eval_on_start": bool(validation_pairs), "eval_strategy": "epoch" if validation_pairs else "no"},
+            beta=preset.orpo_lambda,
+            remove_unused_columns=False,
+        ),
+        train_dataset=pair_dataset(train_pairs),
+        eval_dataset=pair_dataset(validation_pairs) if validation_pairs else None,
+        processing_class=tokenizer,
+        callbacks=[Reporter(log, "ORPO")],
+    )
+    train(trainer)
+    save_adapter(model, tokenizer, workspace.orpo_model, options)
+    record(log, trainer.state.log_history)
+    tokens = sum(
+        len(trainer.train_dataset[k][f"{side}_input_ids"])
+        for k in range(len(train_pairs))
+        for side in ("chosen", "rejected")
+    )
+    figures = training_figures(trainer, tokens)
+    evaluations = epochs_of(trainer.state.log_history)
+    if evaluations:
+        figures["chosen preferred before"] = round(evaluations[0]["validation chosen preferred"], 4)
+        figures["chosen preferred after"] = round(evaluations[-1]["validation chosen preferred"], 4)
+
+    # 6. Validate again, on the same prompts.
+    after = validated(model, "validation after")
+    log_validation(log, "Validation", {"after SFT": before, "after ORPO": after})
+    figures |= {f"validation {name} before": value for name, value in before.figures().items()}
+    figures |= {f"validation {name}": value for name, value in after.figures().items()}
+    figures |= {"peak memory MiB": peak_memory_mib(), "wall seconds": round(time.perf_counter() - start, 1)}
+    log.set("Result", figures)
+    log.write()
+    state.finish(settings, figures)
+    print(f"log: {log.folder / log.name}.md")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""TRL's ORPO trainer on pairs that are tokenised like everything else in this project."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+from trl.experimental.orpo import ORPOTrainer
+
+from fine_tuning.chat import encode_completion, encode_prompt
+from fine_tuning.preference_pairs import Pair
+
+
+class PairTrainer(ORPOTrainer):
+    """ORPO on pairs of prompt, chosen and rejected text.
+
+    TRL would append a second EOS to the chat template's text and cut EOS off a row that is too long. Here the ids come
+    from fine_tuning.chat, one BOS and one EOS in each, and rows that are too long were left out beforehand.
+    """
+
+    def tokenize_row(self, feature: dict[str, str], model: Any = None) -> dict[str, list[int]]:
+        prompt = encode_prompt(self.processing_class, feature["prompt"])
+        row = {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
+        for side in ("chosen", "rejected"):
+            completion = encode_completion(self.processing_class, feature[side])
+            row[f"{side}_input_ids"] = prompt + completion
+            row[f"{side}_attention_mask"] = [1] * (len(prompt) + len(completion))
+            row[f"{side}_labels"] = [-100] * len(prompt) + completion
+        return row
+
+
+def pair_dataset(pairs: Sequence[Pair]) -> Dataset:
+    """The pairs as the trainer takes them."""
+    return Dataset.from_list([{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in pairs])
+
+
+def fits(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, max_length: int) -> bool:
+    """True when a whole row, BOS to EOS, is at most `max_length` tokens."""
+    return len(encode_prompt(tokenizer, prompt)) + len(encode_completion(tokenizer, answer)) <= max_length

@@ -1,0 +1,73 @@
+"""The training settings, in one place: one preset for real models, one for the embedded model."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Everything about training that is not a flag.
+
+    `orpo_lambda` weighs ORPO's odds-ratio term (lambda in the paper, beta in TRL). `min_margin` is the smallest
+    difference in score between a chosen and a rejected answer.
+    """
+
+    lora_rank: int
+    lora_alpha: int
+    lora_dropout: float
+    lora_modules: tuple[str, ...]
+    sft_learning_rate: float
+    sft_epochs: int
+    orpo_learning_rate: float
+    orpo_epochs: int
+    orpo_lambda: float
+    min_margin: float
+    warmup_ratio: float
+    samples_per_prompt: int
+    temperature: float
+    generation_batch: int
+    max_length: int
+    save_steps: int
+
+
+REAL = Preset(
+    lora_rank=16,
+    lora_alpha=32,
+    lora_dropout=0.05,
+    lora_modules=("q_proj", "k_proj", "v_proj", "o_proj"),
+    sft_learning_rate=2e-4,
+    sft_epochs=4,
+    orpo_learning_rate=1e-5,
+    orpo_epochs=1,
+    orpo_lambda=0.5,
+    min_margin=0.05,
+    warmup_ratio=0.03,
+    samples_per_prompt=3,
+    temperature=1.0,
+    generation_batch=16,
+    max_length=1536,
+    save_steps=100,
+)
+# A model of a few million parameters needs more adapter and larger steps to move as far.
+EMBEDDED = Preset(
+    lora_rank=32,
+    lora_alpha=64,
+    lora_dropout=0.0,
+    lora_modules=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+    sft_learning_rate=1e-3,
+    sft_epochs=4,
+    orpo_learning_rate=1e-4,
+    orpo_epochs=1,
+    orpo_lambda=0.5,
+    min_margin=0.05,
+    warmup_ratio=0.03,
+    samples_per_prompt=3,
+    temperature=1.0,
+    generation_batch=50,
+    max_length=1536,
+    save_steps=200,
+)
+
+
+def preset_for(is_embedded: bool) -> Preset:
+    """The preset of the embedded model or of any other."""
+    return EMBEDDED if is_embedded else REAL

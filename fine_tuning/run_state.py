@@ -1,0 +1,55 @@
+"""What a training run was started with, kept beside its adapter, so that the same command goes on where it stopped."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fine_tuning.workspace import write_atomically
+
+
+class RunState:
+    """The file run.json in a model's folder: the run's settings and, once it is finished, its figures."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "run.json"
+        self.checkpoints = folder / "checkpoints"
+
+    def read(self) -> dict[str, Any] | None:
+        """The stored run, None where there is none."""
+        return json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else None
+
+    @property
+    def is_finished(self) -> bool:
+        run = self.read()
+        return run is not None and run["figures"] is not None
+
+    def differences(self, settings: Mapping[str, Any]) -> list[str]:
+        """How the settings of a stored run differ from these; empty where there is none."""
+        run = self.read()
+        if run is None:
+            return []
+        stored, now = run["settings"], json.loads(json.dumps(settings))
+        return [
+            f"{name} was {stored.get(name)!r} and is now {now.get(name)!r}"
+            for name in sorted(stored.keys() | now.keys())
+            if stored.get(name) != now.get(name)
+        ]
+
+    def begin(self, settings: Mapping[str, Any], restart: bool) -> None:
+        """Note the settings of a run that begins or goes on; `restart` throws an earlier one away."""
+        if restart and self.folder.exists():
+            shutil.rmtree(self.folder)
+        if self.read() is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._write(settings, None)
+
+    def finish(self, settings: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
+        """Mark the run as finished; its checkpoints are no longer needed."""
+        self._write(settings, figures)
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    def _write(self, settings: Mapping[str, Any], figures: Mapping[str, Any] | None) -> None:
+        write_atomically(self.path, json.dumps({"settings": settings, "figures": figures}, indent=1) + "\n")

@@ -1,0 +1,127 @@
+"""The ORPO CSV as a crash-safe store of samples.
+
+The rows that a user started with, the references, are never rewritten. Samples are appended a batch at a time, each
+batch with one write that is on disk before the next begins. Beside the CSV lies `orpo_dataset_llm.sampling.json`: what
+the samples are drawn from and the plan of batches, made beforehand. From these two files alone a stopped run knows which
+batches are whole; what a crash left of another one is cut off and drawn again.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fine_tuning.workspace import write_atomically
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingState:
+    """How a CSV's samples came about.
+
+    `settings` name the model and what else decides a sample; `batch_sizes` is the plan: how many samples each batch adds.
+    """
+
+    settings: dict[str, Any]
+    batch_sizes: tuple[int, ...]
+    reference_rows: int
+    reference_sha256: str
+
+
+def state_path(csv_path: Path) -> Path:
+    """Where a CSV's sampling state lies."""
+    return csv_path.with_suffix(".sampling.json")
+
+
+def read_state(csv_path: Path) -> SamplingState | None:
+    """The sampling state of a CSV, None where no samples were drawn for it."""
+    path = state_path(csv_path)
+    if not path.exists():
+        return None
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return SamplingState(**stored | {"batch_sizes": tuple(stored["batch_sizes"])})
+
+
+def record_ends(content: bytes) -> list[int]:
+    """The byte offset behind each whole record of a CSV, the header's first.
+
+    A record ends at a newline outside quotes; a torn last record has no end.
+    """
+    ends, quotes, start = [], 0, 0
+    while (newline := content.find(b"\n", start)) >= 0:
+        quotes += content.count(b'"', start, newline)
+        start = newline + 1
+        if quotes % 2 == 0:
+            ends.append(start)
+    return ends
+
+
+def reference_bytes(csv_path: Path) -> bytes:
+    """A CSV without the samples that were appended to it."""
+    content = csv_path.read_bytes()
+    state = read_state(csv_path)
+    return content if state is None else content[: record_ends(content)[state.reference_rows]]
+
+
+def begin(csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[int]) -> SamplingState:
+    """Write the plan for a CSV that holds references only."""
+    content = csv_path.read_bytes()
+    if not content.endswith(b"\n"):  # the first sample would otherwise continue the last reference
+        content += b"\n"
+        write_atomically(csv_path, content)
+    state = SamplingState(
+        dict(settings), tuple(batch_sizes), len(record_ends(content)) - 1, hashlib.sha256(content).hexdigest()
+    )
+    stored = {
+        "settings": state.settings,
+        "batch_sizes": state.batch_sizes,
+        "reference_rows": state.reference_rows,
+        "reference_sha256": state.reference_sha256,
+    }
+    write_atomically(state_path(csv_path), json.dumps(stored, indent=1) + "\n")
+    return state
+
+
+def recover(csv_path: Path, state: SamplingState) -> tuple[int, int]:
+    """Cut off what is not part of a whole batch; returns (whole batches, bytes cut off).
+
+    Raises ValueError where the references are not the ones that the samples were drawn for.
+    """
+    content = csv_path.read_bytes()
+    ends = record_ends(content)
+    if (
+        len(ends) <= state.reference_rows
+        or hashlib.sha256(content[: ends[state.reference_rows]]).hexdigest() != state.reference_sha256
+    ):
+        raise ValueError(f"{csv_path}: its first {state.reference_rows} rows have changed since sampling began")
+    samples = len(ends) - 1 - state.reference_rows
+    whole, rows = 0, 0
+    while whole < len(state.batch_sizes) and rows + state.batch_sizes[whole] <= samples:
+        rows += state.batch_sizes[whole]
+        whole += 1
+    keep = ends[state.reference_rows + rows]
+    if keep < len(content):
+        with open(csv_path, "r+b") as file:
+            file.truncate(keep)
+            os.fsync(file.fileno())
+    return whole, len(content) - keep
+
+
+def drop_samples(csv_path: Path) -> None:
+    """Go back to the references alone."""
+    write_atomically(csv_path, reference_bytes(csv_path))
+    state_path(csv_path).unlink(missing_ok=True)
+
+
+def append(csv_path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
+    """Append one batch of rows; on return they are on disk."""
+    buffer = io.StringIO()
+    csv.DictWriter(buffer, columns, lineterminator="\n").writerows(rows)
+    with open(csv_path, "ab") as file:
+        file.write(buffer.getvalue().encode())
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,150 @@
+"""Step 1 of 3: supervised fine-tuning. The base model learns to answer a request with the text of a diagram.
+
+    python fine_tuning/sft_fine_tuning.py                                     the real model, on a CUDA GPU
+    python fine_tuning/sft_fine_tuning.py --model embedded --workspace demo   a small model, on a CPU
+
+reads   create_dataset/sft_dataset_llm.csv
+writes  models/sft (a LoRA adapter and the tokenizer), log/log_train_final_sft.md
+next    python fine_tuning/orpo_create_dataset.py
+
+Stopped at any moment, the same command goes on from its last checkpoint.
+"""
+
+import json
+import time
+from dataclasses import asdict
+
+from fine_tuning.csv_rows import limit_prompts, read_rows, split_prompts
+from fine_tuning.options import model_problems, parse_options, stop
+from fine_tuning.presets import preset_for
+from fine_tuning.run_state import RunState
+from fine_tuning.workspace import sha256
+
+LOG_NAME = "log_train_final_sft"
+REMEDY = "To make it: python create_dataset/create_dataset.py"
+
+
+def main() -> None:
+    start = time.perf_counter()
+
+    # 1. Check everything that can be checked without torch, so that a mistake is answered at once.
+    options = parse_options(__doc__)
+    workspace, preset = options.workspace, preset_for(options.is_embedded)
+    csv_path = workspace.readable(workspace.sft_csv)
+    all_rows, problems = read_rows(csv_path, scored=False, remedy=REMEDY)
+    problems += model_problems(options)
+    rows = limit_prompts(all_rows, options.max_rows)
+    if not problems and len({row.prompt for row in rows}) < 2:
+        problems.append(f"{csv_path}: at least 2 different prompts are needed, one for training and one for validation")
+    if problems:
+        stop(problems)
+    settings = {
+        "model": options.model_name,
+        "revision": options.revision,
+        "dtype": options.dtype,
+        "load in 4 bits": options.load_in_4bit,
+        "seed": options.seed,
+        "max rows": options.max_rows,
+        "data sha256": sha256(csv_path),
+    } | asdict(preset)
+    state = RunState(workspace.sft_model)
+    if not options.restart:
+        differences = state.differences(settings)
+        if differences:
+            stop(
+                [
+                    f"{workspace.sft_model} holds a run with other settings: {'; '.join(differences)}. To do it again: add --restart"
+                ]
+            )
+        if state.is_finished:
+            print(f"step 1 is done: {workspace.sft_model}. To do it again: add --restart")
+            print(json.dumps(state.read()["figures"]))
+            return
+
+    # 2. Only now import what takes seconds.
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    from fine_tuning.chat import encode_completion, encode_prompt
+    from fine_tuning.common import add_adapter, for_generation, load_base_model, load_tokenizer, save_adapter
+    from fine_tuning.training import Reporter, record, train, trainer_arguments, training_figures
+    from fine_tuning.training_log import TrainingLog, machine, peak_memory_mib
+    from fine_tuning.validation import log_validation, validate
+
+    # 3. Data: prompt and completion as token ids, loss on the completion alone, 80 % for training.
+    tokenizer = load_tokenizer(options)
+    examples, too_long = [], 0
+    for row in rows:
+        try:
+            prompt, completion = encode_prompt(tokenizer, row.prompt), encode_completion(tokenizer, row.answer)
+        except ValueError as error:
+            stop([f"{csv_path}: {error}: {row.prompt[:60]!r}"])
+        if len(prompt) + len(completion) > preset.max_length:
+            too_long += 1
+            continue
+        examples.append((row, {"input_ids": prompt + completion, "labels": [-100] * len(prompt) + completion}))
+    if len({row.prompt for row, _ in examples}) < 2:
+        stop(
+            [f"{csv_path}: {too_long} of {len(rows)} rows are longer than {preset.max_length} tokens; too few are left"]
+        )
+    train_prompts, validation_prompts = split_prompts([row for row, _ in examples], options.seed)
+    train_examples = [example for row, example in examples if row.prompt in train_prompts]
+    validation_examples = [example for row, example in examples if row.prompt in validation_prompts]
+    validation_rows = [row for row, _ in examples if row.prompt in validation_prompts]
+
+    workspace.prepare()
+    state.begin(settings, options.restart)
+    log = TrainingLog(workspace.log, LOG_NAME, f"Supervised fine-tuning of {options.model_name}")
+    log.set("Result", "training has begun")
+    log.set("Settings", settings)
+    log.set(
+        "Data",
+        {
+            "file": csv_path.name,
+            "rows": len(all_rows),
+            "rows used": len(examples),
+            "rows longer than the limit, left out": too_long,
+            "training rows": len(train_examples),
+            "validation rows": len(validation_examples),
+            "longest row in tokens": max(len(example["input_ids"]) for _, example in examples),
+            "mean row in tokens": round(sum(len(example["input_ids"]) for _, example in examples) / len(examples), 1),
+        },
+    )
+    log.set("Machine", machine())
+    print(f"{options.model_name}: {len(train_examples)} rows to train on, {len(validation_examples)} to validate on")
+
+    # 4. Train a LoRA adapter.
+    model = add_adapter(load_base_model(options), options, preset)
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(
+            **trainer_arguments(options, preset, state.checkpoints, preset.sft_epochs, preset.sft_learning_rate),
+            dataset_kwargs={"skip_prepare_dataset": True},
+        ),
+        train_dataset=Dataset.from_list(train_examples),
+        eval_dataset=Dataset.from_list(validation_examples),
+        processing_class=tokenizer,
+        callbacks=[Reporter(log, "supervised fine-tuning")],
+    )
+    train(trainer)
+    save_adapter(model, tokenizer, workspace.sft_model, options)
+    record(log, trainer.state.log_history)
+    tokens = sum(len(example["input_ids"]) for example in train_examples)
+    figures = training_figures(trainer, tokens)
+
+    # 5. Validate: answer the held-out prompts and score the answers.
+    validation = validate(
+        for_generation(model), tokenizer, validation_rows, preset.generation_batch, options.seed, "validation"
+    )
+    log_validation(log, "Validation", {"after SFT": validation})
+    figures |= {f"validation {name}": value for name, value in validation.figures().items()}
+    figures |= {"peak memory MiB": peak_memory_mib(), "wall seconds": round(time.perf_counter() - start, 1)}
+    log.set("Result", figures)
+    log.write()
+    state.finish(settings, figures)
+    print(f"log: {log.folder / log.name}.md")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

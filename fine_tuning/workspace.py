@@ -1,0 +1,72 @@
+"""Where a run reads and writes: everything lies under one folder, the workspace."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+SFT_CSV, ORPO_CSV = "sft_dataset_llm.csv", "orpo_dataset_llm.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The paths of a run. Creating one touches nothing on disk."""
+
+    root: Path
+
+    @property
+    def sft_csv(self) -> Path:
+        return self.root / "create_dataset" / SFT_CSV
+
+    @property
+    def orpo_csv(self) -> Path:
+        return self.root / "create_dataset" / ORPO_CSV
+
+    @property
+    def sft_model(self) -> Path:
+        return self.root / "models" / "sft"
+
+    @property
+    def orpo_model(self) -> Path:
+        return self.root / "models" / "orpo"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log"
+
+    @property
+    def is_new(self) -> bool:
+        """True while the workspace has no CSVs of its own: it will start with copies of the committed ones."""
+        return not (self.root / "create_dataset").exists()
+
+    def readable(self, csv: Path) -> Path:
+        """The file to read for one of the two CSVs: in a new workspace the committed one."""
+        return PROJECT / "create_dataset" / csv.name if self.is_new else csv
+
+    def prepare(self) -> None:
+        """Make the workspace's folders and, where it is new, its CSVs."""
+        from fine_tuning.sample_store import reference_bytes
+
+        if self.is_new:
+            contents = {csv: reference_bytes(self.readable(csv)) for csv in (self.sft_csv, self.orpo_csv)}
+            for csv, content in contents.items():
+                csv.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(csv, content)
+        self.log.mkdir(parents=True, exist_ok=True)
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Replace a file so that a crash leaves either the old or the new content, on disk, never a mixture."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

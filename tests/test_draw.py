@@ -1,0 +1,261 @@
+"""The pictures: what the language says is what one sees, and no diagram makes drawing fail or drag."""
+
+import time
+from dataclasses import replace
+from io import BytesIO
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from diagram.contact_sheet import Cell, contact_sheet
+from diagram.draw import draw, save_png
+from diagram.language import LINES, MAX_COORDINATE, MAX_LINES, SHAPES, Diagram, Node, parse
+
+WHITE = (255, 255, 255)
+FILL = (200, 220, 240)
+INK = (200, 0, 0)
+OTHER_INK = (0, 0, 200)
+
+
+def node(number: int, x: int, y: int, *targets: int, shape: str = "rectangle", line: str = "solid arrow") -> Node:
+    return Node(number, x, y, shape, 120, 80, line, FILL, OTHER_INK, targets)
+
+
+def connected(line: str, shape: str = "rectangle", end_y: int = 300) -> Diagram:
+    """Two shapes 600 pixels apart; horizontally the connection runs from x = 260 to 740 at y = 300."""
+    start = replace(node(0, 200, 300, 1, shape=shape, line=line), outline=INK)
+    return Diagram((start, node(1, 800, end_y, shape=shape)))
+
+
+def is_white(pixel: tuple[int, int, int]) -> bool:
+    return min(pixel) > 235  # scaling down leaves a faint shadow beside a line
+
+
+def is_red(pixel: tuple[int, int, int]) -> bool:
+    return pixel[0] > 150 > 80 > max(pixel[1:])
+
+
+def is_blue(pixel: tuple[int, int, int]) -> bool:
+    return pixel[2] > 150 > 80 > max(pixel[:2])
+
+
+def column_of_ink(image: Image.Image, x: int) -> int:
+    """How many pixels of a column between y = 200 and 400 are the connection's, at least in part."""
+    return sum(not is_white(image.getpixel((x, y))) for y in range(200, 400))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_shape_is_filled_and_outlined_in_its_colours(shape):
+    image = draw(Diagram((node(0, 500, 300, shape=shape),)))
+    assert image.getpixel((500, 300)) == FILL
+    for x, y in ((440, 300), (559, 300), (500, 260), (500, 339)):
+        assert is_blue(image.getpixel((x, y)))
+    for x, y in ((437, 300), (562, 300), (500, 257), (500, 342)):
+        assert is_white(image.getpixel((x, y)))
+
+
+def test_the_corner_of_the_box_belongs_to_a_rectangle_only():
+    corners = [draw(Diagram((node(0, 500, 300, shape=shape),))).getpixel((441, 261)) for shape in SHAPES]
+    assert [is_blue(corner) for corner in corners] == [True, False, False]
+    assert [is_white(corner) for corner in corners] == [False, True, True]
+
+
+def test_a_round_rectangle_fills_more_of_its_box_than_a_circle():
+    point = (455, 270)
+    assert draw(Diagram((node(0, 500, 300, shape="round rectangle"),))).getpixel(point) == FILL
+    assert draw(Diagram((node(0, 500, 300, shape="circle"),))).getpixel(point) == WHITE
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("line", LINES)
+def test_only_an_arrow_widens_and_only_at_its_target(line, shape):
+    image = draw(connected(line, shape))
+    at_start, at_end = (max(column_of_ink(image, x) for x in xs) for xs in (range(263, 280), range(722, 738)))
+    assert at_start in (2, 3, 4)
+    assert at_end >= 9 if line == "solid arrow" else at_end == at_start
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("line", LINES)
+def test_a_connection_reaches_the_borders_of_both_shapes(line, shape):
+    image = draw(connected(line, shape))
+    for x in (261, 738):
+        red, green, blue = image.getpixel((x, 300))
+        assert red > max(green, blue) + 40
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_tip_of_a_slanted_arrow_touches_the_border(shape):
+    image = draw(connected("solid arrow", shape, end_y=540))
+    with_ink = [(x, y) for x in range(700, 760) for y in range(480, 540) if is_red(image.getpixel((x, y)))]
+    border = [(x, y) for x in range(700, 800) for y in range(480, 580) if is_blue(image.getpixel((x, y)))]
+    nearest = min((a - x) ** 2 + (b - y) ** 2 for a, b in with_ink for x, y in border)
+    assert nearest <= 8
+
+
+@pytest.mark.parametrize(("line", "gaps"), [("solid arrow", 0), ("solid line", 0), ("dashed line", 34)])
+def test_a_dashed_line_has_even_gaps_and_a_solid_one_has_none(line, gaps):
+    image = draw(connected(line))
+    row = [is_white(image.getpixel((x, 300))) for x in range(262, 738)]
+    starts = [k for k in range(1, len(row)) if row[k] and not row[k - 1]]
+    distances = [b - a for a, b in zip(starts, starts[1:], strict=False)]
+    assert abs(len(starts) - gaps) <= 1 and (gaps or not starts)
+    assert all(12 <= distance <= 16 for distance in distances)
+
+
+def test_a_connection_has_the_outline_colour_of_its_source():
+    assert is_red(draw(connected("solid line")).getpixel((500, 300)))
+
+
+def test_a_connection_lies_below_a_shape_in_its_way():
+    diagram = connected("solid line")
+    image = draw(Diagram((*diagram.nodes, node(2, 500, 300))))
+    assert image.getpixel((500, 300)) == FILL
+
+
+def test_slanted_edges_are_smooth():
+    image = draw(connected("solid line", "circle", end_y=500))
+    levels = {image.getpixel((x, y))[1] for x in range(300, 700) for y in range(300, 500)}
+    assert len(levels) > 10
+
+
+@pytest.mark.parametrize(("width", "size"), [(1000, (1000, 600)), (400, (400, 240)), (333, (333, 200)), (1, (1, 1))])
+def test_a_picture_keeps_the_canvas_ratio(width, size):
+    image = draw(connected("solid arrow"), width)
+    assert (image.size, image.mode) == (size, "RGB")
+
+
+def test_a_small_picture_shows_the_same_places():
+    image = draw(connected("solid line"), 250)
+    assert image.getpixel((50, 75)) == image.getpixel((200, 75)) == FILL
+    assert image.getpixel((125, 75)) != WHITE
+    assert image.getpixel((125, 65)) == WHITE
+
+
+def test_a_width_below_one_is_refused():
+    with pytest.raises(ValueError, match="0 pixels wide"):
+        draw(connected("solid arrow"), 0)
+
+
+def test_an_empty_diagram_is_a_white_picture():
+    assert draw(parse("")).getcolors() == [(600_000, WHITE)]
+
+
+def test_a_saved_picture_is_the_drawn_one(tmp_path):
+    path = tmp_path / "diagram.png"
+    save_png(connected("solid arrow"), path)
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert image.tobytes() == draw(connected("solid arrow")).tobytes()
+
+
+ANYWHERE = st.integers(-MAX_COORDINATE, MAX_COORDINATE) | st.integers(-50, 1050)
+ANY_SIZE = st.integers(1, MAX_COORDINATE) | st.integers(1, 6)
+COLOURS = st.tuples(*[st.integers(0, 255)] * 3)
+TARGETS = st.lists(st.integers(0, 5), max_size=6).map(tuple)
+ANY_NODE = st.builds(
+    Node,
+    st.just(0),
+    ANYWHERE,
+    ANYWHERE,
+    st.sampled_from(SHAPES),
+    ANY_SIZE,
+    ANY_SIZE,
+    st.sampled_from(LINES),
+    COLOURS,
+    COLOURS,
+    TARGETS,
+)
+
+
+@given(st.lists(ANY_NODE, max_size=5), st.sampled_from([30, 100]))
+@settings(max_examples=150, deadline=2000)
+def test_any_diagram_can_be_drawn(nodes, width):
+    diagram = Diagram(tuple(replace(one, number=number) for number, one in enumerate(nodes)))
+    assert draw(diagram, width).width == width
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize(("reach", "size"), [(500, 9), (MAX_COORDINATE, 9), (500, MAX_COORDINATE)])
+def test_the_largest_diagram_is_drawn_in_five_seconds(line, reach, size):
+    everything = tuple(range(MAX_LINES))
+    nodes = tuple(
+        Node(k, 500 + (-1) ** k * reach, k * 6, SHAPES[k // 2 % 3], size, size, line, FILL, INK, everything)
+        for k in range(MAX_LINES)
+    )
+    start = time.perf_counter()
+    draw(Diagram(nodes), 300)
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_shape_that_holds_the_whole_canvas_fills_it(shape):
+    giant = replace(node(0, -10_000, 300, shape=shape), width=MAX_COORDINATE, height=MAX_COORDINATE)
+    assert draw(Diagram((giant,)), 100).getcolors() == [(6_000, FILL)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_border_of_a_giant_shape_is_where_it_belongs(shape):
+    giant = replace(node(0, 50_500, 300, shape=shape), width=MAX_COORDINATE, height=MAX_COORDINATE)
+    image = draw(Diagram((giant,)))
+    assert image.getpixel((490, 300)) == WHITE
+    assert is_blue(image.getpixel((500, 300)))
+    assert image.getpixel((510, 300)) == FILL
+
+
+@pytest.mark.parametrize(("line", "ink"), [("solid line", 1.0), ("dashed line", 8 / 14)])
+def test_a_connection_between_far_away_shapes_crosses_the_canvas(line, ink):
+    start = replace(node(0, -90_000, 300, 1, line=line), outline=INK)
+    image = draw(Diagram((start, node(1, 90_000, 300))))
+    drawn = sum(not is_white(image.getpixel((x, 300))) for x in range(1000))
+    assert drawn / 1000 == pytest.approx(ink, abs=0.12)
+
+
+def test_self_loops_missing_targets_and_coinciding_centres_leave_the_shapes_alone():
+    plain = Diagram((node(0, 300, 300), node(1, 300, 300)))
+    tangled = Diagram((node(0, 300, 300, 0, 1, 1, 77), node(1, 300, 300, 0)))
+    assert draw(tangled).tobytes() == draw(plain).tobytes()
+
+
+STRANGE = ["", " \n\t", "\x00\x1b[31m", "\ud800\udfff", "\u202eabc", "日本語 żółć \U0001f600", "a\u0301" * 500]
+STRANGE += ["W" * 5000, "word " * 3000, "\u200b" * 50, "<b>%s {0}</b>", "two\r\nlines"]
+
+
+def test_a_contact_sheet_of_twelve_strange_requests_is_a_page_of_moderate_size():
+    cells = [Cell(text, connected(LINES[k % 3]), parse(""), k / 11) for k, text in enumerate(STRANGE)]
+    sheet = contact_sheet(cells)
+    assert (sheet.width, sheet.mode, len(cells)) == (1800, "RGB", 12)
+    assert 1500 < sheet.height < 2500
+    file = BytesIO()
+    sheet.save(file, "PNG")
+    assert len(file.getvalue()) < 600_000
+
+
+def test_a_contact_sheet_shows_the_reference_at_the_left_and_the_answer_at_the_right():
+    only = replace(connected("solid line"), nodes=(replace(node(0, 500, 300), width=1000, height=600),))
+    sheet = contact_sheet([Cell("Draw it", only, parse(""), 0.5)], columns_of_pairs=1)
+    left, right = (sheet.getpixel((sheet.width // 4 * k, sheet.height // 2)) for k in (1, 3))
+    assert (left, right) == (FILL, WHITE)
+
+
+@pytest.mark.parametrize("text", STRANGE)
+def test_a_request_stays_within_the_margins_of_its_cell(text):
+    sheet = contact_sheet([Cell(text, parse(""), parse(""), 0.0)] * 2)
+    for margin in ((0, 0, 50, sheet.height), (880, 0, 925, sheet.height), (1750, 0, 1800, sheet.height)):
+        assert sheet.crop(margin).getcolors() == [(sheet.crop(margin).width * sheet.height, WHITE)]
+
+
+def test_a_score_a_hair_below_one_is_not_shown_as_one():
+    def sheet(score: float) -> bytes:
+        return contact_sheet([Cell("", parse(""), parse(""), score)]).tobytes()
+
+    assert sheet(0.9999) == sheet(0.99) != sheet(1.0)
+
+
+def test_a_contact_sheet_without_cells_or_columns_is_refused():
+    with pytest.raises(ValueError, match="at least one cell"):
+        contact_sheet([])
+    with pytest.raises(ValueError, match="columns"):
+        contact_sheet([Cell("", parse(""), parse(""), 0.0)], columns_of_pairs=0)

@@ -1,0 +1,118 @@
+"""The geometry against shapely, which works on polygons; close to a border either answer will do."""
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from shapely import LineString, Point, Polygon, affinity, box
+
+from diagram.geometry import is_inside_canvas, overlap, runs_through
+from diagram.language import SHAPES, Node
+
+TOLERANCE = 0.004  # of a shape's size
+POSITIONS = st.integers(-300, 1300)
+
+
+def node(x: int, y: int, shape: str = "rectangle", width: int = 100, height: int = 60) -> Node:
+    return Node(0, x, y, shape, width, height, "solid arrow", (255, 255, 255), (0, 0, 0), ())
+
+
+def outline(shape: Node, scale: float = 1.0) -> Polygon:
+    half_width, half_height = scale * shape.width / 2, scale * shape.height / 2
+    if shape.shape != "circle":
+        return box(shape.x - half_width, shape.y - half_height, shape.x + half_width, shape.y + half_height)
+    circle = Point(0, 0).buffer(1, quad_segs=64)
+    return affinity.translate(affinity.scale(circle, half_width, half_height), shape.x, shape.y)
+
+
+SIZES = st.one_of(st.integers(1, 400), st.integers(1, 3000))
+NODES = st.builds(node, POSITIONS, POSITIONS, st.sampled_from(SHAPES), SIZES, SIZES)
+
+
+@given(NODES, NODES)
+@settings(max_examples=300)
+def test_overlap_agrees_with_shapely(a, b):
+    surely = outline(a, 1 - TOLERANCE).intersects(outline(b, 1 - TOLERANCE))
+    perhaps = outline(a, 1 + TOLERANCE).intersects(outline(b, 1 + TOLERANCE))
+    assume(surely == perhaps)
+    assert overlap(a, b) is surely
+
+
+@given(NODES, NODES)
+def test_overlap_is_symmetric_for_boxes_and_boxes_with_ellipses(a, b):
+    assume("circle" not in (a.shape, b.shape) or a.shape != b.shape)
+    assert overlap(a, b) is overlap(b, a)
+
+
+@given(NODES, NODES, NODES)
+@settings(max_examples=300)
+def test_runs_through_agrees_with_shapely(start, end, third):
+    line = LineString([(start.x, start.y), (end.x, end.y)])
+    surely = outline(third, 1 - TOLERANCE).intersects(line)
+    perhaps = outline(third, 1 + TOLERANCE).intersects(line)
+    assume(surely == perhaps)
+    assert runs_through(start, end, third) is surely
+
+
+@given(NODES)
+def test_inside_the_canvas_agrees_with_shapely(shape):
+    left, top, right, bottom = outline(node(shape.x, shape.y, "rectangle", shape.width, shape.height)).bounds
+    assert is_inside_canvas(shape) is box(0, 0, 1000, 600).covers(box(left, top, right, bottom))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_shape_that_touches_the_canvas_edge_is_inside_and_one_pixel_on_it_is_not(shape):
+    assert is_inside_canvas(node(50, 30, shape))
+    assert is_inside_canvas(node(950, 570, shape))
+    assert not is_inside_canvas(node(49, 30, shape))
+    assert not is_inside_canvas(node(50, 29, shape))
+    assert not is_inside_canvas(node(951, 570, shape))
+    assert not is_inside_canvas(node(950, 571, shape))
+
+
+@pytest.mark.parametrize("a", SHAPES)
+@pytest.mark.parametrize("b", SHAPES)
+def test_shapes_side_by_side_overlap_when_they_touch_and_not_one_pixel_apart(a, b):
+    assert overlap(node(100, 100, a), node(200, 100, b))
+    assert not overlap(node(100, 100, a), node(201, 100, b))
+
+
+def test_circles_may_share_the_corners_of_their_boxes():
+    assert not overlap(node(100, 100, "circle", 100, 100), node(180, 180, "circle", 100, 100))
+    assert overlap(node(100, 100, "round rectangle", 100, 100), node(180, 180, "rectangle", 100, 100))
+
+
+@pytest.mark.parametrize("inner", SHAPES)
+@pytest.mark.parametrize("outer", SHAPES)
+def test_a_shape_within_another_overlaps_it_both_ways_round(inner, outer):
+    small, large = node(510, 300, inner, 20, 10), node(500, 300, outer, 400, 300)
+    assert overlap(small, large)
+    assert overlap(large, small)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_connection_that_ends_before_a_shape_does_not_run_through_it(shape):
+    third = node(300, 100, shape)
+    assert not runs_through(node(0, 100), node(249, 100), third)
+    assert runs_through(node(0, 100), node(250, 100), third)
+
+
+@pytest.mark.parametrize(("shape", "meets"), [("rectangle", True), ("round rectangle", True), ("circle", False)])
+def test_a_connection_may_cut_the_corner_of_a_circles_box(shape, meets):
+    assert runs_through(node(240, 85), node(270, 60), node(300, 100, shape)) is meets
+
+
+def test_a_connection_without_a_length_is_a_point():
+    assert runs_through(node(300, 100), node(300, 100), node(320, 110, "circle"))
+    assert not runs_through(node(300, 100), node(300, 100), node(400, 110, "circle"))
+
+
+@pytest.mark.parametrize(("shift", "meets"), [(0, True), (1, False)])
+@pytest.mark.parametrize(("width", "height", "corner_y"), [(100, 100, 40), (100, 200, 80)])
+def test_a_box_meets_an_ellipse_when_its_corner_does(width, height, corner_y, shift, meets):
+    ellipse = node(300, 300, "circle", width, height)
+    assert overlap(node(330 + 50 + shift, 300 + corner_y + 30, "rectangle"), ellipse) is meets
+
+
+@pytest.mark.parametrize(("shift", "meets"), [(0, True), (1, False)])
+def test_circles_meet_when_their_centres_are_as_far_apart_as_their_radii_together(shift, meets):
+    assert overlap(node(300, 300, "circle", 80, 80), node(360 + shift, 380, "circle", 120, 120)) is meets
