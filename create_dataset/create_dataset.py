@@ -30,8 +30,8 @@ from diagram import format
 INSTRUCTION = (
     "Answer with one line per shape: [number, x, y, 'shape', width, height, 'line', (R, G, B), (R, G, B), [numbers it "
     "points to]]. The canvas is 1000 x 600; x, y is the centre; shape is rectangle, round rectangle or circle; line is "
-    "solid arrow, solid line or dashed line; the colours are background and line. Number the shapes from 0 in the order "
-    "named."
+    "solid arrow, solid line or dashed line; the colours are background and line. Number the shapes from 0 in the "
+    "order named."
 )
 SFT_FILE, ORPO_FILE = "sft_dataset_llm.csv", "orpo_dataset_llm.csv"
 MAX_NEURONS = 16

@@ -23,9 +23,12 @@ TOPICS = {
     "picture": "street satellite face x-ray plant road product animal crop drone night kitchen harbour cell leaf",
     "database": "user stock film patient music library payment address recipe parts ticket museum flight tax station",
     "chart": "revenue bar line error trend profit growth pie risk demand result summary cost monthly yearly",
-    "function": "cleaning sorting filter scaling counting parsing merging hashing rounding cropping joining split mean lookup ranking",
-    "process": "approval shipping checking packing billing labelling printing backup audit planning booking delivery repair sign-up refund",
-    "model": "language forecast vision sentiment ranking fraud speech churn topic translation detection pricing matching routing scoring",
+    "function": "cleaning sorting filter scaling counting parsing merging hashing rounding cropping joining split mean "
+    "lookup ranking",
+    "process": "approval shipping checking packing billing labelling printing backup audit planning booking delivery "
+    "repair sign-up refund",
+    "model": "language forecast vision sentiment ranking fraud speech churn topic translation detection pricing "
+    "matching routing scoring",
 }
 _OPENERS = (
     "Draw a flowchart.",
@@ -142,11 +145,12 @@ def _letters(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
 def _feeds(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
     """Sentence by sentence, each shape with what it passes on to."""
     feeds = rng.choice(_FEEDS)
-    return " ".join(
-        f"The {names[number]} {feeds} {enumerate_words([f'the {names[target]}' for target in sorted(graph.successors(number))])}."
-        for number in sorted(graph)
-        if graph.out_degree(number)
-    )
+    sentences = []
+    for number in sorted(graph):
+        targets = [f"the {names[target]}" for target in sorted(graph.successors(number))]
+        if targets:
+            sentences.append(f"The {names[number]} {feeds} {enumerate_words(targets)}.")
+    return " ".join(sentences)
 
 
 def _named_in_order(graph: nx.DiGraph) -> bool:

@@ -54,7 +54,7 @@ def flowchart(rng: Random, form: str) -> nx.DiGraph:
             ends = [number for number in left if graph.in_degree(number)]
             if len(left) > 1 and ends and rng.random() < 0.3:
                 left = _without(left, rng.choice(ends))  # a branch ends here
-            if 1 < len(right) and column + 2 < len(columns) and rng.random() < 0.3:
+            if len(right) > 1 and column + 2 < len(columns) and rng.random() < 0.3:
                 right = _without(right, rng.choice(right))  # a source joins in the middle
         graph.add_edges_from(_staircase(rng, left, right))
     _choose_kinds(rng, graph)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from random import Random
 
-NUMBER_WORDS = tuple(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split()
+NUMBER_WORDS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split()  # noqa: SIM905
 )
 
 _ASK = (
@@ -59,7 +59,8 @@ def neuron_request(rng: Random, sizes: Sequence[int]) -> str:
     first, *hidden, last = sizes
     form = rng.randrange(6)
     if form == 0:
-        body = f"a neural network with {count(rng, first, 'input')}, {_hidden(rng, hidden)} and {count(rng, last, 'output')}"
+        inputs = count(rng, first, "input")
+        body = f"a neural network with {inputs}, {_hidden(rng, hidden)} and {count(rng, last, 'output')}"
         text = rng.choice(_ASK).format(body)
     elif form == 1:
         steps = [f"First {count(rng, first, 'input neuron')}"]
@@ -83,7 +84,8 @@ def neuron_request(rng: Random, sizes: Sequence[int]) -> str:
             f"a {'-'.join(map(str, sizes))} {rng.choice(('network', 'perceptron', 'dense network', 'MLP'))}"
         )
     elif form == 4:
-        body = f"an MLP whose layers have {enumerate_words([number(rng, size) for size in sizes])} neurons from input to output"
+        layers = enumerate_words([number(rng, size) for size in sizes])
+        body = f"an MLP whose layers have {layers} neurons from input to output"
         text = rng.choice(_ASK).format(body)
     else:
         steps = [
@@ -163,11 +165,12 @@ def cnn_request(rng: Random, kinds: Sequence[str]) -> str:
         )
     steps = [_with_article(rng, kind, times) for kind, times in runs]
     middle = ", ".join(f"then {step}" for step in steps[1:-1])
-    return f"First {steps[0]}, {middle} and finally {steps[-1]}: {rng.choice(('draw this CNN', 'a convolutional network', 'show the layers'))}."
+    closing = rng.choice(("draw this CNN", "a convolutional network", "show the layers"))
+    return f"First {steps[0]}, {middle} and finally {steps[-1]}: {closing}."
 
 
 def _blocks(kinds: Sequence[str]) -> tuple[int, int, int] | None:
-    """(blocks, convolutions in each, dense layers) where the network is equal blocks of convolutions and one pooling."""
+    """(blocks, convolutions in each, dense layers) where one block of convolutions and a pooling repeats."""
     body = list(kinds[1:-1])
     dense = body.count("dense layer")
     repeats = body.count("pooling layer")

@@ -60,7 +60,8 @@ class Score:
 
     def parts(self) -> dict[str, float]:
         """Every figure by name, the total first."""
-        return {"score": self.total, "structure": self.structure, "layout": self.layout} | asdict(self)
+        parts = {"score": self.total, "structure": self.structure, "layout": self.layout} | asdict(self)
+        return {name.replace("_", "-"): value for name, value in parts.items()}
 
 
 def score_diagram(candidate: str, reference: str) -> Score:

@@ -33,6 +33,12 @@ def encode_completion(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[i
     return [*ids, tokenizer.eos_token_id]
 
 
+def encode_row(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> dict[str, list[int]]:
+    """A whole row: `input_ids`, and `labels` that are -100 over the prompt, so that the loss is on the answer alone."""
+    prompt_ids, completion_ids = encode_prompt(tokenizer, prompt), encode_completion(tokenizer, answer)
+    return {"input_ids": prompt_ids + completion_ids, "labels": [-100] * len(prompt_ids) + completion_ids}
+
+
 def decode_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> tuple[str, bool]:
     """The answer in generated ids (of the completion alone), and whether it ended by itself, with EOS."""
     ended = tokenizer.eos_token_id in ids

@@ -1,7 +1,9 @@
 """Load the base model and its tokenizer, and put a LoRA adapter on it with gradient checkpointing."""
 
+import warnings
 from pathlib import Path
 
+import datasets
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
@@ -9,6 +11,30 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from fine_tuning.options import Options, stop
 from fine_tuning.presets import Preset
+from fine_tuning.workspace import write_atomically
+
+MODEL_CARD = """---
+library_name: peft
+base_model: {name}
+---
+
+A LoRA adapter for `{name}` that answers a request in English with the text of a diagram. What it was trained on and how
+well it does stands in the log of the run that made it; `run.json` holds its settings.
+
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained({source!r}{revision})
+    model = PeftModel.from_pretrained(model, "this folder")
+    tokenizer = AutoTokenizer.from_pretrained("this folder")
+"""
+
+
+# The libraries call each other by names that they have deprecated, and draw bars for what takes no time.
+warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
+warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+datasets.disable_progress_bars()
+transformers.utils.logging.disable_progress_bar()
 
 
 def device_name() -> str:
@@ -49,7 +75,6 @@ def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
 
 def load_base_model(options: Options) -> PreTrainedModel:
     """The base model on its device, in the dtype asked for, with sdpa attention."""
-    transformers.utils.logging.disable_progress_bar()
     arguments = {"dtype": choose_dtype(options.dtype), "attn_implementation": "sdpa"}
     if options.load_in_4bit:
         arguments["quantization_config"] = transformers.BitsAndBytesConfig(
@@ -85,7 +110,10 @@ def load_adapter(model: PreTrainedModel, folder: Path, options: Options, trainab
     """The base model with the adapter of an earlier step."""
     if trainable and options.load_in_4bit:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    model = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    # What was recorded for others may be no place to load from; PEFT looks there at every checkpoint.
+    model.peft_config["default"].base_model_name_or_path = options.model_source
+    return model
 
 
 def for_generation(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
@@ -103,3 +131,7 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: P
     config.base_model_name_or_path, config.revision = options.model_name, options.revision
     model.save_pretrained(folder, save_embedding_layers=False)  # they are not trained, and "auto" asks the hub
     tokenizer.save_pretrained(folder)
+    revision = f", revision={options.revision!r}" if options.revision else ""
+    source = "fine_tuning/embedded_model" if options.is_embedded else options.model_name
+    card = MODEL_CARD.format(name=options.model_name, source=source, revision=revision)
+    write_atomically(folder / "README.md", card)

@@ -1,14 +1,16 @@
 """Read the CSVs, with every problem of a file told at once, and split them into train and validation."""
 
+import ast
 import csv
 import io
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from diagram import parse
 
@@ -42,7 +44,7 @@ def read_rows(path: Path, scored: bool, remedy: str, content: bytes | None = Non
     required = ["input_data", "output_data", *(["score"] if scored else [])]
     rows, problems = [], []
     try:
-        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         if reader.fieldnames is None:
             return [], [f"{path}: the file is empty. {remedy}"]
         missing = [name for name in required if name not in reader.fieldnames]
@@ -57,7 +59,8 @@ def read_rows(path: Path, scored: bool, remedy: str, content: bytes | None = Non
     except UnicodeDecodeError as error:
         return [], [f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"]
     except csv.Error as error:
-        return [], [f"{path}: not a CSV ({error})"]
+        number = len(rows) + len(problems) + 1
+        return [], [*problems, f"{path}, row {number}: not a CSV ({error}); is a quote missing or one too many?"]
     if not rows and not problems:
         problems = [f"{path}: a header but no rows. {remedy}"]
     if len(problems) > MAX_PROBLEMS_SHOWN:
@@ -89,12 +92,21 @@ def _read_row(fields: dict[str, str], scored: bool) -> Row | str:
 
 
 def _family(fields: dict[str, str]) -> str:
-    """The row's task_name where its dest_shape_info is JSON that has one; one common family otherwise."""
-    try:
-        name = json.loads(fields.get("dest_shape_info") or "{}").get("task_name")
-    except (ValueError, AttributeError, RecursionError):
-        name = None
+    """The row's task_name where its dest_shape_info has one; one common family otherwise."""
+    name = shape_info(fields).get("task_name")
     return name if isinstance(name, str) and name else "diagram"
+
+
+def shape_info(fields: Mapping[str, str]) -> dict[str, Any]:
+    """What dest_shape_info holds, as JSON or as Python literals; empty where it holds nothing of the kind."""
+    text = fields.get("dest_shape_info") or ""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            info = read(text)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+        return info if isinstance(info, dict) else {}
+    return {}
 
 
 def limit_prompts(rows: Sequence[Row], max_prompts: int | None) -> list[Row]:

@@ -56,11 +56,22 @@ class Options:
             parts.append(f"--max-rows {self.max_rows}")
         if self.seed != SEED:
             parts.append(f"--seed {self.seed}")
+        if self.revision is not None and self.revision != DEFAULT_REVISION:
+            parts.append(f"--revision {_quoted(self.revision)}")
+        if self.dtype != "auto":
+            parts.append(f"--dtype {self.dtype}")
+        if self.load_in_4bit:
+            parts.append("--load-in-4bit")
         return "".join(f" {part}" for part in parts)
 
 
-def parse_options(description: str, argv: Sequence[str] | None = None) -> Options:
+def parse_options(description: str) -> Options:
     """Read the command line; argparse answers --help and mistakes, with exit status 2."""
+    return to_options(make_parser(description).parse_args())
+
+
+def make_parser(description: str, is_step: bool = True) -> argparse.ArgumentParser:
+    """A parser with the flags that all scripts share; without those of a step where the script is none."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     model = parser.add_argument_group("model")
     model.add_argument(
@@ -82,12 +93,21 @@ def parse_options(description: str, argv: Sequence[str] | None = None) -> Option
     run.add_argument(
         "--workspace", type=Path, default=PROJECT, help="folder to read and write in (default: the project)"
     )
+    if not is_step:
+        parser.set_defaults(max_rows=None, seed=SEED, restart=False)
+        return parser
     run.add_argument("--max-rows", type=_positive, help="use only this many prompts of each CSV, to try things out")
     run.add_argument("--seed", type=int, default=SEED, help=f"of the split, training and sampling (default: {SEED})")
     run.add_argument("--restart", action="store_true", help="throw away what an earlier run of this step left")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def to_options(args: argparse.Namespace) -> Options:
+    """The shared flags as options."""
     revision = args.revision or (DEFAULT_REVISION if args.model == DEFAULT_MODEL else None)
     workspace = Workspace(args.workspace.resolve())
+    if workspace.root.exists() and not workspace.root.is_dir():
+        stop([f"--workspace {args.workspace}: this is a file, not a folder"])
     return Options(
         args.model, revision, workspace, args.seed, args.max_rows, args.dtype, args.load_in_4bit, args.restart
     )
@@ -148,7 +168,6 @@ def _quoted(text: str) -> str:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
+    if not (text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)

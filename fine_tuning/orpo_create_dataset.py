@@ -15,14 +15,13 @@ import time
 from statistics import fmean
 
 from fine_tuning import sample_store
-from fine_tuning.csv_rows import limit_prompts, read_rows
+from fine_tuning.csv_rows import limit_prompts, read_rows, shape_info
 from fine_tuning.options import Options, model_problems, parse_options, stop
 from fine_tuning.presets import Preset, preset_for
 from fine_tuning.run_state import RunState
 from fine_tuning.workspace import sha256
 
 LOG_NAME = "log_create_orpo_dataset"
-REMEDY = "To make it: python create_dataset/create_dataset.py"
 
 
 def sampling_settings(options: Options, preset: Preset) -> dict:
@@ -49,7 +48,7 @@ def main() -> None:
     workspace, preset = options.workspace, preset_for(options.is_embedded)
     csv_path = workspace.readable(workspace.orpo_csv)
     content = sample_store.reference_bytes(csv_path) if csv_path.is_file() else None
-    rows, problems = read_rows(csv_path, scored=True, remedy=REMEDY, content=content)
+    rows, problems = read_rows(csv_path, scored=True, remedy=workspace.remedy, content=content)
     first = {}
     for row in rows:
         if row.score == 1:
@@ -65,7 +64,12 @@ def main() -> None:
     order = sorted(range(len(samples)), key=lambda k: (len(samples[k].answer), k))  # batches of like length
     batches = [[samples[k] for k in order[i : i + batch_size]] for i in range(0, len(order), batch_size)]
     settings = sampling_settings(options, preset)
-    stored = sample_store.read_state(csv_path)
+    stored = None if workspace.is_new else sample_store.read_state(csv_path)
+    if stored:
+        try:
+            sample_store.check_references(csv_path, stored)
+        except ValueError as error:
+            stop([str(error)])
     if stored and not options.restart and stored.settings != settings:
         names = sorted(name for name in settings if stored.settings.get(name) != settings[name])
         stop(
@@ -81,16 +85,14 @@ def main() -> None:
     if options.restart:
         sample_store.drop_samples(csv_path)
     state = sample_store.read_state(csv_path) or sample_store.begin(csv_path, settings, [len(b) for b in batches])
-    try:
-        done, cut = sample_store.recover(csv_path, state)
-    except ValueError as error:
-        stop([f"{error}. To drop the samples and draw them again: add --restart"])
+    done, cut = sample_store.recover(csv_path, state)
     if cut:
         print(f"{csv_path}: cut off {cut} bytes of a batch that was not whole; it is drawn again")
     log_json = workspace.log / f"{LOG_NAME}.json"
-    if done == len(batches) and log_json.exists() and "Result" in (log := json.loads(log_json.read_text("utf-8"))):
+    result = json.loads(log_json.read_text("utf-8"))["Result"] if log_json.exists() else None
+    if done == len(batches) and isinstance(result, dict):
         print(f"step 2 is done: {csv_path}. To do it again: add --restart")
-        print(json.dumps(log["Result"]))
+        print(json.dumps(result))
         return
 
     # 3. Only now import what takes seconds, and load the tuned model with its adapter merged.
@@ -108,6 +110,7 @@ def main() -> None:
     model = for_generation(load_adapter(load_base_model(options), workspace.sft_model, options, trainable=False))
     columns = list(references[0].fields)
     log = TrainingLog(workspace.log, LOG_NAME, f"Samples of {options.model_name} after supervised fine-tuning")
+    log.set("Result", "sampling has begun")
     log.set("Settings", settings)
     log.set("Machine", machine())
 
@@ -135,11 +138,11 @@ def main() -> None:
     seconds = time.perf_counter() - sampling_start
 
     # 5. Report on all samples, also those of an earlier start.
-    all_rows, problems = read_rows(csv_path, scored=True, remedy=REMEDY)
+    all_rows, problems = read_rows(csv_path, scored=True, remedy=workspace.remedy)
     if problems:
         stop(problems)
     drawn = all_rows[state.reference_rows :]
-    ended = [info["ended"] for row in drawn if "ended" in (info := json_object(row.fields.get("dest_shape_info")))]
+    ended = [info["ended"] for row in drawn if "ended" in (info := shape_info(row.fields))]
     log.sections.pop("Progress", None)
     log.set(
         "Data",
@@ -164,11 +167,8 @@ def main() -> None:
     if tokens:
         figures |= {"sampling seconds": round(seconds, 1), "sampled tokens per second": round(tokens / seconds, 1)}
     figures |= {"peak memory MiB": peak_memory_mib(), "wall seconds": round(time.perf_counter() - start, 1)}
-    log.set("Result", figures)
     log.picture("Result", sheet, "samples")
-    log.write()
-    print(f"log: {log.folder / log.name}.md")
-    print(json.dumps(figures))
+    log.finish(figures)
 
 
 def step_1_problems(options: Options) -> list[str]:
@@ -188,18 +188,9 @@ def step_1_problems(options: Options) -> list[str]:
 
 
 def sample_info(fields: dict[str, str], ended: bool) -> dict[str, str]:
-    """A sample's dest_shape_info: the reference's, where that is a JSON object, and whether the sample ended itself."""
-    info = json_object(fields.get("dest_shape_info"))
+    """A sample's dest_shape_info: the reference's, where there is one, and whether the sample ended by itself."""
+    info = shape_info(fields)
     return {"dest_shape_info": json.dumps(info | {"ended": ended})} if info else {}
-
-
-def json_object(text: str | None) -> dict:
-    """The JSON object in a text, empty where there is none."""
-    try:
-        value = json.loads(text or "")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _family_row(all_rows: list, drawn: list, family: str) -> dict:

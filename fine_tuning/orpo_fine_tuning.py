@@ -10,14 +10,12 @@ writes  models/orpo (the adapter of step 1, trained on), log/log_train_final_orp
 Stopped at any moment, the same command goes on from its last checkpoint.
 """
 
-import json
 import time
-from dataclasses import asdict
 
 from fine_tuning import sample_store
 from fine_tuning.csv_rows import limit_prompts, read_rows, split_prompts
 from fine_tuning.options import model_problems, parse_options, stop
-from fine_tuning.orpo_create_dataset import REMEDY, sampling_settings, step_1_problems
+from fine_tuning.orpo_create_dataset import sampling_settings, step_1_problems
 from fine_tuning.preference_pairs import make_pairs
 from fine_tuning.presets import preset_for
 from fine_tuning.run_state import RunState
@@ -34,8 +32,8 @@ def main() -> None:
     workspace, preset = options.workspace, preset_for(options.is_embedded)
     csv_path, sft_csv = workspace.readable(workspace.orpo_csv), workspace.readable(workspace.sft_csv)
     step_2 = f"python fine_tuning/orpo_create_dataset.py{options.flags()}"
-    sft_rows, problems = read_rows(sft_csv, scored=False, remedy=REMEDY)
-    all_rows, csv_problems = read_rows(csv_path, scored=True, remedy=REMEDY)
+    sft_rows, problems = read_rows(sft_csv, scored=False, remedy=workspace.remedy)
+    all_rows, csv_problems = read_rows(csv_path, scored=True, remedy=workspace.remedy)
     problems += csv_problems + model_problems(options) + step_1_problems(options)
     if problems:
         stop(problems)
@@ -46,7 +44,8 @@ def main() -> None:
         if sampling.settings != sampling_settings(options, preset):
             stop(
                 [
-                    f"{csv_path}: the samples are not those of this model and these flags. Draw them anew: {step_2} --restart"
+                    f"{csv_path}: the samples were drawn from another adapter or with other flags. "
+                    f"Draw them anew: {step_2} --restart"
                 ]
             )
     rows = limit_prompts(all_rows, options.max_rows)
@@ -54,7 +53,8 @@ def main() -> None:
     if not pairs:
         stop(
             [
-                f"{csv_path}: no prompt has two answers whose scores differ by {preset.min_margin}. Draw samples: {step_2}"
+                f"{csv_path}: no prompt has two answers whose scores differ by {preset.min_margin} or more. "
+                f"Draw samples: {step_2}"
             ]
         )
     train_prompts, validation_prompts = split_prompts(rows, options.seed)
@@ -67,29 +67,14 @@ def main() -> None:
         "seed": options.seed,
         "max rows": options.max_rows,
         "data sha256": sha256(csv_path),
-    } | asdict(preset)
+    } | preset.settings()
     state = RunState(workspace.orpo_model)
-    if not options.restart:
-        differences = state.differences(settings)
-        if differences:
-            stop(
-                [
-                    f"{workspace.orpo_model} holds a run with other settings: {'; '.join(differences)}. To do it again: add --restart"
-                ]
-            )
-        if state.is_finished:
-            print(f"step 3 is done: {workspace.orpo_model}. To do it again: add --restart")
-            print(json.dumps(state.read()["figures"]))
-            return
+    if not options.restart and state.answer_if_done(settings, step=3):
+        return
 
     # 2. Only now import what takes seconds.
-    import os
-
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # trl is pinned; its ORPO may move when the pin does
-    from trl.experimental.orpo import ORPOConfig
-
     from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer, save_adapter
-    from fine_tuning.orpo_trainer import PairTrainer, fits, pair_dataset
+    from fine_tuning.orpo_trainer import ORPOConfig, PairTrainer, fits, pair_dataset
     from fine_tuning.training import Reporter, epochs_of, record, train, trainer_arguments, training_figures
     from fine_tuning.training_log import TrainingLog, machine, peak_memory_mib
     from fine_tuning.validation import log_validation, validate
@@ -106,7 +91,8 @@ def main() -> None:
     if not train_pairs:
         stop(
             [
-                f"{csv_path}: no pair is left to train on ({len(pairs)} pairs, {len(fitting)} within {preset.max_length} tokens)"
+                f"{csv_path}: no pair is left to train on; {len(fitting)} of {len(pairs)} pairs are within "
+                f"{preset.max_length} tokens"
             ]
         )
     held_out_orpo = {row.prompt: row for row in reversed(rows) if row.prompt in validation_prompts and row.score == 1}
@@ -151,7 +137,14 @@ def main() -> None:
     trainer = PairTrainer(
         model=model,
         args=ORPOConfig(
-            **trainer_arguments(options, preset, state.checkpoints, preset.orpo_epochs, preset.orpo_learning_rate)
+            **trainer_arguments(
+                options,
+                preset,
+                state.checkpoints,
+                examples=len(train_pairs),
+                epochs=preset.orpo_epochs,
+                learning_rate=preset.orpo_learning_rate,
+            )
             | {"eval_on_start": bool(validation_pairs), "eval_strategy": "epoch" if validation_pairs else "no"},
             beta=preset.orpo_lambda,
             remove_unused_columns=False,
@@ -181,11 +174,8 @@ def main() -> None:
     figures |= {f"validation {name} before": value for name, value in before.figures().items()}
     figures |= {f"validation {name}": value for name, value in after.figures().items()}
     figures |= {"peak memory MiB": peak_memory_mib(), "wall seconds": round(time.perf_counter() - start, 1)}
-    log.set("Result", figures)
-    log.write()
     state.finish(settings, figures)
-    print(f"log: {log.folder / log.name}.md")
-    print(json.dumps(figures))
+    log.finish(figures)
 
 
 if __name__ == "__main__":

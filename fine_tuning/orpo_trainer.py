@@ -1,14 +1,19 @@
 """TRL's ORPO trainer on pairs that are tokenised like everything else in this project."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
-from trl.experimental.orpo import ORPOTrainer
 
-from fine_tuning.chat import encode_completion, encode_prompt
+from fine_tuning.chat import encode_prompt, encode_row
 from fine_tuning.preference_pairs import Pair
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # trl is pinned, so its ORPO cannot move unseen
+from trl.experimental.orpo import ORPOConfig, ORPOTrainer  # noqa: E402
+
+__all__ = ["ORPOConfig", "PairTrainer", "fits", "pair_dataset"]
 
 
 class PairTrainer(ORPOTrainer):
@@ -22,10 +27,10 @@ class PairTrainer(ORPOTrainer):
         prompt = encode_prompt(self.processing_class, feature["prompt"])
         row = {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
         for side in ("chosen", "rejected"):
-            completion = encode_completion(self.processing_class, feature[side])
-            row[f"{side}_input_ids"] = prompt + completion
-            row[f"{side}_attention_mask"] = [1] * (len(prompt) + len(completion))
-            row[f"{side}_labels"] = [-100] * len(prompt) + completion
+            encoded = encode_row(self.processing_class, feature["prompt"], feature[side])
+            row[f"{side}_input_ids"] = encoded["input_ids"]
+            row[f"{side}_attention_mask"] = [1] * len(encoded["input_ids"])
+            row[f"{side}_labels"] = encoded["labels"]
         return row
 
 
@@ -36,4 +41,4 @@ def pair_dataset(pairs: Sequence[Pair]) -> Dataset:
 
 def fits(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, max_length: int) -> bool:
     """True when a whole row, BOS to EOS, is at most `max_length` tokens."""
-    return len(encode_prompt(tokenizer, prompt)) + len(encode_completion(tokenizer, answer)) <= max_length
+    return len(encode_row(tokenizer, prompt, answer)["input_ids"]) <= max_length

@@ -30,6 +30,6 @@ def make_pairs(rows: Sequence[Row], min_margin: float) -> list[Pair]:
         chosen = max(scores, key=scores.__getitem__)
         for rejected, score in scores.items():
             margin = scores[chosen] - score
-            if margin >= min_margin:
+            if margin > 0 and margin >= min_margin:
                 pairs.append(Pair(prompt, chosen, rejected, margin))
     return pairs

@@ -1,6 +1,7 @@
 """The training settings, in one place: one preset for real models, one for the embedded model."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,10 @@ class Preset:
     generation_batch: int
     max_length: int
     save_steps: int
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting by a name for the log."""
+        return {name.replace("_", " "): value for name, value in asdict(self).items()}
 
 
 REAL = Preset(

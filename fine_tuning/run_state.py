@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fine_tuning.options import stop
 from fine_tuning.workspace import write_atomically
 
 
@@ -25,6 +26,21 @@ class RunState:
     def is_finished(self) -> bool:
         run = self.read()
         return run is not None and run["figures"] is not None
+
+    def answer_if_done(self, settings: Mapping[str, Any], step: int) -> bool:
+        """True, and says so, where this very run is finished; ends the program where another run is stored."""
+        differences = self.differences(settings)
+        if differences:
+            stop(
+                [
+                    f"{self.folder} holds a run of step {step} with other settings: {'; '.join(differences)}. "
+                    "To throw it away and do the step again: add --restart"
+                ]
+            )
+        if self.is_finished:
+            print(f"step {step} is done: {self.folder}. To do it again: add --restart")
+            print(json.dumps(self.read()["figures"]))
+        return self.is_finished
 
     def differences(self, settings: Mapping[str, Any]) -> list[str]:
         """How the settings of a stored run differ from these; empty where there is none."""

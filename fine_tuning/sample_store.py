@@ -2,16 +2,18 @@
 
 The rows that a user started with, the references, are never rewritten. Samples are appended a batch at a time, each
 batch with one write that is on disk before the next begins. Beside the CSV lies `orpo_dataset_llm.sampling.json`: what
-the samples are drawn from and the plan of batches, made beforehand. From these two files alone a stopped run knows which
-batches are whole; what a crash left of another one is cut off and drawn again.
+the samples are drawn from and the plan of batches, made beforehand. From these two files alone a stopped run knows
+which batches are whole; what a crash left of another one is cut off and drawn again.
 """
 
+import codecs
+import contextlib
 import csv
 import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from fine_tuning.workspace import write_atomically
 class SamplingState:
     """How a CSV's samples came about.
 
-    `settings` name the model and what else decides a sample; `batch_sizes` is the plan: how many samples each batch adds.
+    `settings` name the model and what else decides a sample; `batch_sizes` is the plan: the samples in each batch.
     """
 
     settings: dict[str, Any]
@@ -49,22 +51,37 @@ def read_state(csv_path: Path) -> SamplingState | None:
 def record_ends(content: bytes) -> list[int]:
     """The byte offset behind each whole record of a CSV, the header's first.
 
-    A record ends at a newline outside quotes; a torn last record has no end.
+    Records are what the csv module takes for records; a blank line belongs to the record before it, and a torn last
+    record has no end.
     """
-    ends, quotes, start = [], 0, 0
-    while (newline := content.find(b"\n", start)) >= 0:
-        quotes += content.count(b'"', start, newline)
-        start = newline + 1
-        if quotes % 2 == 0:
-            ends.append(start)
-    return ends
+    csv.field_size_limit(2**31 - 1)
+    start = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
+    read = start
+
+    def lines() -> Iterator[str]:
+        nonlocal read
+        for line in io.StringIO(content[start:].decode("latin-1"), newline=""):  # one character for each byte
+            read += len(line)
+            yield line
+
+    ends: list[int] = []
+    with contextlib.suppress(csv.Error):  # an open quote at the end of the content
+        for record in csv.reader(lines(), strict=True):
+            if record:
+                ends.append(read)
+            elif ends:
+                ends[-1] = read
+    return ends if content.endswith((b"\n", b"\r")) else [end for end in ends if end < len(content)]
 
 
 def reference_bytes(csv_path: Path) -> bytes:
-    """A CSV without the samples that were appended to it."""
+    """A CSV without the samples that were appended to it; all of one that has fewer rows than its references were."""
     content = csv_path.read_bytes()
     state = read_state(csv_path)
-    return content if state is None else content[: record_ends(content)[state.reference_rows]]
+    if state is None:
+        return content
+    ends = record_ends(content)
+    return content[: ends[state.reference_rows]] if state.reference_rows < len(ends) else content
 
 
 def begin(csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[int]) -> SamplingState:
@@ -86,18 +103,23 @@ def begin(csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[int
     return state
 
 
+def check_references(csv_path: Path, state: SamplingState) -> None:
+    """Raises ValueError where the references are not the ones that the samples were drawn for."""
+    if hashlib.sha256(reference_bytes(csv_path)).hexdigest() != state.reference_sha256:
+        raise ValueError(
+            f"{csv_path}: its first {state.reference_rows} rows are not those that its samples were drawn for. "
+            f"Where the whole file is your own, delete {state_path(csv_path)}"
+        )
+
+
 def recover(csv_path: Path, state: SamplingState) -> tuple[int, int]:
     """Cut off what is not part of a whole batch; returns (whole batches, bytes cut off).
 
     Raises ValueError where the references are not the ones that the samples were drawn for.
     """
+    check_references(csv_path, state)
     content = csv_path.read_bytes()
     ends = record_ends(content)
-    if (
-        len(ends) <= state.reference_rows
-        or hashlib.sha256(content[: ends[state.reference_rows]]).hexdigest() != state.reference_sha256
-    ):
-        raise ValueError(f"{csv_path}: its first {state.reference_rows} rows have changed since sampling began")
     samples = len(ends) - 1 - state.reference_rows
     whole, rows = 0, 0
     while whole < len(state.batch_sizes) and rows + state.batch_sizes[whole] <= samples:
@@ -112,7 +134,11 @@ def recover(csv_path: Path, state: SamplingState) -> tuple[int, int]:
 
 
 def drop_samples(csv_path: Path) -> None:
-    """Go back to the references alone."""
+    """Go back to the references alone. Raises ValueError where they have changed, for then nothing tells them apart."""
+    state = read_state(csv_path)
+    if state is None:
+        return
+    check_references(csv_path, state)
     write_atomically(csv_path, reference_bytes(csv_path))
     state_path(csv_path).unlink(missing_ok=True)
 
@@ -120,7 +146,8 @@ def drop_samples(csv_path: Path) -> None:
 def append(csv_path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
     """Append one batch of rows; on return they are on disk."""
     buffer = io.StringIO()
-    csv.DictWriter(buffer, columns, lineterminator="\n").writerows(rows)
+    # A carriage return in a cell would end the row; not every version of csv quotes it by itself.
+    csv.DictWriter(buffer, columns, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
     with open(csv_path, "ab") as file:
         file.write(buffer.getvalue().encode())
         file.flush()

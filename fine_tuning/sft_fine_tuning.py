@@ -10,9 +10,7 @@ next    python fine_tuning/orpo_create_dataset.py
 Stopped at any moment, the same command goes on from its last checkpoint.
 """
 
-import json
 import time
-from dataclasses import asdict
 
 from fine_tuning.csv_rows import limit_prompts, read_rows, split_prompts
 from fine_tuning.options import model_problems, parse_options, stop
@@ -21,7 +19,6 @@ from fine_tuning.run_state import RunState
 from fine_tuning.workspace import sha256
 
 LOG_NAME = "log_train_final_sft"
-REMEDY = "To make it: python create_dataset/create_dataset.py"
 
 
 def main() -> None:
@@ -31,7 +28,7 @@ def main() -> None:
     options = parse_options(__doc__)
     workspace, preset = options.workspace, preset_for(options.is_embedded)
     csv_path = workspace.readable(workspace.sft_csv)
-    all_rows, problems = read_rows(csv_path, scored=False, remedy=REMEDY)
+    all_rows, problems = read_rows(csv_path, scored=False, remedy=workspace.remedy)
     problems += model_problems(options)
     rows = limit_prompts(all_rows, options.max_rows)
     if not problems and len({row.prompt for row in rows}) < 2:
@@ -46,26 +43,16 @@ def main() -> None:
         "seed": options.seed,
         "max rows": options.max_rows,
         "data sha256": sha256(csv_path),
-    } | asdict(preset)
+    } | preset.settings()
     state = RunState(workspace.sft_model)
-    if not options.restart:
-        differences = state.differences(settings)
-        if differences:
-            stop(
-                [
-                    f"{workspace.sft_model} holds a run with other settings: {'; '.join(differences)}. To do it again: add --restart"
-                ]
-            )
-        if state.is_finished:
-            print(f"step 1 is done: {workspace.sft_model}. To do it again: add --restart")
-            print(json.dumps(state.read()["figures"]))
-            return
+    if not options.restart and state.answer_if_done(settings, step=1):
+        return
 
     # 2. Only now import what takes seconds.
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from fine_tuning.chat import encode_completion, encode_prompt
+    from fine_tuning.chat import encode_row
     from fine_tuning.common import add_adapter, for_generation, load_base_model, load_tokenizer, save_adapter
     from fine_tuning.training import Reporter, record, train, trainer_arguments, training_figures
     from fine_tuning.training_log import TrainingLog, machine, peak_memory_mib
@@ -76,13 +63,13 @@ def main() -> None:
     examples, too_long = [], 0
     for row in rows:
         try:
-            prompt, completion = encode_prompt(tokenizer, row.prompt), encode_completion(tokenizer, row.answer)
+            example = encode_row(tokenizer, row.prompt, row.answer)
         except ValueError as error:
             stop([f"{csv_path}: {error}: {row.prompt[:60]!r}"])
-        if len(prompt) + len(completion) > preset.max_length:
+        if len(example["input_ids"]) > preset.max_length:
             too_long += 1
-            continue
-        examples.append((row, {"input_ids": prompt + completion, "labels": [-100] * len(prompt) + completion}))
+        else:
+            examples.append((row, example))
     if len({row.prompt for row, _ in examples}) < 2:
         stop(
             [f"{csv_path}: {too_long} of {len(rows)} rows are longer than {preset.max_length} tokens; too few are left"]
@@ -118,7 +105,14 @@ def main() -> None:
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(
-            **trainer_arguments(options, preset, state.checkpoints, preset.sft_epochs, preset.sft_learning_rate),
+            **trainer_arguments(
+                options,
+                preset,
+                state.checkpoints,
+                examples=len(train_examples),
+                epochs=preset.sft_epochs,
+                learning_rate=preset.sft_learning_rate,
+            ),
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=Dataset.from_list(train_examples),
@@ -139,11 +133,8 @@ def main() -> None:
     log_validation(log, "Validation", {"after SFT": validation})
     figures |= {f"validation {name}": value for name, value in validation.figures().items()}
     figures |= {"peak memory MiB": peak_memory_mib(), "wall seconds": round(time.perf_counter() - start, 1)}
-    log.set("Result", figures)
-    log.write()
     state.finish(settings, figures)
-    print(f"log: {log.folder / log.name}.md")
-    print(json.dumps(figures))
+    log.finish(figures)
 
 
 if __name__ == "__main__":

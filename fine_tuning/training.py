@@ -34,8 +34,10 @@ STEP_FIGURES = {
 }
 
 
-def trainer_arguments(options: Options, preset: Preset, checkpoints: Path, epochs: int, rate: float) -> dict[str, Any]:
-    """Arguments for SFTConfig and ORPOConfig alike: batch size 1, gradient checkpointing, a step in every log line."""
+def trainer_arguments(
+    options: Options, preset: Preset, checkpoints: Path, examples: int, epochs: int, learning_rate: float
+) -> dict[str, Any]:
+    """Arguments for SFTConfig and ORPOConfig alike: batch size 1, gradient checkpointing, every step logged."""
     dtype = choose_dtype(options.dtype)
     on_gpu = device_name() == "cuda"
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
@@ -46,7 +48,7 @@ def trainer_arguments(options: Options, preset: Preset, checkpoints: Path, epoch
         "gradient_checkpointing": True,
         "gradient_checkpointing_kwargs": {"use_reentrant": True},  # the same memory, fewer hooks per tensor
         "num_train_epochs": epochs,
-        "learning_rate": rate,
+        "learning_rate": learning_rate,
         "lr_scheduler_type": "cosine",
         "warmup_steps": preset.warmup_ratio,
         "max_grad_norm": 1.0,
@@ -59,7 +61,7 @@ def trainer_arguments(options: Options, preset: Preset, checkpoints: Path, epoch
         "max_length": preset.max_length,
         "eval_strategy": "epoch",
         "save_strategy": "steps",
-        "save_steps": preset.save_steps,
+        "save_steps": min(preset.save_steps, max(10, examples * epochs // 10)),
         "save_total_limit": 2,
         "logging_steps": 1,
         "report_to": "none",

@@ -19,8 +19,8 @@ SECONDS_BETWEEN_WRITES = 10
 class TrainingLog:
     """Sections of figures, in the order they were first set, written together.
 
-    A section is a mapping (written as two columns), a sequence of mappings (one row each), or text. Pictures stand below
-    their section.
+    A section is a mapping (written as two columns), a sequence of mappings (one row each), or text. Pictures stand
+    below their section.
     """
 
     def __init__(self, folder: Path, name: str, title: str) -> None:
@@ -52,8 +52,15 @@ class TrainingLog:
         write_atomically(self.folder / f"{self.name}.md", self._markdown())
         self._last_write = time.monotonic()
 
+    def finish(self, figures: Mapping[str, Any]) -> None:
+        """Set the result, write both files, and print the figures as the run's last line, one JSON object."""
+        self.set("Result", figures)
+        self.write()
+        print(f"log: {self.folder / self.name}.md")
+        print(json.dumps(figures))
+
     def _markdown(self) -> str:
-        parts = [f"# {self.title}"]
+        parts = [f"# {escape(self.title)}"]
         for section, content in self.sections.items():
             parts.append(f"## {section}")
             if isinstance(content, str):
@@ -72,9 +79,10 @@ def escape(value: Any) -> str:
     """Text as markdown shows it literally, on one line: no table, link, HTML or code can come out of it."""
     if isinstance(value, float):
         value = f"{value:.6g}"
-    text = "".join(" " if character.isspace() else character for character in str(value))
+    text = " ".join(str(value).split())  # also: no indentation, which would make a block of code
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{character}" if character in "\\`*_[]|#~!" else character for character in text)
+    text = "".join(f"\\{character}" if character in "\\`*_[]|#~!" else character for character in text)
+    return text.replace("://", "\\://").replace("www.", "www\\.")  # bare addresses become links on GitHub
 
 
 def _table(columns: Sequence[str], rows: Any) -> str:
@@ -114,12 +122,13 @@ def machine() -> dict[str, str]:
 
 def peak_memory_mib() -> int:
     """Peak memory of this process in MiB: allocated on the GPU where there is one, else resident."""
-    import psutil
     import torch
 
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 2**20)
     if sys.platform == "win32":
+        import psutil  # comes with accelerate
+
         return round(psutil.Process().memory_info().peak_wset / 2**20)
     import resource
 

@@ -36,6 +36,12 @@ class Workspace:
         return self.root / "log"
 
     @property
+    def remedy(self) -> str:
+        """What to do about a missing CSV."""
+        output = "" if self.root == PROJECT else f' --output "{self.sft_csv.parent}"'
+        return f"To make it: python create_dataset/create_dataset.py{output}"
+
+    @property
     def is_new(self) -> bool:
         """True while the workspace has no CSVs of its own: it will start with copies of the committed ones."""
         return not (self.root / "create_dataset").exists()
@@ -50,9 +56,12 @@ class Workspace:
 
         if self.is_new:
             contents = {csv: reference_bytes(self.readable(csv)) for csv in (self.sft_csv, self.orpo_csv)}
+            folder = self.sft_csv.parent
+            temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")  # both CSVs appear, or neither
+            temporary.mkdir(parents=True, exist_ok=True)
             for csv, content in contents.items():
-                csv.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(csv, content)
+                write_atomically(temporary / csv.name, content)
+            os.replace(temporary, folder)
         self.log.mkdir(parents=True, exist_ok=True)
 
 

@@ -106,7 +106,7 @@ def test_a_single_worsening_scores_below_one(old, new):
         ("touching another", "apart"),
         ("partly off the canvas", "inside"),
         ("in the way of a connection", "clear"),
-        ("text between", "well_formed"),
+        ("text between", "well-formed"),
         ("text after", "ending"),
     ],
 )

@@ -1,6 +1,6 @@
 """Build the embedded base model and its tokenizer from nothing.
 
-    python fine_tuning/embedded_model/build.py [--steps 4500] [--output DIR] [--work DIR]
+    python fine_tuning/embedded_model/build.py [--steps 4000] [--output DIR] [--work DIR]
 
 Pre-trains a small Llama on rows made up as it goes (pretraining_data.py), easy diagrams first, and writes bfloat16
 weights. Stopped at any moment, the same command goes on from its last checkpoint in --work.
@@ -32,7 +32,7 @@ TOKENIZER_ROWS = 20_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=4500, help=f"optimiser steps of {BATCH_SIZE} rows (default: 4500)")
+    parser.add_argument("--steps", type=int, default=4000, help=f"optimiser steps of {BATCH_SIZE} rows (default: 4000)")
     parser.add_argument(
         "--output", type=Path, default=Path(__file__).parent, help="where the model goes (default: here)"
     )

@@ -1,8 +1,8 @@
 """The embedded model's tokenizer: byte-level BPE that keeps what the diagram language repeats in one piece.
 
-Whole numbers, colours, quoted names and the marks between two lines are cut apart first and merged only within
-themselves, and the fixed instruction of every prompt is one token, so that a node is about 20 tokens (58 for
-deepseek-coder's tokenizer). Roles of the special tokens and shape of the chat template are deepseek-coder's.
+Whole numbers, colours and quoted names, each with the comma before it, and the marks between two lines are cut apart
+first and merged only within themselves, and the fixed instruction of every prompt is one token. Roles of the special
+tokens and shape of the chat template are deepseek-coder's.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 BOS, EOS, PAD = "<|begin|>", "<|EOT|>", "<|pad|>"
 VOCABULARY = 1536
-PIECES = r"\(\d+, \d+, \d+\)|\d+|, '[a-z ]+', | ?[A-Za-z-]+|[^\dA-Za-z('\s]+[^\dA-Za-z(']*|[^\dA-Za-z]"
+PIECES = r"(?:, )?\(\d+, \d+, \d+\)|(?:, )?\d+|, '[a-z ]+'| ?[A-Za-z-]+|[^\dA-Za-z('\s]+[^\dA-Za-z(']*|[^\dA-Za-z]"
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
     "{% for message in messages %}"

@@ -29,8 +29,9 @@ PALETTE = (
 )
 ALL_TOPICS = tuple(dict.fromkeys(topic for topics in TOPICS.values() for topic in topics.split()))
 _OPENERS = (
-    "Picture this:", "A chart of shapes.", "Turn this into a diagram.", "Lay this out.", "Shapes wanted:", "As a diagram:",
-    "Draw", "Please sketch", "Show", "Make", "I need", "Can you draw", "Here is a flow.", "Flowchart of", "A diagram of",
+    "Picture this:", "A chart of shapes.", "Turn this into a diagram.", "Lay this out.", "Shapes wanted:",
+    "As a diagram:", "Draw", "Please sketch", "Show", "Make", "I need", "Can you draw", "Here is a flow.",
+    "Flowchart of", "A diagram of",
     "For my slides,", "I would like to see", "Here is what our pipeline does:", "Sketch the following system.",
 )  # fmt: skip
 _AFTER = (
@@ -126,7 +127,8 @@ def _neurons(rng: Random) -> tuple[str, nx.DiGraph]:
         words = [f"{size} {rng.choice(('neuron', 'node', 'circle', 'input', 'output'))}s" for size in spoken]
         body = f"{rng.choice(('from', 'first', 'start:'))} {', then '.join(words)}"
     else:
-        body = f"hidden sizes {enumerate_words(spoken[1:-1] or ['none'])} between {spoken[0]} inputs and {spoken[-1]} outputs"
+        hidden = enumerate_words(spoken[1:-1] or ["none"])
+        body = f"hidden sizes {hidden} between {spoken[0]} inputs and {spoken[-1]} outputs"
     return _around(rng, body, rng.choice(_NEURONS)), neuron_network(sizes)
 
 

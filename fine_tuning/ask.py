@@ -1,0 +1,56 @@
+"""Ask a tuned model for a diagram: prints its text and draws it as a PNG.
+
+    python fine_tuning/ask.py "a neural network with 3 inputs, a hidden layer of 4 nodes and 1 output, neuron by neuron"
+    python fine_tuning/ask.py --model embedded --workspace demo --output net.png "Flowchart: sales data -> price model"
+
+Takes the adapter of step 3, or that of step 1 where step 3 has not been done.
+"""
+
+import sys
+from pathlib import Path
+
+from fine_tuning.options import make_parser, model_problems, stop, to_options
+from fine_tuning.orpo_create_dataset import step_1_problems
+from fine_tuning.run_state import RunState
+
+MAX_NEW_TOKENS = 1280
+
+
+def main() -> None:
+    parser = make_parser(__doc__, is_step=False)
+    parser.add_argument("request", help="what to draw, in English")
+    parser.add_argument("--output", type=Path, default=Path("diagram.png"), help="the picture (default: diagram.png)")
+    args = parser.parse_args()
+    options = to_options(args)
+    problems = model_problems(options) + step_1_problems(options)
+    if not args.output.resolve().parent.is_dir():
+        problems.append(f"--output {args.output}: there is no such folder")
+    if problems:
+        stop(problems)
+
+    from create_dataset.create_dataset import INSTRUCTION
+    from diagram import parse
+    from diagram.draw import save_png
+    from fine_tuning.chat import encode_prompt
+    from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer
+    from fine_tuning.generation import generate_batch
+
+    workspace = options.workspace
+    folder = workspace.orpo_model if RunState(workspace.orpo_model).is_finished else workspace.sft_model
+    tokenizer = load_tokenizer(options)
+    model = for_generation(load_adapter(load_base_model(options), folder, options, trainable=False))
+    try:
+        prompt = encode_prompt(tokenizer, f"{args.request}\n\n{INSTRUCTION}")
+    except ValueError as error:
+        stop([str(error)])
+    (answer,) = generate_batch(model, tokenizer, [prompt], MAX_NEW_TOKENS, temperature=0, seed=options.seed)
+    diagram = parse(answer.text)
+    print(answer.text)
+    for problem in diagram.problems:
+        print(f"note: {problem}", file=sys.stderr)
+    save_png(diagram, args.output)
+    print(f"drawn by the adapter in {folder}: {args.output}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

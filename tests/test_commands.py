@@ -1,0 +1,283 @@
+"""The commands as a user starts them: help and mistakes are answered at once, in words, and nothing is written.
+
+In these tests torch, transformers and pandas are replaced by modules that end the program when they are imported.
+"""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fine_tuning import sample_store
+from fine_tuning.options import has_cuda_device, make_parser, to_options
+from fine_tuning.orpo_create_dataset import sampling_settings
+from fine_tuning.presets import preset_for
+from fine_tuning.run_state import RunState
+
+ROOT = Path(__file__).resolve().parent.parent
+STEPS = ("sft_fine_tuning", "orpo_create_dataset", "orpo_fine_tuning")
+STEP_1, STEP_2, STEP_3 = (f"fine_tuning/{step}.py" for step in STEPS)
+DIAGRAM = "\"[0, 100, 300, 'circle', 80, 80, 'solid arrow', (255, 228, 196), (0, 0, 0), []]\""
+SFT_HEADER, ORPO_HEADER = "input_data,output_data\n", "input_data,output_data,score\n"
+needs_no_cuda = pytest.mark.skipif(has_cuda_device(), reason="there is a CUDA GPU, so nothing is missing")
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("poison")
+    for name in ("torch", "transformers", "pandas"):
+        (folder / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')\n")
+    return os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "120"}
+
+
+@pytest.fixture
+def start(environment):
+    """Start a script as a user does; returns the finished process."""
+
+    def start(script: str, *flags: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+        command = [sys.executable, script, *map(str, flags)]
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
+
+    return start
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Path:
+    """A workspace with two small, flawless CSVs."""
+    folder = tmp_path / "demo"
+    data = folder / "create_dataset"
+    data.mkdir(parents=True)
+    (data / "sft_dataset_llm.csv").write_text(SFT_HEADER + f"a,{DIAGRAM}\nb,{DIAGRAM}\n")
+    (data / "orpo_dataset_llm.csv").write_text(ORPO_HEADER + f"c,{DIAGRAM},1.0\nd,{DIAGRAM},1.0\n")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def refused(start, tmp_path):
+    """Start a script that must refuse; returns its messages, one for each line on stderr."""
+
+    def refused(script: str, *flags: str | Path) -> list[str]:
+        before = contents(tmp_path)
+        run = start(script, *flags)
+        assert run.returncode == 2, run.stderr
+        assert run.stdout == ""
+        assert "Traceback" not in run.stderr
+        assert contents(tmp_path) == before
+        lines = run.stderr.splitlines()
+        if lines[0].startswith("usage: "):  # argparse tells the usage first
+            return lines[-1:]
+        assert all(line.startswith("error: ") for line in lines)
+        return lines
+
+    return refused
+
+
+def finish_step_1(workspace: Path, model: str = "embedded", finished: bool = True) -> None:
+    state = RunState(workspace / "models" / "sft")
+    settings = {"model": model, "revision": None}
+    state.begin(settings, restart=False)
+    (state.folder / "adapter_model.safetensors").write_bytes(b"not read before torch is imported")
+    if finished:
+        state.finish(settings, {"final average training loss": 0.1})
+
+
+HELP = [STEP_1, STEP_2, STEP_3, "fine_tuning/run_all.py", "fine_tuning/ask.py", "create_dataset/create_dataset.py"]
+
+
+@pytest.mark.parametrize("script", HELP)
+def test_help_is_answered_at_once_and_without_torch(start, script):
+    begin = time.perf_counter()
+    run = start(script, "--help")
+    assert time.perf_counter() - begin < 2
+    assert (run.returncode, run.stderr) == (0, "")
+    assert f"python {script}" in run.stdout
+    flags = {"--model", "--revision", "--workspace", "--dtype", "--load-in-4bit"}
+    flags |= {"--output"} if script.endswith("ask.py") else {"--seed", "--max-rows", "--restart"}
+    if script.startswith("create_dataset/"):
+        flags = {"--seed", "--output"}
+    assert set(re.findall(r"^  (--[\w-]+)", run.stdout, re.MULTILINE)) - {"--help"} == flags
+
+
+def test_the_replaced_torch_would_be_noticed(start, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import torch\n")
+    run = start(str(script))
+    assert (run.returncode, run.stderr) == (1, "torch was imported\n")
+
+
+def test_a_script_starts_from_its_own_folder_too(start):
+    run = start("sft_fine_tuning.py", "--help", cwd=ROOT / "fine_tuning")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "Step 1 of 3" in run.stdout
+
+
+BAD_CSVS = {
+    "missing": (STEP_1, "sft", None, "there is no such file"),
+    "empty": (STEP_1, "sft", "", "the file is empty"),
+    "without rows": (STEP_1, "sft", SFT_HEADER, "a header but no rows"),
+    "without a column": (STEP_1, "sft", f"input_data,answer\na,{DIAGRAM}\n", "no column output_data"),
+    "without a prompt": (STEP_1, "sft", f"{SFT_HEADER}a,{DIAGRAM}\n,{DIAGRAM}\n", "row 2: input_data is empty"),
+    "with a broken reference": (STEP_1, "sft", f"{SFT_HEADER}a,{DIAGRAM}\nb,no\n", "row 2: output_data is no flawless"),
+    "with one prompt": (STEP_1, "sft", f"{SFT_HEADER}a,{DIAGRAM}\n", "at least 2 different prompts"),
+    "missing in step 2": (STEP_2, "orpo", None, "there is no such file"),
+    "without scores": (STEP_2, "orpo", f"{SFT_HEADER}a,{DIAGRAM}\n", "no column score"),
+    "with a bad score": (STEP_2, "orpo", f"{ORPO_HEADER}a,{DIAGRAM},1.0\nb,x,1.2\n", "row 2: score is '1.2'"),
+    "without references": (STEP_2, "orpo", f"{ORPO_HEADER}a,{DIAGRAM},0.9\n", "no row with score 1.0"),
+    "missing in step 3": (STEP_3, "orpo", None, "there is no such file"),
+    "with a bad score in step 3": (STEP_3, "orpo", f"{ORPO_HEADER}a,{DIAGRAM},nan\n", "row 1: score is 'nan'"),
+    "for validation in step 3 empty": (STEP_3, "sft", "", "the file is empty"),
+}
+
+
+@pytest.mark.parametrize(("script", "name", "content", "said"), BAD_CSVS.values(), ids=BAD_CSVS)
+def test_a_csv_with_a_problem_is_refused_by_name(refused, workspace, script, name, content, said):
+    path = workspace / "create_dataset" / f"{name}_dataset_llm.csv"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    finish_step_1(workspace)
+    messages = refused(script, "--model", "embedded", "--workspace", workspace)
+    assert len(messages) == 1
+    assert messages[0].startswith(f"error: {path}") and said in messages[0]
+
+
+def test_all_problems_are_told_in_one_go(refused, workspace):
+    (workspace / "create_dataset" / "orpo_dataset_llm.csv").write_text(f"{ORPO_HEADER},x,0.5\nb,x,2\n")
+    messages = refused(STEP_2, "--model", "./none", "--workspace", workspace)
+    for said in ("row 1: input_data", "row 2: score", "error: --model ./none", "no adapter of step 1"):
+        assert sum(said in message for message in messages) == 1
+    assert len(messages) == 4
+
+
+@needs_no_cuda
+@pytest.mark.parametrize("script", [STEP_1, STEP_2, STEP_3])
+def test_without_a_gpu_the_default_model_is_refused_and_the_embedded_one_named(refused, tmp_path, script):
+    messages = refused(script, "--workspace", tmp_path / "new")
+    assert "CUDA" in messages[0] and "--model embedded" in messages[0]
+
+
+@needs_no_cuda
+def test_loading_in_4_bits_needs_a_gpu_and_bitsandbytes(refused, workspace):
+    messages = refused(STEP_1, "--model", "embedded", "--load-in-4bit", "--workspace", workspace)
+    assert "error: --load-in-4bit needs a CUDA GPU and none was found" in messages
+    if importlib.util.find_spec("bitsandbytes") is None:
+        assert "error: --load-in-4bit needs bitsandbytes: python -m pip install bitsandbytes" in messages
+
+
+@pytest.mark.parametrize("script", [STEP_2, STEP_3])
+def test_before_step_1_its_command_is_named_with_the_same_flags(refused, tmp_path, script):
+    folder = tmp_path / "new workspace"
+    messages = refused(script, "--model", "embedded", "--workspace", folder, "--max-rows", "9", "--seed", "3")
+    command = f'python {STEP_1} --model embedded --workspace "{folder}" --max-rows 9 --seed 3'
+    assert messages == [f"error: {folder / 'models' / 'sft'}: there is no adapter of step 1. Run it first: {command}"]
+
+
+def test_step_2_refuses_an_unfinished_step_1(refused, workspace):
+    finish_step_1(workspace, finished=False)
+    messages = refused(STEP_2, "--model", "embedded", "--workspace", workspace)
+    assert len(messages) == 1 and "step 1 has not finished" in messages[0] and STEP_1 in messages[0]
+
+
+def test_step_2_refuses_the_adapter_of_another_model(refused, workspace):
+    finish_step_1(workspace, model="other/model")
+    messages = refused(STEP_2, "--model", "embedded", "--workspace", workspace)
+    assert len(messages) == 1 and "other/model" in messages[0] and "embedded" in messages[0]
+
+
+def test_step_3_before_step_2_names_the_command_of_step_2(refused, workspace):
+    finish_step_1(workspace)
+    messages = refused(STEP_3, "--model", "embedded", "--workspace", workspace)
+    assert len(messages) == 1
+    assert messages[0].startswith(f"error: {workspace / 'create_dataset' / 'orpo_dataset_llm.csv'}")
+    assert messages[0].endswith(f"python {STEP_2} --model embedded --workspace {workspace}")
+
+
+def begin_step_2(workspace: Path, seed: int = 2025) -> Path:
+    """The state in which step 2 leaves a workspace when it is stopped before its first batch."""
+    flags = ["--model", "embedded", "--workspace", str(workspace), "--seed", str(seed)]
+    options = to_options(make_parser("").parse_args(flags))
+    (workspace / "log").mkdir()
+    finish_step_1(workspace)
+    settings = sampling_settings(options, preset_for(options.is_embedded))
+    sample_store.begin(options.workspace.orpo_csv, settings, [6])
+    return options.workspace.orpo_csv
+
+
+def test_step_3_refuses_samples_that_are_not_all_drawn(refused, workspace):
+    begin_step_2(workspace)
+    messages = refused(STEP_3, "--model", "embedded", "--workspace", workspace)
+    assert len(messages) == 1 and "step 2 has not finished" in messages[0] and STEP_2 in messages[0]
+
+
+def test_step_2_refuses_to_mix_samples_drawn_otherwise(refused, workspace):
+    begin_step_2(workspace, seed=7)
+    messages = refused(STEP_2, "--model", "embedded", "--workspace", workspace)
+    assert len(messages) == 1 and "seed differ" in messages[0] and "--restart" in messages[0]
+
+
+@pytest.mark.parametrize(
+    "content", [f"c,{DIAGRAM},1.0\n", f"c,{DIAGRAM},1.0\nother,{DIAGRAM},1.0\n"], ids=["shortened", "reworded"]
+)
+def test_step_2_refuses_references_that_were_changed_since(refused, workspace, content):
+    path = begin_step_2(workspace)
+    path.write_text(ORPO_HEADER + content)
+    for flags in ([], ["--restart"]):
+        messages = refused(STEP_2, "--model", "embedded", "--workspace", workspace, *flags)
+        assert len(messages) == 1
+        assert messages[0].startswith(f"error: {path}: its first 2 rows are not those")
+        assert messages[0].endswith("sampling.json")
+
+
+def test_a_model_folder_that_does_not_exist_is_named(refused, workspace, tmp_path):
+    folder = tmp_path / "none"
+    assert refused(STEP_1, "--model", folder, "--workspace", workspace) == [
+        f"error: --model {folder}: there is no such folder"
+    ]
+
+
+def test_a_model_folder_without_weights_is_told_all_that_it_lacks(refused, workspace, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    messages = refused(STEP_1, "--model", tmp_path / "model", "--workspace", workspace)
+    assert [message.split(" has no ")[1] for message in messages] == ["tokenizer.json", "weights (*.safetensors)"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--max-rows", "0"], "argument --max-rows: '0' is not a whole number of at least 1"),
+        (["--max-rows", "many"], "argument --max-rows: 'many' is not a whole number of at least 1"),
+        (["--seed", "x"], "argument --seed: invalid int value: 'x'"),
+        (["--dtype", "int8"], "argument --dtype: invalid choice: 'int8'"),
+        (["--epochs", "3"], "unrecognized arguments: --epochs 3"),
+        (["--workspace", str(ROOT / "pyproject.toml")], "a file, not a folder"),
+    ],
+    ids=["no rows", "rows in words", "seed", "dtype", "unknown", "workspace"],
+)
+def test_a_wrong_flag_is_named(refused, flags, said):
+    messages = refused(STEP_1, "--model", "embedded", *flags)
+    assert len(messages) == 1 and said in messages[0]
+
+
+def test_too_few_rows_to_split_are_refused(refused, workspace):
+    messages = refused(STEP_1, "--model", "embedded", "--workspace", workspace, "--max-rows", "1")
+    assert len(messages) == 1 and "at least 2 different prompts" in messages[0]
+
+
+def test_run_all_stops_at_the_first_step_that_fails(start, workspace):
+    (workspace / "create_dataset" / "sft_dataset_llm.csv").unlink()
+    before = contents(workspace)
+    run = start("fine_tuning/run_all.py", "--model", "embedded", "--workspace", workspace)
+    assert run.returncode == 2
+    assert run.stdout == "step 1 of 3: sft_fine_tuning\n"
+    assert "there is no such file" in run.stderr and "Traceback" not in run.stderr
+    assert contents(workspace) == before
