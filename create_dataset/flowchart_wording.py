@@ -110,13 +110,18 @@ def _steps(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
 def _shapes_then_arrows(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
     """All shapes first, then all connections."""
     shapes = f"{rng.choice(('The shapes are', 'It has', 'Shapes:'))} {enumerate_words(names)}."
+    arrows = _arrows(rng, graph, names)
+    return f"{shapes} {rng.choice(('Connections:', 'Arrows:', 'Connect'))} {'; '.join(arrows)}."
+
+
+def _arrows(rng: Random, graph: nx.DiGraph, labels: Sequence[str]) -> list[str]:
+    """Each node that points to others, with all of them: "A -> B and C"."""
     arrow = rng.choice((" -> ", " to "))
-    arrows = [
-        f"{names[number]}{arrow}{enumerate_words([names[target] for target in sorted(graph.successors(number))])}"
+    return [
+        f"{labels[number]}{arrow}{enumerate_words([labels[target] for target in sorted(graph.successors(number))])}"
         for number in sorted(graph)
         if graph.out_degree(number)
     ]
-    return f"{shapes} {rng.choice(('Connections:', 'Arrows:', 'Connect'))} {'; '.join(arrows)}."
 
 
 def _bullets(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
@@ -133,12 +138,7 @@ def _letters(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
     """Lettered shapes, then connections between letters."""
     letters = "ABCDEFGHIJKLMNO"
     shapes = "\n".join(f"{letters[number]}: {name}" for number, name in enumerate(names))
-    arrow = rng.choice((" -> ", " to "))
-    arrows = [
-        f"{letters[number]}{arrow}{enumerate_words([letters[target] for target in sorted(graph.successors(number))])}"
-        for number in sorted(graph)
-        if graph.out_degree(number)
-    ]
+    arrows = _arrows(rng, graph, letters)
     return f"\n{shapes}\n{', '.join(arrows)}"
 
 

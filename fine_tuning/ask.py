@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 
 from fine_tuning.options import make_parser, model_problems, stop, to_options
-from fine_tuning.orpo_create_dataset import step_1_problems
-from fine_tuning.run_state import RunState
+from fine_tuning.run_state import RunState, step_1_problems
 
 MAX_NEW_TOKENS = 1280
 

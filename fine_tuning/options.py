@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fine_tuning.workspace import PROJECT, Workspace
 
@@ -46,6 +46,17 @@ class Options:
     def model_name(self) -> str:
         """What to record: `embedded`, a hub id, or a local folder's name, which says nothing of this machine."""
         return Path(self.model).resolve().name if Path(self.model).is_dir() else self.model
+
+    def settings(self) -> dict[str, Any]:
+        """What decides a run's result, by the names that logs show. A later start is compared with it."""
+        return {
+            "model": self.model_name,
+            "revision": self.revision,
+            "dtype": self.dtype,
+            "load in 4 bits": self.load_in_4bit,
+            "seed": self.seed,
+            "max rows": self.max_rows,
+        }
 
     def flags(self) -> str:
         """The flags that another step needs to work on the same model and workspace."""

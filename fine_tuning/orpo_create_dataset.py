@@ -16,28 +16,12 @@ from statistics import fmean
 
 from fine_tuning import sample_store
 from fine_tuning.csv_rows import limit_prompts, read_rows, shape_info
-from fine_tuning.options import Options, model_problems, parse_options, stop
-from fine_tuning.presets import Preset, preset_for
-from fine_tuning.run_state import RunState
-from fine_tuning.workspace import sha256
+from fine_tuning.files import sha256
+from fine_tuning.options import model_problems, parse_options, stop
+from fine_tuning.presets import preset_for
+from fine_tuning.run_state import sampling_settings, step_1_problems
 
 LOG_NAME = "log_create_orpo_dataset"
-
-
-def sampling_settings(options: Options, preset: Preset) -> dict:
-    """What decides the samples. Step 3 compares it with what the CSV's samples were drawn from."""
-    return {
-        "model": options.model_name,
-        "revision": options.revision,
-        "adapter sha256": sha256(options.workspace.sft_model / "adapter_model.safetensors"),
-        "dtype": options.dtype,
-        "load in 4 bits": options.load_in_4bit,
-        "seed": options.seed,
-        "max rows": options.max_rows,
-        "samples per prompt": preset.samples_per_prompt,
-        "temperature": preset.temperature,
-        "batch size": preset.generation_batch,
-    }
 
 
 def main() -> None:
@@ -169,22 +153,6 @@ def main() -> None:
     figures |= {"peak memory MiB": peak_memory_mib(), "wall seconds": round(time.perf_counter() - start, 1)}
     log.picture("Result", sheet, "samples")
     log.finish(figures)
-
-
-def step_1_problems(options: Options) -> list[str]:
-    """Why step 1's adapter cannot be used, if so."""
-    command = f"python fine_tuning/sft_fine_tuning.py{options.flags()}"
-    folder = options.workspace.sft_model
-    state = RunState(folder)
-    run = state.read()
-    if run is None:
-        return [f"{folder}: there is no adapter of step 1. Run it first: {command}"]
-    if not state.is_finished:
-        return [f"{folder}: step 1 has not finished. Let it go on: {command}"]
-    tuned = run["settings"]["model"], run["settings"]["revision"]
-    if tuned != (options.model_name, options.revision):
-        return [f"{folder}: the adapter belongs to {tuned[0]} (revision {tuned[1]}), not to {options.model_name}"]
-    return []
 
 
 def sample_info(fields: dict[str, str], ended: bool) -> dict[str, str]:

@@ -14,12 +14,11 @@ import time
 
 from fine_tuning import sample_store
 from fine_tuning.csv_rows import limit_prompts, read_rows, split_prompts
+from fine_tuning.files import sha256
 from fine_tuning.options import model_problems, parse_options, stop
-from fine_tuning.orpo_create_dataset import sampling_settings, step_1_problems
 from fine_tuning.preference_pairs import make_pairs
 from fine_tuning.presets import preset_for
-from fine_tuning.run_state import RunState
-from fine_tuning.workspace import sha256
+from fine_tuning.run_state import ADAPTER_FILE, RunState, sampling_settings, step_1_problems
 
 LOG_NAME = "log_train_final_orpo"
 
@@ -33,21 +32,16 @@ def main() -> None:
     csv_path, sft_csv = workspace.readable(workspace.orpo_csv), workspace.readable(workspace.sft_csv)
     step_2 = f"python fine_tuning/orpo_create_dataset.py{options.flags()}"
     sft_rows, problems = read_rows(sft_csv, scored=False, remedy=workspace.remedy)
+    sampling = sample_store.read_state(csv_path)
+    if sampling and csv_path.is_file() and not sample_store.is_complete(csv_path, sampling):
+        stop([*problems, f"{csv_path}: step 2 has not finished. Let it go on: {step_2}"])
     all_rows, csv_problems = read_rows(csv_path, scored=True, remedy=workspace.remedy)
     problems += csv_problems + model_problems(options) + step_1_problems(options)
     if problems:
         stop(problems)
-    sampling = sample_store.read_state(csv_path)
-    if sampling:
-        if len(all_rows) < sampling.reference_rows + sum(sampling.batch_sizes):
-            stop([f"{csv_path}: step 2 has not finished. Let it go on: {step_2}"])
-        if sampling.settings != sampling_settings(options, preset):
-            stop(
-                [
-                    f"{csv_path}: the samples were drawn from another adapter or with other flags. "
-                    f"Draw them anew: {step_2} --restart"
-                ]
-            )
+    if sampling and sampling.settings != sampling_settings(options, preset):
+        what = "the samples were drawn from another adapter or with other flags"
+        stop([f"{csv_path}: {what}. Draw them anew: {step_2} --restart"])
     rows = limit_prompts(all_rows, options.max_rows)
     pairs = make_pairs(rows, preset.min_margin)
     if not pairs:
@@ -58,16 +52,8 @@ def main() -> None:
             ]
         )
     train_prompts, validation_prompts = split_prompts(rows, options.seed)
-    settings = {
-        "model": options.model_name,
-        "revision": options.revision,
-        "adapter sha256": sha256(workspace.sft_model / "adapter_model.safetensors"),
-        "dtype": options.dtype,
-        "load in 4 bits": options.load_in_4bit,
-        "seed": options.seed,
-        "max rows": options.max_rows,
-        "data sha256": sha256(csv_path),
-    } | preset.settings()
+    inputs = {"adapter sha256": sha256(workspace.sft_model / ADAPTER_FILE), "data sha256": sha256(csv_path)}
+    settings = options.settings() | inputs | preset.settings()
     state = RunState(workspace.orpo_model)
     if not options.restart and state.answer_if_done(settings, step=3):
         return

@@ -1,6 +1,6 @@
 """The training settings, in one place: one preset for real models, one for the embedded model."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -53,22 +53,15 @@ REAL = Preset(
     save_steps=100,
 )
 # A model of a few million parameters needs more adapter and larger steps to move as far.
-EMBEDDED = Preset(
+EMBEDDED = replace(
+    REAL,
     lora_rank=32,
     lora_alpha=64,
     lora_dropout=0.0,
     lora_modules=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
     sft_learning_rate=1e-3,
-    sft_epochs=4,
     orpo_learning_rate=1e-4,
-    orpo_epochs=1,
-    orpo_lambda=0.5,
-    min_margin=0.05,
-    warmup_ratio=0.03,
-    samples_per_prompt=3,
-    temperature=1.0,
     generation_batch=50,
-    max_length=1536,
     save_steps=200,
 )
 

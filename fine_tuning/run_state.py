@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.options import stop
-from fine_tuning.workspace import write_atomically
+from fine_tuning.files import sha256, write_atomically
+from fine_tuning.options import Options, stop
+from fine_tuning.presets import Preset
+
+ADAPTER_FILE = "adapter_model.safetensors"
 
 
 class RunState:
@@ -69,3 +72,29 @@ class RunState:
 
     def _write(self, settings: Mapping[str, Any], figures: Mapping[str, Any] | None) -> None:
         write_atomically(self.path, json.dumps({"settings": settings, "figures": figures}, indent=1) + "\n")
+
+
+def step_1_problems(options: Options) -> list[str]:
+    """Why step 1's adapter cannot be used, if so."""
+    command = f"python fine_tuning/sft_fine_tuning.py{options.flags()}"
+    folder = options.workspace.sft_model
+    state = RunState(folder)
+    run = state.read()
+    if run is None:
+        return [f"{folder}: there is no adapter of step 1. Run it first: {command}"]
+    if not state.is_finished:
+        return [f"{folder}: step 1 has not finished. Let it go on: {command}"]
+    tuned = run["settings"]["model"], run["settings"]["revision"]
+    if tuned != (options.model_name, options.revision):
+        return [f"{folder}: the adapter belongs to {tuned[0]} (revision {tuned[1]}), not to {options.model_name}"]
+    return []
+
+
+def sampling_settings(options: Options, preset: Preset) -> dict:
+    """What decides the samples. Step 3 compares it with what the CSV's samples were drawn from."""
+    return options.settings() | {
+        "adapter sha256": sha256(options.workspace.sft_model / ADAPTER_FILE),
+        "samples per prompt": preset.samples_per_prompt,
+        "temperature": preset.temperature,
+        "batch size": preset.generation_batch,
+    }

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.workspace import write_atomically
+from fine_tuning.files import write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,11 @@ def recover(csv_path: Path, state: SamplingState) -> tuple[int, int]:
             file.truncate(keep)
             os.fsync(file.fileno())
     return whole, len(content) - keep
+
+
+def is_complete(csv_path: Path, state: SamplingState) -> bool:
+    """True when the CSV holds every sample of the plan."""
+    return len(record_ends(csv_path.read_bytes())) - 1 >= state.reference_rows + sum(state.batch_sizes)
 
 
 def drop_samples(csv_path: Path) -> None:

@@ -13,10 +13,10 @@ Stopped at any moment, the same command goes on from its last checkpoint.
 import time
 
 from fine_tuning.csv_rows import limit_prompts, read_rows, split_prompts
+from fine_tuning.files import sha256
 from fine_tuning.options import model_problems, parse_options, stop
 from fine_tuning.presets import preset_for
 from fine_tuning.run_state import RunState
-from fine_tuning.workspace import sha256
 
 LOG_NAME = "log_train_final_sft"
 
@@ -35,15 +35,7 @@ def main() -> None:
         problems.append(f"{csv_path}: at least 2 different prompts are needed, one for training and one for validation")
     if problems:
         stop(problems)
-    settings = {
-        "model": options.model_name,
-        "revision": options.revision,
-        "dtype": options.dtype,
-        "load in 4 bits": options.load_in_4bit,
-        "seed": options.seed,
-        "max rows": options.max_rows,
-        "data sha256": sha256(csv_path),
-    } | preset.settings()
+    settings = options.settings() | {"data sha256": sha256(csv_path)} | preset.settings()
     state = RunState(workspace.sft_model)
     if not options.restart and state.answer_if_done(settings, step=1):
         return

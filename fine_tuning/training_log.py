@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.workspace import write_atomically
+from fine_tuning.files import write_atomically
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "datasets", "pandas", "accelerate")
 TABLE_ROWS = 40  # of a long history; the JSON file holds every step

@@ -1,9 +1,11 @@
 """Where a run reads and writes: everything lies under one folder, the workspace."""
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from fine_tuning.files import write_atomically
+from fine_tuning.sample_store import reference_bytes
 
 PROJECT = Path(__file__).resolve().parent.parent
 SFT_CSV, ORPO_CSV = "sft_dataset_llm.csv", "orpo_dataset_llm.csv"
@@ -52,8 +54,6 @@ class Workspace:
 
     def prepare(self) -> None:
         """Make the workspace's folders and, where it is new, its CSVs."""
-        from fine_tuning.sample_store import reference_bytes
-
         if self.is_new:
             contents = {csv: reference_bytes(self.readable(csv)) for csv in (self.sft_csv, self.orpo_csv)}
             folder = self.sft_csv.parent
@@ -63,19 +63,3 @@ class Workspace:
                 write_atomically(temporary / csv.name, content)
             os.replace(temporary, folder)
         self.log.mkdir(parents=True, exist_ok=True)
-
-
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Replace a file so that a crash leaves either the old or the new content, on disk, never a mixture."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

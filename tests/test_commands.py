@@ -15,9 +15,8 @@ import pytest
 
 from fine_tuning import sample_store
 from fine_tuning.options import has_cuda_device, make_parser, to_options
-from fine_tuning.orpo_create_dataset import sampling_settings
 from fine_tuning.presets import preset_for
-from fine_tuning.run_state import RunState
+from fine_tuning.run_state import RunState, sampling_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = ("sft_fine_tuning", "orpo_create_dataset", "orpo_fine_tuning")

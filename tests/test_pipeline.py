@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from diagram import parse
-from fine_tuning.workspace import sha256
+from fine_tuning.files import sha256
 
 PROJECT = Path(__file__).resolve().parent.parent
 ROWS = 24  # 72 samples: more than one batch

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from fine_tuning import workspace as module
+from fine_tuning.files import write_atomically
 from fine_tuning.sample_store import reference_bytes
-from fine_tuning.workspace import ORPO_CSV, PROJECT, SFT_CSV, Workspace, write_atomically
+from fine_tuning.workspace import ORPO_CSV, PROJECT, SFT_CSV, Workspace
 
 
 def test_naming_a_workspace_writes_nothing(tmp_path):

@@ -1,0 +1,67 @@
+"""Batched generation gives what one-by-one generation gives, and stops."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from fine_tuning.chat import encode_prompt
+from fine_tuning.generation import generate_batch, plan_batches, token_limit
+
+PROJECT = Path(__file__).resolve().parent.parent
+FOLDER = PROJECT / "fine_tuning" / "embedded_model"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="module")
+def prompts(tokenizer):
+    with open(PROJECT / "create_dataset" / "sft_dataset_llm.csv", encoding="utf-8", newline="") as file:
+        rows = [row for row, _ in zip(csv.DictReader(file), range(4), strict=False)]
+    return [encode_prompt(tokenizer, row["input_data"]) for row in rows]
+
+
+def test_a_batch_of_prompts_of_different_length_is_answered_like_each_alone(model, tokenizer, prompts):
+    assert len(set(map(len, prompts))) > 1
+    together = generate_batch(model, tokenizer, prompts, 60, temperature=0, seed=1)
+    alone = [generate_batch(model, tokenizer, [prompt], 60, temperature=0, seed=1)[0] for prompt in prompts]
+    assert together == alone
+
+
+def test_the_same_seed_samples_the_same_answers_and_another_seed_others(model, tokenizer, prompts):
+    def sample(seed):
+        return generate_batch(model, tokenizer, prompts, 40, temperature=1.0, seed=seed)
+
+    assert sample(1) == sample(1) != sample(2)
+
+
+def test_samples_of_one_prompt_in_a_batch_differ(model, tokenizer, prompts):
+    answers = generate_batch(model, tokenizer, prompts[:1] * 6, 40, temperature=1.0, seed=1)
+    assert len({answer.text for answer in answers}) > 1
+
+
+def test_an_answer_stops_at_eos_and_one_that_does_not_is_marked(model, tokenizer, prompts):
+    ended = generate_batch(model, tokenizer, prompts, 600, temperature=0, seed=1)
+    assert any(answer.ended for answer in ended)
+    assert all(tokenizer.eos_token not in answer.text and tokenizer.pad_token not in answer.text for answer in ended)
+    cut = generate_batch(model, tokenizer, prompts, 10, temperature=0, seed=1)
+    assert [(answer.ended, answer.tokens) for answer in cut] == [(False, 10)] * 4
+
+
+def test_batches_hold_every_index_once_with_like_lengths_together():
+    lengths = [30, 10, 20, 10, 40]
+    assert plan_batches(lengths, 2) == [[1, 3], [2, 0], [4]]
+
+
+def test_the_token_limit_leaves_room_above_the_reference():
+    assert token_limit(100) == 141
