@@ -34,6 +34,7 @@ INSTRUCTION = (
     "order named."
 )
 SFT_FILE, ORPO_FILE = "sft_dataset_llm.csv", "orpo_dataset_llm.csv"
+SAMPLING_FILE = "orpo_dataset_llm.sampling.json"  # lies beside the ORPO CSV once samples were appended to it
 MAX_NEURONS = 16
 
 Request = tuple[str, nx.DiGraph, Pitch]
@@ -47,6 +48,12 @@ def main() -> None:
     )
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
+    if (args.output / SAMPLING_FILE).exists():
+        parser.error(
+            f"{args.output / ORPO_FILE} holds samples of a tuned model, which would be lost. To drop them: "
+            "python fine_tuning/orpo_create_dataset.py --restart, or delete "
+            f"{args.output / SAMPLING_FILE} first"
+        )
     for name, text in make_datasets(args.seed).items():
         (args.output / name).write_bytes(text.encode())
         print(f"{args.output / name}: {len(list(csv.reader(io.StringIO(text)))) - 1} rows")

@@ -10,7 +10,11 @@ One BOS, one EOS, and the EOS belongs to the completion: it is trained, so the m
 the template writes after EOS is left out, for nothing is ever generated after it.
 """
 
+from collections.abc import Sequence
+
 from transformers import PreTrainedTokenizerBase
+
+from fine_tuning.csv_rows import Row
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
@@ -37,6 +41,22 @@ def encode_row(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> 
     """A whole row: `input_ids`, and `labels` that are -100 over the prompt, so that the loss is on the answer alone."""
     prompt_ids, completion_ids = encode_prompt(tokenizer, prompt), encode_completion(tokenizer, answer)
     return {"input_ids": prompt_ids + completion_ids, "labels": [-100] * len(prompt_ids) + completion_ids}
+
+
+def encode_rows(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_length: int
+) -> tuple[list[tuple[Row, dict[str, list[int]]]], list[str]]:
+    """The rows of at most `max_length` tokens with their ids and labels, and what is wrong with rows, if anything."""
+    kept, problems = [], []
+    for row in rows:
+        try:
+            example = encode_row(tokenizer, row.prompt, row.answer)
+        except ValueError as error:
+            problems.append(f"{error}: {row.prompt[:60]!r}")
+            continue
+        if len(example["input_ids"]) <= max_length:
+            kept.append((row, example))
+    return kept, problems
 
 
 def decode_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> tuple[str, bool]:

@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_t
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from fine_tuning.files import write_atomically
-from fine_tuning.options import Options, stop
+from fine_tuning.options import DEFAULT_MODEL, Options, stop
 from fine_tuning.presets import Preset
 
 MODEL_CARD = """---
@@ -42,6 +42,18 @@ def device_name() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def check_gpu(options: Options) -> None:
+    """End the program where the model needs a GPU and this torch, built for a CPU or another driver, sees none."""
+    if torch.cuda.is_available() or not (options.model == DEFAULT_MODEL or options.load_in_4bit):
+        return
+    stop(
+        [
+            f"there is a GPU, but torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use it. Install a CUDA "
+            "build of torch that suits the driver; https://pytorch.org/get-started/locally names the command"
+        ]
+    )
+
+
 def choose_dtype(name: str) -> torch.dtype:
     """The dtype that a --dtype flag means here.
 
@@ -59,7 +71,11 @@ def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
 
     AutoTokenizer alone reads every tokenizer here rightly; the Llama classes drop deepseek-coder's spaces.
     """
-    tokenizer = AutoTokenizer.from_pretrained(options.model_source, revision=options.revision)
+    check_gpu(options)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(options.model_source, revision=options.revision)
+    except (OSError, ValueError) as error:
+        stop([f"--model {options.model}: {str(error).splitlines()[0]}"])
     special = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
     if len(special) < 3 or None in special:
         stop(
@@ -83,13 +99,16 @@ def load_base_model(options: Options) -> PreTrainedModel:
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=arguments["dtype"],
         )
-    return AutoModelForCausalLM.from_pretrained(
-        options.model_source,
-        revision=options.revision,
-        use_safetensors=True,
-        device_map={"": device_name()} if device_name() == "cuda" else None,
-        **arguments,
-    )
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            options.model_source,
+            revision=options.revision,
+            use_safetensors=True,
+            device_map={"": device_name()} if device_name() == "cuda" else None,
+            **arguments,
+        )
+    except (OSError, ValueError) as error:
+        stop([f"--model {options.model}: {str(error).splitlines()[0]}"])
 
 
 def add_adapter(model: PreTrainedModel, options: Options, preset: Preset) -> PeftModel:
@@ -117,8 +136,11 @@ def load_adapter(model: PreTrainedModel, folder: Path, options: Options, trainab
 
 
 def for_generation(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """The model with its adapter merged and everything off that only training needs: several times faster."""
-    if isinstance(model, PeftModel):
+    """The model with its adapter merged and everything off that only training needs: several times faster.
+
+    A 4-bit model keeps its adapter apart: merged, it would be rounded to 4 bits again and answer otherwise.
+    """
+    if isinstance(model, PeftModel) and not getattr(model, "is_loaded_in_4bit", False):
         model = model.merge_and_unload()
     model.activation_checkpointing_disable()
     model.config.use_cache = True

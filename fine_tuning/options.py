@@ -5,7 +5,9 @@ Importing torch and transformers takes seconds; a wrong flag or a broken CSV sho
 
 import argparse
 import ctypes
+import hashlib
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,11 +54,25 @@ class Options:
         return {
             "model": self.model_name,
             "revision": self.revision,
+            "model files": self._fingerprint(),
             "dtype": self.dtype,
             "load in 4 bits": self.load_in_4bit,
             "seed": self.seed,
             "max rows": self.max_rows,
         }
+
+    def _fingerprint(self) -> str | None:
+        """Tells local models of one name apart, in no time, by configuration and by the size and end of the weights."""
+        folder = Path(self.model_source)
+        if not folder.is_dir():
+            return None
+        digest = hashlib.sha256((folder / "config.json").read_bytes())
+        for weights in sorted(folder.glob("*.safetensors")):
+            digest.update(f"{weights.name} {weights.stat().st_size}".encode())
+            with open(weights, "rb") as file:
+                file.seek(-min(2**20, weights.stat().st_size), os.SEEK_END)
+                digest.update(file.read())
+        return digest.hexdigest()
 
     def flags(self) -> str:
         """The flags that another step needs to work on the same model and workspace."""
@@ -116,6 +132,11 @@ def make_parser(description: str, is_step: bool = True) -> argparse.ArgumentPars
 def to_options(args: argparse.Namespace) -> Options:
     """The shared flags as options."""
     revision = args.revision or (DEFAULT_REVISION if args.model == DEFAULT_MODEL else None)
+    # One GPU is used; with several visible, the trainer would spread a batch of one over them.
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if args.model == "embedded" or Path(args.model).is_dir():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
     workspace = Workspace(args.workspace.resolve())
     if workspace.root.exists() and not workspace.root.is_dir():
         stop([f"--workspace {args.workspace}: this is a file, not a folder"])

@@ -31,6 +31,12 @@ def main() -> None:
     options = parse_options(__doc__)
     workspace, preset = options.workspace, preset_for(options.is_embedded)
     csv_path = workspace.readable(workspace.orpo_csv)
+    stored = None if workspace.is_new else sample_store.read_state(csv_path)
+    if stored and csv_path.is_file():
+        try:
+            sample_store.check_references(csv_path, stored)
+        except ValueError as error:
+            stop([str(error)])
     content = sample_store.reference_bytes(csv_path) if csv_path.is_file() else None
     rows, problems = read_rows(csv_path, scored=True, remedy=workspace.remedy, content=content)
     first = {}
@@ -38,8 +44,8 @@ def main() -> None:
         if row.score == 1:
             first.setdefault(row.prompt, row)
     references = limit_prompts(list(first.values()), options.max_rows)
-    if not problems and not references:
-        problems.append(f"{csv_path}: no row with score 1.0; samples are scored against such rows")
+    if not problems and len(references) < 2:
+        problems.append(f"{csv_path}: {len(references)} prompts have a row with score 1.0; at least 2 are needed")
     problems += model_problems(options) + step_1_problems(options)
     if problems:
         stop(problems)
@@ -48,12 +54,6 @@ def main() -> None:
     order = sorted(range(len(samples)), key=lambda k: (len(samples[k].answer), k))  # batches of like length
     batches = [[samples[k] for k in order[i : i + batch_size]] for i in range(0, len(order), batch_size)]
     settings = sampling_settings(options, preset)
-    stored = None if workspace.is_new else sample_store.read_state(csv_path)
-    if stored:
-        try:
-            sample_store.check_references(csv_path, stored)
-        except ValueError as error:
-            stop([str(error)])
     if stored and not options.restart and stored.settings != settings:
         names = sorted(name for name in settings if stored.settings.get(name) != settings[name])
         stop(
@@ -63,7 +63,30 @@ def main() -> None:
             ]
         )
 
-    # 2. The CSV: where an earlier run stopped, cut off what is not whole.
+    log_json = workspace.log / f"{LOG_NAME}.json"
+    result = json.loads(log_json.read_text("utf-8"))["Result"] if log_json.exists() else None
+    is_done = stored and sample_store.is_complete(csv_path, stored) and isinstance(result, dict)
+    if is_done and not options.restart:
+        print(f"step 2 is done: {csv_path}. To do it again: add --restart")
+        print(json.dumps(result))
+        return
+
+    # 2. Only now import what takes seconds, and encode the references.
+    from tqdm import tqdm
+
+    from diagram import parse, score_diagram
+    from diagram.contact_sheet import Cell, contact_sheet
+    from fine_tuning.chat import encode_completion, encode_prompt, encode_rows
+    from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer
+    from fine_tuning.generation import generate_batch, token_limit
+    from fine_tuning.training_log import SECONDS_BETWEEN_WRITES, TrainingLog, machine, peak_memory_mib, score_plot
+
+    tokenizer = load_tokenizer(options)
+    problems = encode_rows(tokenizer, references, preset.max_length)[1]
+    if problems:
+        stop([f"{csv_path}: {problem}" for problem in problems])
+
+    # 3. The CSV: where an earlier run stopped, cut off what is not whole. The tuned model, with its adapter merged.
     workspace.prepare()
     csv_path = workspace.orpo_csv
     if options.restart:
@@ -72,25 +95,6 @@ def main() -> None:
     done, cut = sample_store.recover(csv_path, state)
     if cut:
         print(f"{csv_path}: cut off {cut} bytes of a batch that was not whole; it is drawn again")
-    log_json = workspace.log / f"{LOG_NAME}.json"
-    result = json.loads(log_json.read_text("utf-8"))["Result"] if log_json.exists() else None
-    if done == len(batches) and isinstance(result, dict):
-        print(f"step 2 is done: {csv_path}. To do it again: add --restart")
-        print(json.dumps(result))
-        return
-
-    # 3. Only now import what takes seconds, and load the tuned model with its adapter merged.
-    from PIL import Image
-    from tqdm import tqdm
-
-    from diagram import parse, score_diagram
-    from diagram.contact_sheet import Cell, contact_sheet
-    from fine_tuning.chat import encode_completion, encode_prompt
-    from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer
-    from fine_tuning.generation import generate_batch, token_limit
-    from fine_tuning.training_log import SECONDS_BETWEEN_WRITES, TrainingLog, machine, peak_memory_mib, score_plot
-
-    tokenizer = load_tokenizer(options)
     model = for_generation(load_adapter(load_base_model(options), workspace.sft_model, options, trainable=False))
     columns = list(references[0].fields)
     log = TrainingLog(workspace.log, LOG_NAME, f"Samples of {options.model_name} after supervised fine-tuning")
@@ -99,7 +103,7 @@ def main() -> None:
     log.set("Machine", machine())
 
     # 4. Sample batch by batch; each is scored and on disk before the next begins.
-    tokens = 0
+    tokens, ended_now = 0, []
     sampling_start = time.perf_counter()
     with tqdm(total=len(samples), initial=sum(map(len, batches[:done])), desc="sampling", unit="sample") as progress:
         for number, batch in list(enumerate(batches))[done:]:
@@ -115,6 +119,7 @@ def main() -> None:
                 new.append(row.fields | fields | sample_info(row.fields, answer.ended))
             sample_store.append(csv_path, columns, new)
             tokens += sum(answer.tokens for answer in answers)
+            ended_now += [answer.ended for answer in answers]
             progress.update(len(batch))
             if log.is_due(SECONDS_BETWEEN_WRITES):
                 log.set("Progress", {"samples so far": progress.n, "of": len(samples)})
@@ -127,6 +132,7 @@ def main() -> None:
         stop(problems)
     drawn = all_rows[state.reference_rows :]
     ended = [info["ended"] for row in drawn if "ended" in (info := shape_info(row.fields))]
+    ended = ended or ended_now  # a CSV without that column: the samples since this start
     log.sections.pop("Progress", None)
     log.set(
         "Data",
@@ -138,7 +144,6 @@ def main() -> None:
     log.picture("Rows by family", score_plot([row.score for row in drawn], log.title), "scores")
     picks = [drawn[k * len(drawn) // 12] for k in range(12)] if len(drawn) >= 12 else drawn
     cells = [Cell(row.prompt, parse(first[row.prompt].answer), parse(row.answer), row.score) for row in picks]
-    sheet: Image.Image = contact_sheet(cells)
     figures = {
         "rows": len(all_rows),
         "samples": len(drawn),
@@ -151,7 +156,7 @@ def main() -> None:
     if tokens:
         figures |= {"sampling seconds": round(seconds, 1), "sampled tokens per second": round(tokens / seconds, 1)}
     figures |= {"peak memory MiB": peak_memory_mib(), "wall seconds": round(time.perf_counter() - start, 1)}
-    log.picture("Result", sheet, "samples")
+    log.picture("Result", contact_sheet(cells), "samples")
     log.finish(figures)
 
 

@@ -42,7 +42,15 @@ def main() -> None:
     if sampling and sampling.settings != sampling_settings(options, preset):
         what = "the samples were drawn from another adapter or with other flags"
         stop([f"{csv_path}: {what}. Draw them anew: {step_2} --restart"])
+    tuned_on = RunState(workspace.sft_model).read()["settings"]
+    now = options.settings() | {"data sha256": sha256(sft_csv)}
+    changed = [name for name in ("seed", "max rows", "data sha256") if tuned_on.get(name) != now[name]]
+    if changed:
+        what = "so the held-out prompts would be others than step 1 held out"
+        stop([f"{workspace.sft_model}: step 1 was run with another {' and '.join(changed)}, {what}"])
     rows = limit_prompts(all_rows, options.max_rows)
+    if len({row.prompt for row in rows}) < 2:
+        stop([f"{csv_path}: at least 2 different prompts are needed, one for training and one for validation"])
     pairs = make_pairs(rows, preset.min_margin)
     if not pairs:
         stop(
@@ -59,9 +67,11 @@ def main() -> None:
         return
 
     # 2. Only now import what takes seconds.
+    from fine_tuning.chat import encode_rows
     from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer, save_adapter
     from fine_tuning.orpo_trainer import ORPOConfig, PairTrainer, fits, pair_dataset
-    from fine_tuning.training import Reporter, epochs_of, record, train, trainer_arguments, training_figures
+    from fine_tuning.training import Reporter, train, trainer_arguments
+    from fine_tuning.training_history import epochs_of, record, training_figures
     from fine_tuning.training_log import TrainingLog, machine, peak_memory_mib
     from fine_tuning.validation import log_validation, validate
 
@@ -82,7 +92,10 @@ def main() -> None:
             ]
         )
     held_out_orpo = {row.prompt: row for row in reversed(rows) if row.prompt in validation_prompts and row.score == 1}
-    sft_used = limit_prompts(sft_rows, options.max_rows)
+    sft_examples, problems = encode_rows(tokenizer, limit_prompts(sft_rows, options.max_rows), preset.max_length)
+    if problems:
+        stop([f"{sft_csv}: {problem}" for problem in problems])
+    sft_used = [row for row, _ in sft_examples]  # what step 1 split, in the same way
     held_out_sft = split_prompts(sft_used, options.seed)[1]
     held_out_rows = [row for row in sft_used if row.prompt in held_out_sft] + list(held_out_orpo.values())[::-1]
 
@@ -98,7 +111,7 @@ def main() -> None:
             "rows": len(all_rows),
             "rows used": len(rows),
             "pairs": len(pairs),
-            "pairs longer than the limit, left out": len(pairs) - len(fitting),
+            "pairs left out (too long, or with a special token)": len(pairs) - len(fitting),
             "training pairs": len(train_pairs),
             "validation pairs": len(validation_pairs),
             "mean margin": round(sum(pair.margin for pair in fitting) / len(fitting), 4),
@@ -120,6 +133,7 @@ def main() -> None:
 
     # 5. Train the same adapter on.
     model = tuned_model(trainable=True)
+    reporter = Reporter(log, "ORPO")
     trainer = PairTrainer(
         model=model,
         args=ORPOConfig(
@@ -138,7 +152,7 @@ def main() -> None:
         train_dataset=pair_dataset(train_pairs),
         eval_dataset=pair_dataset(validation_pairs) if validation_pairs else None,
         processing_class=tokenizer,
-        callbacks=[Reporter(log, "ORPO")],
+        callbacks=[reporter],
     )
     train(trainer)
     save_adapter(model, tokenizer, workspace.orpo_model, options)
@@ -148,7 +162,8 @@ def main() -> None:
         for k in range(len(train_pairs))
         for side in ("chosen", "rejected")
     )
-    figures = training_figures(trainer, tokens)
+    steps = trainer.state.global_step - reporter.first_step
+    figures = training_figures(trainer.state.log_history, preset.orpo_epochs, preset.orpo_epochs * tokens, steps)
     evaluations = epochs_of(trainer.state.log_history)
     if evaluations:
         figures["chosen preferred before"] = round(evaluations[0]["validation chosen preferred"], 4)

@@ -7,6 +7,7 @@ Stops at the first step that fails. Started again, it goes on where it was stopp
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,11 +22,12 @@ def main() -> None:
     parse_options(__doc__)
     start = time.perf_counter()
     figures = {}
+    environment = os.environ | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
     for number, step in enumerate(STEPS, start=1):
         print(f"step {number} of {len(STEPS)}: {step}", flush=True)
         command = [sys.executable, str(Path(__file__).with_name(f"{step}.py")), *sys.argv[1:]]
         last = ""
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment) as process:
             for last in process.stdout:
                 if not last.startswith("{"):
                     print(f"  {last}", end="", flush=True)

@@ -44,28 +44,21 @@ def main() -> None:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from fine_tuning.chat import encode_row
+    from fine_tuning.chat import encode_rows
     from fine_tuning.common import add_adapter, for_generation, load_base_model, load_tokenizer, save_adapter
-    from fine_tuning.training import Reporter, record, train, trainer_arguments, training_figures
+    from fine_tuning.training import Reporter, train, trainer_arguments
+    from fine_tuning.training_history import record, training_figures
     from fine_tuning.training_log import TrainingLog, machine, peak_memory_mib
     from fine_tuning.validation import log_validation, validate
 
     # 3. Data: prompt and completion as token ids, loss on the completion alone, 80 % for training.
     tokenizer = load_tokenizer(options)
-    examples, too_long = [], 0
-    for row in rows:
-        try:
-            example = encode_row(tokenizer, row.prompt, row.answer)
-        except ValueError as error:
-            stop([f"{csv_path}: {error}: {row.prompt[:60]!r}"])
-        if len(example["input_ids"]) > preset.max_length:
-            too_long += 1
-        else:
-            examples.append((row, example))
-    if len({row.prompt for row, _ in examples}) < 2:
-        stop(
-            [f"{csv_path}: {too_long} of {len(rows)} rows are longer than {preset.max_length} tokens; too few are left"]
-        )
+    examples, problems = encode_rows(tokenizer, rows, preset.max_length)
+    too_long = len(rows) - len(examples)
+    if not problems and len({row.prompt for row, _ in examples}) < 2:
+        problems = [f"{too_long} of {len(rows)} rows are longer than {preset.max_length} tokens; too few are left"]
+    if problems:
+        stop([f"{csv_path}: {problem}" for problem in problems])
     train_prompts, validation_prompts = split_prompts([row for row, _ in examples], options.seed)
     train_examples = [example for row, example in examples if row.prompt in train_prompts]
     validation_examples = [example for row, example in examples if row.prompt in validation_prompts]
@@ -94,6 +87,7 @@ def main() -> None:
 
     # 4. Train a LoRA adapter.
     model = add_adapter(load_base_model(options), options, preset)
+    reporter = Reporter(log, "supervised fine-tuning")
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(
@@ -110,13 +104,14 @@ def main() -> None:
         train_dataset=Dataset.from_list(train_examples),
         eval_dataset=Dataset.from_list(validation_examples),
         processing_class=tokenizer,
-        callbacks=[Reporter(log, "supervised fine-tuning")],
+        callbacks=[reporter],
     )
     train(trainer)
     save_adapter(model, tokenizer, workspace.sft_model, options)
     record(log, trainer.state.log_history)
-    tokens = sum(len(example["input_ids"]) for example in train_examples)
-    figures = training_figures(trainer, tokens)
+    tokens = preset.sft_epochs * sum(len(example["input_ids"]) for example in train_examples)
+    steps = trainer.state.global_step - reporter.first_step
+    figures = training_figures(trainer.state.log_history, preset.sft_epochs, tokens, steps)
 
     # 5. Validate: answer the held-out prompts and score the answers.
     validation = validate(

@@ -1,7 +1,7 @@
-"""What supervised fine-tuning and ORPO share: the trainer's arguments, its progress, its figures."""
+"""What supervised fine-tuning and ORPO share: the trainer's arguments, its progress, its checkpoints."""
 
+import shutil
 import warnings
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +15,16 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from fine_tuning.common import choose_dtype, device_name
+from fine_tuning.files import sync_folder, write_atomically
 from fine_tuning.options import Options
 from fine_tuning.presets import Preset
-from fine_tuning.training_log import SECONDS_BETWEEN_WRITES, TrainingLog, loss_plot, thin_out
+from fine_tuning.training_history import record
+from fine_tuning.training_log import SECONDS_BETWEEN_WRITES, TrainingLog
 
-# What the log keeps of each step: name in the log, name in the trainer's history.
-STEP_FIGURES = {
-    "loss": "loss",
-    "gradient norm": "grad_norm",
-    "learning rate": "learning_rate",
-    "token accuracy": "mean_token_accuracy",
-    "NLL": "nll_loss",
-    "log odds ratio": "log_odds_chosen",
-    "chosen preferred": "rewards/accuracies",
-}
+WHOLE = "whole"  # a checkpoint folder holds this file once all of it is on disk
 
 
 def trainer_arguments(
@@ -75,8 +68,10 @@ class Reporter(TrainerCallback):
     def __init__(self, log: TrainingLog, title: str) -> None:
         self.log, self.title = log, title
         self.bar: tqdm | None = None
+        self.first_step = 0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.first_step = state.global_step
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.title, unit="step")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -90,77 +85,32 @@ class Reporter(TrainerCallback):
             record(self.log, state.log_history, plot="eval_loss" in last)
             self.log.write()
 
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        checkpoint = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        sync_folder(checkpoint)
+        write_atomically(checkpoint / WHOLE, "")
+
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.bar.close()
 
 
 def train(trainer: Trainer) -> None:
-    """Train from the last checkpoint, or from the start where there is none."""
+    """Train from the last whole checkpoint, or from the start where there is none, and validate at the end."""
     checkpoints = Path(trainer.args.output_dir)
+    for checkpoint in checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        if not (checkpoint / WHOLE).exists():
+            print(f"passing over {checkpoint}: it was only half written")
+            shutil.rmtree(checkpoint)
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     if last:
         print(f"going on from {last}")
+        trainer.args.eval_on_start = False  # that was done at the first start
+    for weight in trainer.model.parameters():
+        if weight.requires_grad:  # SFTTrainer turns the adapter of a 4-bit model to bfloat16, ORPOTrainer does not
+            weight.data = weight.data.float()
     trainer.remove_callback(PrinterCallback)  # a line for every step
     trainer.floating_point_ops = lambda inputs: 0  # counted by walking all modules at every step, and used nowhere
     trainer.train(resume_from_checkpoint=last)
-
-
-def steps_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
-    """The training steps in a trainer's history, under the log's names."""
-    return [
-        {"step": entry["step"], "epoch": entry["epoch"]}
-        | {name: entry[key] for name, key in STEP_FIGURES.items() if key in entry}
-        for entry in history
-        if "loss" in entry
-    ]
-
-
-def epochs_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
-    """A row for each validation in a trainer's history, with the mean training loss since the one before."""
-    rows, since = [], 0
-    for entry in history:
-        if "eval_loss" not in entry:
-            continue
-        losses = [e["loss"] for e in history if "loss" in e and since < e["step"] <= entry["step"]]
-        row = {"epoch": round(entry["epoch"], 2), "step": entry["step"]}
-        if losses:
-            row["training loss"] = sum(losses) / len(losses)
-        row["validation loss"] = entry["eval_loss"]
-        row |= {
-            f"validation {name}": entry[f"eval_{key}"] for name, key in STEP_FIGURES.items() if f"eval_{key}" in entry
-        } | {"validation loss": entry["eval_loss"]}
-        rows.append(row)
-        since = entry["step"]
-    return rows
-
-
-def record(log: TrainingLog, history: Sequence[Mapping[str, float]], plot: bool = True) -> None:
-    """Put a trainer's history into the log: the table of epochs, the table of steps and, where asked, the plot."""
-    log.history = steps_of(history)
-    log.set("Loss by epoch", epochs_of(history))
-    log.set("Loss by step", thin_out(log.history))
-    if log.history and plot:
-        log.picture("Loss by epoch", loss_plot(log.history, epochs_of(history), log.title), "loss")
-
-
-def training_figures(trainer: Trainer, tokens_per_epoch: int) -> dict[str, float]:
-    """The final figures of a training, over all its steps also where it was interrupted.
-
-    The final average training loss is the mean over all steps. Speed is that of the steps since the last start.
-    """
-    history = trainer.state.log_history
-    losses = [entry["loss"] for entry in history if "loss" in entry]
-    last_epoch = losses[-max(1, round(len(losses) / trainer.args.num_train_epochs)) :]
-    evaluations = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
-    runtime = next((entry["train_runtime"] for entry in reversed(history) if "train_runtime" in entry), None)
-    figures = {
-        "training steps": len(losses),
-        "final average training loss": round(sum(losses) / len(losses), 5),
-        "training loss in the last epoch": round(sum(last_epoch) / len(last_epoch), 5),
-    }
-    if evaluations:
-        figures["validation loss"] = round(evaluations[-1], 5)
-    if runtime:
-        figures["training seconds"] = round(runtime, 1)
-        figures["training tokens per second"] = round(tokens_per_epoch * trainer.args.num_train_epochs / runtime, 1)
-    return figures
+    validated = any("eval_loss" in e and e["step"] == trainer.state.global_step for e in trainer.state.log_history)
+    if trainer.eval_dataset is not None and not validated:  # stopped between the last checkpoint and its validation
+        trainer.evaluate()

@@ -48,7 +48,9 @@ class TrainingLog:
         """Write both files."""
         self.folder.mkdir(parents=True, exist_ok=True)
         stored = {"title": self.title, **self.sections, "history": self.history}
-        write_atomically(self.folder / f"{self.name}.json", json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
+        write_atomically(
+            self.folder / f"{self.name}.json", json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        )
         write_atomically(self.folder / f"{self.name}.md", self._markdown())
         self._last_write = time.monotonic()
 
@@ -101,7 +103,8 @@ def thin_out(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
         row = {"step": chunk[-1]["step"], "epoch": round(chunk[-1]["epoch"], 3)}
         for name in chunk[0]:
             if name not in row:
-                row[name] = sum(entry[name] for entry in chunk) / len(chunk)
+                values = [entry[name] for entry in chunk if entry[name] is not None]
+                row[name] = sum(values) / len(values) if values else None
         rows.append(row)
     return rows
 
@@ -142,7 +145,8 @@ def loss_plot(history: Sequence[Mapping[str, float]], evaluations: Sequence[Mapp
 
     figure = Figure(figsize=(9, 4.5), layout="constrained", dpi=110)
     axes = figure.add_subplot()
-    steps, losses = [entry["step"] for entry in history], [entry["loss"] for entry in history]
+    known = [entry for entry in history if entry["loss"] is not None]
+    steps, losses = [entry["step"] for entry in known], [entry["loss"] for entry in known]
     width = max(1, len(losses) // 50)
     smooth = [sum(losses[max(0, k - width + 1) : k + 1]) / min(width, k + 1) for k in range(len(losses))]
     axes.plot(steps, losses, color="#bdd7e7", linewidth=0.6, label="each step")

@@ -40,8 +40,9 @@ class Workspace:
     @property
     def remedy(self) -> str:
         """What to do about a missing CSV."""
-        output = "" if self.root == PROJECT else f' --output "{self.sft_csv.parent}"'
-        return f"To make it: python create_dataset/create_dataset.py{output}"
+        if self.root == PROJECT:
+            return "To make it: python create_dataset/create_dataset.py"
+        return f"Put your own there, or copy the committed one from {PROJECT / 'create_dataset'}"
 
     @property
     def is_new(self) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fine_tuning import sample_store
+from fine_tuning.files import sha256
 from fine_tuning.options import has_cuda_device, make_parser, to_options
 from fine_tuning.presets import preset_for
 from fine_tuning.run_state import RunState, sampling_settings
@@ -82,7 +83,9 @@ def refused(start, tmp_path):
 
 def finish_step_1(workspace: Path, model: str = "embedded", finished: bool = True) -> None:
     state = RunState(workspace / "models" / "sft")
-    settings = {"model": model, "revision": None}
+    options = to_options(make_parser("").parse_args(["--model", "embedded", "--workspace", str(workspace)]))
+    data = {"data sha256": sha256(workspace / "create_dataset" / "sft_dataset_llm.csv")}
+    settings = options.settings() | {"model": model} | data
     state.begin(settings, restart=False)
     (state.folder / "adapter_model.safetensors").write_bytes(b"not read before torch is imported")
     if finished:
@@ -130,7 +133,7 @@ BAD_CSVS = {
     "missing in step 2": (STEP_2, "orpo", None, "there is no such file"),
     "without scores": (STEP_2, "orpo", f"{SFT_HEADER}a,{DIAGRAM}\n", "no column score"),
     "with a bad score": (STEP_2, "orpo", f"{ORPO_HEADER}a,{DIAGRAM},1.0\nb,x,1.2\n", "row 2: score is '1.2'"),
-    "without references": (STEP_2, "orpo", f"{ORPO_HEADER}a,{DIAGRAM},0.9\n", "no row with score 1.0"),
+    "without references": (STEP_2, "orpo", f"{ORPO_HEADER}a,{DIAGRAM},0.9\n", "0 prompts have a row with score 1.0"),
     "missing in step 3": (STEP_3, "orpo", None, "there is no such file"),
     "with a bad score in step 3": (STEP_3, "orpo", f"{ORPO_HEADER}a,{DIAGRAM},nan\n", "row 1: score is 'nan'"),
     "for validation in step 3 empty": (STEP_3, "sft", "", "the file is empty"),
@@ -198,6 +201,12 @@ def test_step_3_before_step_2_names_the_command_of_step_2(refused, workspace):
     assert len(messages) == 1
     assert messages[0].startswith(f"error: {workspace / 'create_dataset' / 'orpo_dataset_llm.csv'}")
     assert messages[0].endswith(f"python {STEP_2} --model embedded --workspace {workspace}")
+
+
+def test_step_3_refuses_other_held_out_prompts_than_step_1_had(refused, workspace):
+    finish_step_1(workspace)
+    messages = refused(STEP_3, "--model", "embedded", "--workspace", workspace, "--seed", "7")
+    assert len(messages) == 1 and "another seed" in messages[0]
 
 
 def begin_step_2(workspace: Path, seed: int = 2025) -> Path:

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -40,7 +39,7 @@ def kill_when(process: subprocess.Popen, happened) -> None:
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
 
 
@@ -172,6 +171,21 @@ def test_training_killed_after_a_checkpoint_ends_with_the_same_adapter(finished,
     assert resumed.returncode == 0 and "going on from" in resumed.stdout, resumed.stderr
     adapter = Path("models") / "sft" / "adapter_model.safetensors"
     assert (tmp_path / "w" / adapter).read_bytes() == (workspace / adapter).read_bytes()
+
+
+def test_a_checkpoint_that_a_kill_left_half_written_is_passed_over(tmp_path):
+    process = subprocess.Popen(
+        command("sft_fine_tuning", tmp_path / "w"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    checkpoints = tmp_path / "w" / "models" / "sft" / "checkpoints"
+    kill_when(process, lambda: list(checkpoints.glob("checkpoint-*/whole")))
+    for name in ("checkpoint-60", "checkpoint-70"):  # cut before the state, cut before anything
+        (checkpoints / name).mkdir()
+    whole = next(path.parent for path in checkpoints.glob("checkpoint-*/whole"))
+    shutil.copy(whole / "adapter_model.safetensors", checkpoints / "checkpoint-60")
+    resumed = run("sft_fine_tuning", tmp_path / "w")
+    assert resumed.returncode == 0 and resumed.stdout.count("passing over") >= 2, resumed.stderr
+    assert f"going on from {whole}" in resumed.stdout
 
 
 def test_sampling_killed_after_a_batch_ends_with_the_same_csv(finished, tmp_path):
