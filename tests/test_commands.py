@@ -84,7 +84,8 @@ def refused(start, tmp_path):
 def finish_step_1(workspace: Path, model: str = "embedded", finished: bool = True) -> None:
     state = RunState(workspace / "models" / "sft")
     options = to_options(make_parser("").parse_args(["--model", "embedded", "--workspace", str(workspace)]))
-    data = {"data sha256": sha256(workspace / "create_dataset" / "sft_dataset_llm.csv")}
+    csv_path = workspace / "create_dataset" / "sft_dataset_llm.csv"
+    data = {"data sha256": sha256(csv_path)} if csv_path.exists() else {}
     settings = options.settings() | {"model": model} | data
     state.begin(settings, restart=False)
     (state.folder / "adapter_model.safetensors").write_bytes(b"not read before torch is imported")
