@@ -1,6 +1,5 @@
 """Generate answers in batches of like length that stop at EOS."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,17 +16,6 @@ class Answer:
     text: str
     ended: bool
     tokens: int
-
-
-def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Indices in batches of `batch_size`, shortest first, so that no batch waits long for one answer."""
-    order = sorted(range(len(lengths)), key=lambda k: (lengths[k], k))
-    return [order[k : k + batch_size] for k in range(0, len(order), batch_size)]
-
-
-def token_limit(reference_tokens: int) -> int:
-    """How many tokens an answer may have whose reference has `reference_tokens`."""
-    return math.ceil(1.25 * reference_tokens) + 16
 
 
 def generate_batch(

@@ -15,6 +15,7 @@ import time
 from statistics import fmean
 
 from fine_tuning import sample_store
+from fine_tuning.batches import plan_batches, token_limit
 from fine_tuning.csv_rows import limit_prompts, read_rows, shape_info
 from fine_tuning.files import sha256
 from fine_tuning.options import model_problems, parse_options, stop
@@ -50,9 +51,8 @@ def main() -> None:
     if problems:
         stop(problems)
     samples = [row for row in references for _ in range(preset.samples_per_prompt)]
-    batch_size = preset.generation_batch
-    order = sorted(range(len(samples)), key=lambda k: (len(samples[k].answer), k))  # batches of like length
-    batches = [[samples[k] for k in order[i : i + batch_size]] for i in range(0, len(order), batch_size)]
+    plan = plan_batches([len(row.answer) for row in samples], preset.generation_batch)
+    batches = [[samples[k] for k in batch] for batch in plan]
     settings = sampling_settings(options, preset)
     if stored and not options.restart and stored.settings != settings:
         names = sorted(name for name in settings if stored.settings.get(name) != settings[name])
@@ -78,7 +78,7 @@ def main() -> None:
     from diagram.contact_sheet import Cell, contact_sheet
     from fine_tuning.chat import encode_completion, encode_prompt, encode_rows
     from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer
-    from fine_tuning.generation import generate_batch, token_limit
+    from fine_tuning.generation import generate_batch
     from fine_tuning.training_log import SECONDS_BETWEEN_WRITES, TrainingLog, machine, peak_memory_mib, score_plot
 
     tokenizer = load_tokenizer(options)

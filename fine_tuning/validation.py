@@ -10,9 +10,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from diagram import Score, parse, score_diagram
 from diagram.contact_sheet import Cell, contact_sheet
+from fine_tuning.batches import plan_batches, token_limit
 from fine_tuning.chat import encode_completion, encode_prompt
 from fine_tuning.csv_rows import Row
-from fine_tuning.generation import Answer, generate_batch, plan_batches, token_limit
+from fine_tuning.generation import Answer, generate_batch
 from fine_tuning.training_log import TrainingLog
 
 SHEET_CELLS = 12

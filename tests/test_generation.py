@@ -7,8 +7,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from fine_tuning.batches import plan_batches, token_limit
 from fine_tuning.chat import encode_prompt
-from fine_tuning.generation import generate_batch, plan_batches, token_limit
+from fine_tuning.generation import generate_batch
 
 PROJECT = Path(__file__).resolve().parent.parent
 FOLDER = PROJECT / "fine_tuning" / "embedded_model"
