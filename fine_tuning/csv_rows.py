@@ -28,6 +28,11 @@ class Row:
     family: str
     fields: dict[str, str]
 
+    @property
+    def request(self) -> str:
+        """The prompt's first paragraph, for people to read; what follows it explains the format."""
+        return self.prompt.strip().split("\n\n")[0]
+
 
 def read_rows(path: Path, scored: bool, remedy: str, content: bytes | None = None) -> tuple[list[Row], list[str]]:
     """The rows of a CSV and what is wrong with it, one message for each problem (rows count from 1, without header).

@@ -97,7 +97,7 @@ def main() -> None:
         print(f"{csv_path}: cut off {cut} bytes of a batch that was not whole; it is drawn again")
     model = for_generation(load_adapter(load_base_model(options), workspace.sft_model, options, trainable=False))
     columns = list(references[0].fields)
-    log = TrainingLog(workspace.log, LOG_NAME, f"Samples of {options.model_name} after supervised fine-tuning")
+    log = TrainingLog(workspace.log, LOG_NAME, f"Samples after supervised fine-tuning ({options.model_name})")
     log.set("Result", "sampling has begun")
     log.set("Settings", settings)
     log.set("Machine", machine())
@@ -143,7 +143,7 @@ def main() -> None:
     log.set("Rows by family", [{"family": f} | _family_row(all_rows, drawn, f) for f in families])
     log.picture("Rows by family", score_plot([row.score for row in drawn], log.title), "scores")
     picks = [drawn[k * len(drawn) // 12] for k in range(12)] if len(drawn) >= 12 else drawn
-    cells = [Cell(row.prompt, parse(first[row.prompt].answer), parse(row.answer), row.score) for row in picks]
+    cells = [Cell(row.request, parse(first[row.prompt].answer), parse(row.answer), row.score) for row in picks]
     figures = {
         "rows": len(all_rows),
         "samples": len(drawn),

@@ -101,7 +101,7 @@ def main() -> None:
 
     state.begin(settings, options.restart)
     workspace.prepare()
-    log = TrainingLog(workspace.log, LOG_NAME, f"ORPO of {options.model_name}")
+    log = TrainingLog(workspace.log, LOG_NAME, f"ORPO ({options.model_name})")
     log.set("Result", "training has begun")
     log.set("Settings", settings)
     log.set(

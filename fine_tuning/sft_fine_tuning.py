@@ -66,7 +66,7 @@ def main() -> None:
 
     workspace.prepare()
     state.begin(settings, options.restart)
-    log = TrainingLog(workspace.log, LOG_NAME, f"Supervised fine-tuning of {options.model_name}")
+    log = TrainingLog(workspace.log, LOG_NAME, f"Supervised fine-tuning ({options.model_name})")
     log.set("Result", "training has begun")
     log.set("Settings", settings)
     log.set(

@@ -60,7 +60,7 @@ class Validation:
         count = min(SHEET_CELLS, len(self.rows))
         picks = [k * len(self.rows) // count for k in range(count)]
         return [
-            Cell(self.rows[k].prompt, parse(self.rows[k].answer), parse(self.answers[k].text), self.scores[k].total)
+            Cell(self.rows[k].request, parse(self.rows[k].answer), parse(self.answers[k].text), self.scores[k].total)
             for k in picks
         ]
 
