@@ -112,7 +112,8 @@ def load_base_model(options: Options) -> PreTrainedModel:
 
 
 def add_adapter(model: PreTrainedModel, options: Options, preset: Preset) -> PeftModel:
-    """A new LoRA adapter on the base model, ready to train with gradient checkpointing."""
+    """A new LoRA adapter on the base model, ready to train with gradient checkpointing; its start follows the seed."""
+    transformers.set_seed(options.seed)
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=preset.lora_rank,

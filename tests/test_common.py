@@ -42,6 +42,12 @@ def test_only_the_adapter_is_trained_and_it_is_float32():
     assert trained and all("lora_" in name and weight.dtype is torch.float32 for name, weight in trained.items())
 
 
+def test_the_same_seed_starts_from_the_same_adapter():
+    first, second = (add_adapter(load_base_model(options()), options(), EMBEDDED) for _ in range(2))
+    for (name, a), (_, b) in zip(first.named_parameters(), second.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
 def test_merging_the_adapter_for_generation_changes_no_prediction():
     model = add_adapter(load_base_model(options()), options(), REAL).eval()
     with torch.no_grad():
