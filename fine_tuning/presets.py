@@ -8,7 +8,8 @@ from typing import Any
 class Preset:
     """Everything about training that is not a flag.
 
-    `orpo_lambda` weighs ORPO's odds-ratio term (lambda in the paper, beta in TRL). `min_margin` is the smallest
+    `sft_loss` is TRL's name: `chunked_nll` never holds the logits of a whole row, `nll` is the same figure, faster where
+    the vocabulary is small. `orpo_lambda` weighs ORPO's odds-ratio term (lambda in the paper, beta in TRL). `min_margin` is the smallest
     difference in score between a chosen and a rejected answer.
     """
 
@@ -18,6 +19,7 @@ class Preset:
     lora_modules: tuple[str, ...]
     sft_learning_rate: float
     sft_epochs: int
+    sft_loss: str
     orpo_learning_rate: float
     orpo_epochs: int
     orpo_lambda: float
@@ -41,6 +43,7 @@ REAL = Preset(
     lora_modules=("q_proj", "k_proj", "v_proj", "o_proj"),
     sft_learning_rate=2e-4,
     sft_epochs=4,
+    sft_loss="chunked_nll",
     orpo_learning_rate=1e-5,
     orpo_epochs=1,
     orpo_lambda=0.5,
@@ -58,6 +61,7 @@ EMBEDDED = replace(
     lora_dropout=0.0,
     lora_modules=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
     sft_learning_rate=2e-3,
+    sft_loss="nll",
     orpo_learning_rate=1e-4,
     generation_batch=50,
     save_steps=200,
