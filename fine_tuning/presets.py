@@ -8,9 +8,9 @@ from typing import Any
 class Preset:
     """Everything about training that is not a flag.
 
-    `sft_loss` is TRL's name: `chunked_nll` never holds the logits of a whole row, `nll` is the same figure, faster where
-    the vocabulary is small. `orpo_lambda` weighs ORPO's odds-ratio term (lambda in the paper, beta in TRL). `min_margin` is the smallest
-    difference in score between a chosen and a rejected answer.
+    `sft_loss` is TRL's name: `chunked_nll` never holds the logits of a whole row, `nll` is the same figure and faster
+    where the vocabulary is small. `orpo_lambda` weighs ORPO's odds-ratio term (lambda in the paper, beta in TRL).
+    `min_margin` is the smallest difference in score between a chosen and a rejected answer.
     """
 
     lora_rank: int
