@@ -28,63 +28,78 @@ _FRAME_COLOUR = (214, 214, 218)
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A diagram, the name that stands above it and, where it is an answer, its score in [0, 1]."""
+
+    name: str
+    diagram: Diagram
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
-    """One answer: what was asked, what was wanted, what came, and its score in [0, 1]."""
+    """A request and what is shown below it, side by side."""
 
     request: str
-    reference: Diagram
-    answer: Diagram
-    score: float
+    pictures: tuple[Picture, ...]
 
 
-def contact_sheet(cells: Sequence[Cell], columns_of_pairs: int = 2) -> Image.Image:
-    """An RGB picture 1800 pixels wide: each cell's request above its reference (left) and its answer (right).
+def answered(request: str, reference: Diagram, answer: Diagram, score: float) -> Cell:
+    """A request with its reference at the left and its answer at the right."""
+    return Cell(request, (Picture("reference", reference), Picture("answer", answer, score)))
 
-    Any text and any diagram that `parse` returns can be drawn. Raises ValueError when there is no cell, or unless
-    `columns_of_pairs` lies between 1 and 4.
+
+def contact_sheet(cells: Sequence[Cell], columns: int = 2) -> Image.Image:
+    """An RGB picture 1800 pixels wide: `columns` cells side by side, each a request above its pictures.
+
+    Any text and any diagram that `parse` returns can be drawn. Raises ValueError when there is no cell, unless all
+    cells have the same number of pictures, one or more, or unless `columns` lies between 1 and 4.
     """
     if not cells:
         raise ValueError("a contact sheet needs at least one cell")
-    if not 1 <= columns_of_pairs <= 4:
-        raise ValueError(f"a contact sheet has 1 to 4 columns, not {columns_of_pairs}")
-    pair_width = (_SHEET_WIDTH - 2 * _MARGIN - (columns_of_pairs - 1) * _COLUMN_GAP) // columns_of_pairs
-    picture_width = (pair_width - _PICTURE_GAP) // 2
+    counts = {len(cell.pictures) for cell in cells}
+    if len(counts) > 1 or 0 in counts:
+        raise ValueError("every cell of a contact sheet needs the same number of pictures, at least one")
+    if not 1 <= columns <= 4:
+        raise ValueError(f"a contact sheet has 1 to 4 columns, not {columns}")
+    (count,) = counts
+    cell_width = (_SHEET_WIDTH - 2 * _MARGIN - (columns - 1) * _COLUMN_GAP) // columns
+    picture_width = (cell_width - (count - 1) * _PICTURE_GAP) // count
     picture_height = round(picture_width * CANVAS_HEIGHT / CANVAS_WIDTH)
     font = ImageFont.load_default(size=_TEXT_SIZE)
-    requests = [_wrap(cell.request, font, pair_width) for cell in cells]
+    requests = [_wrap(cell.request, font, cell_width) for cell in cells]
 
-    rows = range(0, len(cells), columns_of_pairs)
-    lines_in_row = [max(map(len, requests[k : k + columns_of_pairs])) for k in rows]
+    rows = range(0, len(cells), columns)
+    lines_in_row = [max(map(len, requests[k : k + columns])) for k in rows]
     fixed = _LABEL_HEIGHT + picture_height
     height = 2 * _MARGIN + sum(lines_in_row) * _LINE_HEIGHT + len(rows) * fixed + (len(rows) - 1) * _ROW_GAP
     sheet = Image.new("RGB", (_SHEET_WIDTH, height), "white")
     pen = ImageDraw.Draw(sheet)
     top = _MARGIN
     for row, lines in zip(rows, lines_in_row, strict=True):
-        for column, cell in enumerate(cells[row : row + columns_of_pairs]):
-            left = _MARGIN + column * (pair_width + _COLUMN_GAP)
+        for column, cell in enumerate(cells[row : row + columns]):
+            left = _MARGIN + column * (cell_width + _COLUMN_GAP)
             request = requests[row + column]
             for k, text in enumerate(request, start=lines - len(request)):  # a short request stands on the pictures
                 pen.text((left, top + k * _LINE_HEIGHT), text, fill=_TEXT_COLOUR, font=font)
-            _draw_pair(sheet, cell, left, top + lines * _LINE_HEIGHT, picture_width)
+            for k, picture in enumerate(cell.pictures):
+                x = left + k * (picture_width + _PICTURE_GAP)
+                _draw_picture(sheet, picture, x, top + lines * _LINE_HEIGHT, picture_width)
         top += lines * _LINE_HEIGHT + fixed + _ROW_GAP
     return sheet
 
 
-def _draw_pair(sheet: Image.Image, cell: Cell, left: int, top: int, picture_width: int) -> None:
+def _draw_picture(sheet: Image.Image, picture: Picture, left: int, top: int, width: int) -> None:
     pen = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=_LABEL_SIZE)
     baseline = top + _LABEL_HEIGHT - 8
-    for name, diagram, x in (
-        ("reference", cell.reference, left),
-        ("answer", cell.answer, left + picture_width + _PICTURE_GAP),
-    ):
-        pen.text((x, baseline), name, fill=_LABEL_COLOUR, font=font, anchor="ls")
-        picture = draw(diagram, picture_width)
-        ImageDraw.Draw(picture).rectangle((0, 0, picture.width - 1, picture.height - 1), outline=_FRAME_COLOUR)
-        sheet.paste(picture, (x, top + _LABEL_HEIGHT))
-    right = left + 2 * picture_width + _PICTURE_GAP
-    pen.text((right, baseline), f"score {_figure(cell.score)}", fill=_TEXT_COLOUR, font=font, anchor="rs")
+    pen.text((left, baseline), picture.name, fill=_LABEL_COLOUR, font=font, anchor="ls")
+    if picture.score is not None:
+        text = f"score {_figure(picture.score)}"
+        pen.text((left + width, baseline), text, fill=_TEXT_COLOUR, font=font, anchor="rs")
+    drawn = draw(picture.diagram, width)
+    ImageDraw.Draw(drawn).rectangle((0, 0, drawn.width - 1, drawn.height - 1), outline=_FRAME_COLOUR)
+    sheet.paste(drawn, (left, top + _LABEL_HEIGHT))
 
 
 def _figure(score: float) -> str:

@@ -143,6 +143,19 @@ def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
     return {row.prompt for row in rows} - validation, validation
 
 
+def held_out_rows(sft_rows: Sequence[Row], orpo_rows: Sequence[Row], seed: int) -> list[Row]:
+    """A row for each prompt of either CSV that no step trains on, with a reference for its answer.
+
+    `sft_rows` are the rows that step 1 splits, `orpo_rows` those that step 3 makes pairs of.
+    """
+    held_out_sft, held_out_orpo = split_prompts(sft_rows, seed)[1], split_prompts(orpo_rows, seed)[1]
+    references: dict[str, Row] = {}
+    for row in orpo_rows:
+        if row.prompt in held_out_orpo and row.score == 1:
+            references.setdefault(row.prompt, row)
+    return [row for row in sft_rows if row.prompt in held_out_sft] + list(references.values())
+
+
 def _prompts_by_family(rows: Iterable[Row]) -> dict[str, list[str]]:
     """Each family's prompts, without repeats; a prompt belongs to the family of its first row."""
     family_of: dict[str, str] = {}

@@ -75,7 +75,7 @@ def main() -> None:
     from tqdm import tqdm
 
     from diagram import parse, score_diagram
-    from diagram.contact_sheet import Cell, contact_sheet
+    from diagram.contact_sheet import answered, contact_sheet
     from fine_tuning.chat import encode_completion, encode_prompt, encode_rows
     from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer
     from fine_tuning.generation import generate_batch
@@ -143,7 +143,7 @@ def main() -> None:
     log.set("Rows by family", [{"family": f} | _family_row(all_rows, drawn, f) for f in families])
     log.picture("Rows by family", score_plot([row.score for row in drawn], log.title), "scores")
     picks = [drawn[k * len(drawn) // 12] for k in range(12)] if len(drawn) >= 12 else drawn
-    cells = [Cell(row.request, parse(first[row.prompt].answer), parse(row.answer), row.score) for row in picks]
+    cells = [answered(row.request, parse(first[row.prompt].answer), parse(row.answer), row.score) for row in picks]
     figures = {
         "rows": len(all_rows),
         "samples": len(drawn),

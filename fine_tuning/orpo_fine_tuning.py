@@ -13,7 +13,7 @@ Stopped at any moment, the same command goes on from its last checkpoint.
 import time
 
 from fine_tuning import sample_store
-from fine_tuning.csv_rows import limit_prompts, read_rows, split_prompts
+from fine_tuning.csv_rows import held_out_rows, limit_prompts, read_rows, split_prompts
 from fine_tuning.files import sha256
 from fine_tuning.options import model_problems, parse_options, stop
 from fine_tuning.preference_pairs import make_pairs
@@ -91,13 +91,10 @@ def main() -> None:
                 f"{preset.max_length} tokens"
             ]
         )
-    held_out_orpo = {row.prompt: row for row in reversed(rows) if row.prompt in validation_prompts and row.score == 1}
     sft_examples, problems = encode_rows(tokenizer, limit_prompts(sft_rows, options.max_rows), preset.max_length)
     if problems:
         stop([f"{sft_csv}: {problem}" for problem in problems])
-    sft_used = [row for row, _ in sft_examples]  # what step 1 split, in the same way
-    held_out_sft = split_prompts(sft_used, options.seed)[1]
-    held_out_rows = [row for row in sft_used if row.prompt in held_out_sft] + list(held_out_orpo.values())[::-1]
+    held_out = held_out_rows([row for row, _ in sft_examples], rows, options.seed)
 
     state.begin(settings, options.restart)
     workspace.prepare()
@@ -115,7 +112,7 @@ def main() -> None:
             "training pairs": len(train_pairs),
             "validation pairs": len(validation_pairs),
             "mean margin": round(sum(pair.margin for pair in fitting) / len(fitting), 4),
-            "held-out prompts that are answered": len(held_out_rows),
+            "held-out prompts that are answered": len(held_out),
         },
     )
     log.set("Machine", machine())
@@ -123,7 +120,7 @@ def main() -> None:
 
     # 4. Validate the adapter of step 1 on the prompts that neither step trains on.
     def validated(model, title):
-        return validate(for_generation(model), tokenizer, held_out_rows, preset.generation_batch, options.seed, title)
+        return validate(for_generation(model), tokenizer, held_out, preset.generation_batch, options.seed, title)
 
     def tuned_model(trainable):
         return load_adapter(load_base_model(options), workspace.sft_model, options, trainable)

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from diagram import Score, parse, score_diagram
-from diagram.contact_sheet import Cell, contact_sheet
+from diagram.contact_sheet import Cell, answered, contact_sheet
 from fine_tuning.batches import plan_batches, token_limit
 from fine_tuning.chat import encode_completion, encode_prompt
 from fine_tuning.csv_rows import Row
@@ -60,8 +60,8 @@ class Validation:
         count = min(SHEET_CELLS, len(self.rows))
         picks = [k * len(self.rows) // count for k in range(count)]
         return [
-            Cell(self.rows[k].request, parse(self.rows[k].answer), parse(self.answers[k].text), self.scores[k].total)
-            for k in picks
+            answered(row.request, parse(row.answer), parse(self.answers[k].text), self.scores[k].total)
+            for k, row in ((k, self.rows[k]) for k in picks)
         ]
 
 
@@ -72,16 +72,22 @@ def validate(
     batch_size: int,
     seed: int,
     title: str,
+    temperature: float = 0,
 ) -> Validation:
-    """Answer every row's prompt with the likeliest tokens and score the answers. `model` is ready for generation."""
+    """Answer every row's prompt and score the answers: the likeliest tokens, or sampled ones at a `temperature`.
+
+    `model` is ready for generation.
+    """
     prompts = [encode_prompt(tokenizer, row.prompt) for row in rows]
     lengths = [len(encode_completion(tokenizer, row.answer)) for row in rows]
     answers: dict[int, Answer] = {}
     start = time.perf_counter()
     with tqdm(total=len(rows), desc=title, unit="answer") as progress:
-        for batch in plan_batches(lengths, batch_size):
+        for number, batch in enumerate(plan_batches(lengths, batch_size)):
             limit = token_limit(max(lengths[k] for k in batch))
-            generated = generate_batch(model, tokenizer, [prompts[k] for k in batch], limit, temperature=0, seed=seed)
+            generated = generate_batch(
+                model, tokenizer, [prompts[k] for k in batch], limit, temperature, seed=seed * 100_003 + number
+            )
             answers.update(zip(batch, generated, strict=True))
             progress.update(len(batch))
     seconds = time.perf_counter() - start

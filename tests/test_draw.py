@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from diagram.contact_sheet import Cell, contact_sheet
+from diagram.contact_sheet import Cell, Picture, answered, contact_sheet
 from diagram.draw import draw, save_png
 from diagram.language import LINES, MAX_COORDINATE, MAX_LINES, SHAPES, Diagram, Node, parse
 
@@ -224,7 +224,7 @@ STRANGE += ["W" * 5000, "word " * 3000, "\u200b" * 50, "<b>%s {0}</b>", "two\r\n
 
 
 def test_a_contact_sheet_of_twelve_strange_requests_is_a_page_of_moderate_size():
-    cells = [Cell(text, connected(LINES[k % 3]), parse(""), k / 11) for k, text in enumerate(STRANGE)]
+    cells = [answered(text, connected(LINES[k % 3]), parse(""), k / 11) for k, text in enumerate(STRANGE)]
     sheet = contact_sheet(cells)
     assert (sheet.width, sheet.mode, len(cells)) == (1800, "RGB", 12)
     assert 1500 < sheet.height < 2500
@@ -235,21 +235,29 @@ def test_a_contact_sheet_of_twelve_strange_requests_is_a_page_of_moderate_size()
 
 def test_a_contact_sheet_shows_the_reference_at_the_left_and_the_answer_at_the_right():
     only = replace(connected("solid line"), nodes=(replace(node(0, 500, 300), width=1000, height=600),))
-    sheet = contact_sheet([Cell("Draw it", only, parse(""), 0.5)], columns_of_pairs=1)
+    sheet = contact_sheet([answered("Draw it", only, parse(""), 0.5)], columns=1)
     left, right = (sheet.getpixel((sheet.width // 4 * k, sheet.height // 2)) for k in (1, 3))
     assert (left, right) == (FILL, WHITE)
 
 
+def test_a_contact_sheet_shows_as_many_pictures_side_by_side_as_a_cell_has():
+    full = replace(connected("solid line"), nodes=(replace(node(0, 500, 300), width=1000, height=600),))
+    pictures = tuple(Picture(str(k), full if k % 2 else parse(""), k / 4) for k in range(4))
+    sheet = contact_sheet([Cell("Draw it", pictures)], columns=1)
+    seen = [sheet.getpixel((sheet.width // 8 * k, sheet.height // 2)) for k in (1, 3, 5, 7)]
+    assert seen == [WHITE, FILL, WHITE, FILL]
+
+
 @pytest.mark.parametrize("text", STRANGE)
 def test_a_request_stays_within_the_margins_of_its_cell(text):
-    sheet = contact_sheet([Cell(text, parse(""), parse(""), 0.0)] * 2)
+    sheet = contact_sheet([answered(text, parse(""), parse(""), 0.0)] * 2)
     for margin in ((0, 0, 50, sheet.height), (880, 0, 925, sheet.height), (1750, 0, 1800, sheet.height)):
         assert sheet.crop(margin).getcolors() == [(sheet.crop(margin).width * sheet.height, WHITE)]
 
 
 def test_a_score_a_hair_below_one_is_not_shown_as_one():
     def sheet(score: float) -> bytes:
-        return contact_sheet([Cell("", parse(""), parse(""), score)]).tobytes()
+        return contact_sheet([answered("", parse(""), parse(""), score)]).tobytes()
 
     assert sheet(0.9999) == sheet(0.99) != sheet(1.0)
 
@@ -258,4 +266,6 @@ def test_a_contact_sheet_without_cells_or_columns_is_refused():
     with pytest.raises(ValueError, match="at least one cell"):
         contact_sheet([])
     with pytest.raises(ValueError, match="columns"):
-        contact_sheet([Cell("", parse(""), parse(""), 0.0)], columns_of_pairs=0)
+        contact_sheet([answered("", parse(""), parse(""), 0.0)], columns=0)
+    with pytest.raises(ValueError, match="same number of pictures"):
+        contact_sheet([answered("", parse(""), parse(""), 0.0), Cell("", ())])

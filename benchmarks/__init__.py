@@ -1,0 +1,1 @@
+"""A command for each claim that this project makes about itself."""

@@ -1,0 +1,182 @@
+"""The embedded model before fine-tuning, after SFT and after ORPO, over several seeds.
+
+    python benchmarks/embedded_model.py [--seeds 2025 2026 2027] [--work build/embedded_benchmark] [--record]
+
+Runs the three steps for each seed as a user does, with default settings, then lets all three models answer the prompts
+that neither training saw (140 of the SFT CSV, 40 of the ORPO CSV), with the likeliest tokens and sampled at temperature
+1. About a quarter of an hour for each seed on two CPU cores. Stopped at any moment, the same command goes on.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from benchmarks.report import report, table
+from diagram import parse
+from diagram.contact_sheet import Cell, Picture, contact_sheet
+from fine_tuning.csv_rows import Row, held_out_rows, read_rows
+from fine_tuning.files import sha256, write_atomically
+from fine_tuning.options import Options, make_parser, to_options
+from fine_tuning.presets import EMBEDDED
+from fine_tuning.run_state import ADAPTER_FILE
+from fine_tuning.workspace import PROJECT, Workspace
+
+MODELS = ("base", "after SFT", "after ORPO")
+WAYS = {"greedy": 0, "sampled": 1}
+FIGURES = (
+    "score", "well-formed answers", "ended by itself", "graph exactly right", "layout flawless", "flawless answers",
+    "connections", "style", "score of networks", "score of flowcharts", "tokens per answer",
+)  # fmt: skip
+SHEET_ROWS = 6
+PICTURE = PROJECT / "docs" / "base_sft_orpo.png"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[2025, 2026, 2027], help="(default: 2025 2026 2027)")
+    parser.add_argument("--work", type=Path, default=PROJECT / "build" / "embedded_benchmark", help="where runs go")
+    parser.add_argument("--record", action="store_true", help="keep the table in RESULTS.md and the picture in docs/")
+    args = parser.parse_args()
+
+    runs = {}
+    for seed in args.seeds:
+        options = to_options(
+            make_parser("").parse_args(
+                ["--model", "embedded", "--workspace", str(args.work / f"seed-{seed}"), "--seed", str(seed)]
+            )
+        )
+        command = [sys.executable, str(PROJECT / "fine_tuning" / "run_all.py"), *_flags(options)]
+        print(f"seed {seed}: {' '.join(command[1:])}", flush=True)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        runs[seed] = _evaluated(options) | _training_figures(options.workspace)
+
+    sheet = contact_sheet(_cells(runs[args.seeds[0]]), columns=1)
+    sheet.save(args.work / PICTURE.name)
+    if args.record:
+        sheet.save(PICTURE)
+    body = f"{_table_of_means(runs)}\n\nEach seed by itself, the mean score:\n\n{_table_of_seeds(runs)}"
+    report(
+        "The embedded model: base, SFT and ORPO",
+        "python benchmarks/embedded_model.py",
+        f"Means over {len(runs)} seeds, in brackets the lowest and the highest; "
+        f"{len(runs[args.seeds[0]]['prompts'])} held-out prompts each. "
+        f"Settings: the preset `EMBEDDED` of `fine_tuning/presets.py`.\n\n{body}",
+        {str(seed): {name: run[name] for name in (*MODELS, "training")} for seed, run in runs.items()},
+        args.record,
+    )
+
+
+def _flags(options: Options) -> list[str]:
+    return ["--model", "embedded", "--workspace", str(options.workspace.root), "--seed", str(options.seed)]
+
+
+def _evaluated(options: Options) -> dict[str, Any]:
+    """Figures and answers of the three models by way of generation, kept beside the run that they belong to."""
+    workspace = options.workspace
+    path = workspace.root / "evaluation.json"
+    adapters = {name: sha256(folder / ADAPTER_FILE) for name, folder in _adapters(workspace).items()}
+    if path.exists() and (kept := json.loads(path.read_text("utf-8")))["adapters"] == adapters:
+        return kept
+
+    from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer
+    from fine_tuning.validation import validate
+
+    sft_rows, orpo_rows = (
+        read_rows(csv_path, scored=scored, remedy="")[0]
+        for csv_path, scored in ((workspace.sft_csv, False), (workspace.orpo_csv, True))
+    )
+    rows = held_out_rows(sft_rows, orpo_rows, options.seed)
+    tokenizer = load_tokenizer(options)
+    result: dict[str, Any] = {"adapters": adapters, "prompts": [row.request for row in rows]}
+    result["references"] = [row.answer for row in rows]
+    for name in MODELS:
+        model = load_base_model(options)
+        if name != "base":
+            model = load_adapter(model, _adapters(workspace)[name], options, trainable=False)
+        model = for_generation(model)
+        result[name] = {}
+        for way, temperature in WAYS.items():
+            title = f"{name}, {way}"
+            validation = validate(model, tokenizer, rows, EMBEDDED.generation_batch, options.seed, title, temperature)
+            result[name][way] = validation.figures() | _by_family(rows, [s.total for s in validation.scores])
+            result[f"{name} {way} answers"] = [
+                {"text": answer.text, "score": score.total}
+                for answer, score in zip(validation.answers, validation.scores, strict=True)
+            ]
+    write_atomically(path, json.dumps(result, ensure_ascii=False))
+    return result
+
+
+def _adapters(workspace: Workspace) -> dict[str, Path]:
+    return {"after SFT": workspace.sft_model, "after ORPO": workspace.orpo_model}
+
+
+def _by_family(rows: Sequence[Row], scores: Sequence[float]) -> dict[str, float]:
+    names = {"dl_model": "score of networks", "flowchart": "score of flowcharts"}
+    return {
+        name: round(fmean(s for row, s in zip(rows, scores, strict=True) if row.family == family), 4)
+        for family, name in names.items()
+    }
+
+
+def _training_figures(workspace: Workspace) -> dict[str, Any]:
+    sft, orpo = (
+        json.loads((workspace.log / f"log_train_final_{step}.json").read_text("utf-8"))["Result"]
+        for step in ("sft", "orpo")
+    )
+    return {
+        "training": {
+            "final average training loss": {"after SFT": sft["final average training loss"]},
+            "chosen preferred over rejected, validation": {
+                "after SFT": orpo["chosen preferred before"],
+                "after ORPO": orpo["chosen preferred after"],
+            },
+        }
+    }
+
+
+def _table_of_means(runs: Mapping[int, Mapping[str, Any]]) -> str:
+    rows = []
+    for figure in FIGURES:
+        for way in WAYS:
+            cells = [_spread([run[name][way][figure] for run in runs.values()]) for name in MODELS]
+            rows.append([f"{figure}, {way}", *cells])
+    for figure in next(iter(runs.values()))["training"]:
+        values = [[run["training"][figure].get(name) for run in runs.values()] for name in MODELS]
+        rows.append([figure, *map(_spread, values)])
+    return table(["", *MODELS], rows)
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    if None in values:
+        return ""
+    digits = 1 if max(values) > 10 else 3
+    return f"{fmean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def _table_of_seeds(runs: Mapping[int, Mapping[str, Any]]) -> str:
+    columns = ["seed", *(f"{name}, {way}" for way in WAYS for name in MODELS)]
+    return table(
+        columns,
+        [[seed, *(f"{run[name][way]['score']:.4f}" for way in WAYS for name in MODELS)] for seed, run in runs.items()],
+    )
+
+
+def _cells(run: Mapping[str, Any]) -> list[Cell]:
+    """Some requests, spread evenly over the prompts whatever the scores are, with the greedy answers."""
+    count = len(run["prompts"])
+    cells = []
+    for k in (n * count // SHEET_ROWS for n in range(SHEET_ROWS)):
+        answers = [(name, run[f"{name} greedy answers"][k]) for name in MODELS]
+        pictures = [Picture(name, parse(answer["text"]), answer["score"]) for name, answer in answers]
+        cells.append(Cell(run["prompts"][k], (Picture("reference", parse(run["references"][k])), *pictures)))
+    return cells
+
+
+if __name__ == "__main__":
+    main()

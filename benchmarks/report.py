@@ -1,0 +1,36 @@
+"""What every benchmark ends with: a markdown table, optionally kept in RESULTS.md, and one JSON line."""
+
+import datetime
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fine_tuning.files import write_atomically
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+HEADING = "# Results\n\nEach section is written by the command it names, run with `--record`.\n"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A markdown table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+
+
+def report(title: str, command: str, body: str, figures: Mapping[str, Any], record: bool) -> None:
+    """Print `body` and, as the last line, the figures as JSON; keep the section in RESULTS.md where asked."""
+    print(f"\n## {title}\n\n{body}\n")
+    if record:
+        keep_section(RESULTS, title, f"    {command}\n\nMeasured on {datetime.date.today()}.\n\n{body}")
+    print(json.dumps(figures))
+
+
+def keep_section(path: Path, title: str, body: str) -> None:
+    """Replace the section of that title in a markdown file, or append it."""
+    text = path.read_text("utf-8") if path.exists() else HEADING
+    section = f"## {title}\n\n{body.strip()}\n"
+    pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+    text, found = pattern.subn(lambda _: f"{section}\n", text)
+    write_atomically(path, f"{text.rstrip()}\n" if found else f"{text.rstrip()}\n\n{section}")
