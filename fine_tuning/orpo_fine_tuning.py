@@ -67,9 +67,12 @@ def main() -> None:
         return
 
     # 2. Only now import what takes seconds.
+    from transformers import TrainingArguments
+
     from fine_tuning.chat import encode_rows
     from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer, save_adapter
-    from fine_tuning.orpo_trainer import ORPOConfig, PairTrainer, fits, pair_dataset
+    from fine_tuning.orpo_trainer import OrpoTrainer
+    from fine_tuning.pair_batch import encode_fitting
     from fine_tuning.training import Reporter, train, trainer_arguments
     from fine_tuning.training_history import epochs_of, record, training_figures
     from fine_tuning.training_log import TrainingLog, machine, peak_memory_mib
@@ -77,13 +80,9 @@ def main() -> None:
 
     # 3. Data: pairs of one prompt lie on one side of the split.
     tokenizer = load_tokenizer(options)
-    fitting = [
-        pair
-        for pair in pairs
-        if all(fits(tokenizer, pair.prompt, answer, preset.max_length) for answer in (pair.chosen, pair.rejected))
-    ]
-    train_pairs = [pair for pair in fitting if pair.prompt in train_prompts]
-    validation_pairs = [pair for pair in fitting if pair.prompt in validation_prompts]
+    fitting = encode_fitting(tokenizer, pairs, preset.max_length)
+    train_pairs = [encoded for pair, encoded in fitting if pair.prompt in train_prompts]
+    validation_pairs = [encoded for pair, encoded in fitting if pair.prompt in validation_prompts]
     if not train_pairs:
         stop(
             [
@@ -114,7 +113,7 @@ def main() -> None:
             "pairs left out (too long, or with a special token)": len(pairs) - len(fitting),
             "training pairs": len(train_pairs),
             "validation pairs": len(validation_pairs),
-            "mean margin": round(sum(pair.margin for pair in fitting) / len(fitting), 4),
+            "mean margin": round(sum(pair.margin for pair, _ in fitting) / len(fitting), 4),
             "held-out prompts that are answered": len(held_out_rows),
         },
     )
@@ -134,9 +133,9 @@ def main() -> None:
     # 5. Train the same adapter on.
     model = tuned_model(trainable=True)
     reporter = Reporter(log, "ORPO")
-    trainer = PairTrainer(
+    trainer = OrpoTrainer(
         model=model,
-        args=ORPOConfig(
+        args=TrainingArguments(
             **trainer_arguments(
                 options,
                 preset,
@@ -146,22 +145,19 @@ def main() -> None:
                 learning_rate=preset.orpo_learning_rate,
             )
             | {"eval_on_start": bool(validation_pairs), "eval_strategy": "epoch" if validation_pairs else "no"},
-            beta=preset.orpo_lambda,
             remove_unused_columns=False,
         ),
-        train_dataset=pair_dataset(train_pairs),
-        eval_dataset=pair_dataset(validation_pairs) if validation_pairs else None,
+        train_dataset=train_pairs,
+        eval_dataset=validation_pairs or None,
         processing_class=tokenizer,
         callbacks=[reporter],
+        orpo_lambda=preset.orpo_lambda,
+        nll_over_prompt=preset.orpo_nll_over_prompt,
     )
     train(trainer)
     save_adapter(model, tokenizer, workspace.orpo_model, options)
     record(log, trainer.state.log_history)
-    tokens = sum(
-        len(trainer.train_dataset[k][f"{side}_input_ids"])
-        for k in range(len(train_pairs))
-        for side in ("chosen", "rejected")
-    )
+    tokens = sum(len(part) for pair in train_pairs for part in pair.values())
     steps = trainer.state.global_step - reporter.first_step
     figures = training_figures(trainer.state.log_history, preset.orpo_epochs, preset.orpo_epochs * tokens, steps)
     evaluations = epochs_of(trainer.state.log_history)

@@ -10,6 +10,8 @@ class Preset:
 
     `sft_loss` is TRL's name: `chunked_nll` never holds the logits of a whole row, `nll` is the same figure and faster
     where the vocabulary is small. `orpo_lambda` weighs ORPO's odds-ratio term (lambda in the paper, beta in TRL).
+    `orpo_nll_over_prompt` takes ORPO's NLL over prompt and chosen answer, as TRL and the paper's code do, and not over
+    the answer alone, as the paper's equations and step 1 do.
     `min_margin` is the smallest difference in score between a chosen and a rejected answer.
     """
 
@@ -23,6 +25,7 @@ class Preset:
     orpo_learning_rate: float
     orpo_epochs: int
     orpo_lambda: float
+    orpo_nll_over_prompt: bool
     min_margin: float
     warmup_ratio: float
     samples_per_prompt: int
@@ -47,6 +50,7 @@ REAL = Preset(
     orpo_learning_rate=1e-5,
     orpo_epochs=1,
     orpo_lambda=0.5,
+    orpo_nll_over_prompt=False,
     min_margin=0.05,
     warmup_ratio=0.03,
     samples_per_prompt=3,

@@ -99,6 +99,7 @@ def main() -> None:
                 epochs=preset.sft_epochs,
                 learning_rate=preset.sft_learning_rate,
             ),
+            max_length=preset.max_length,
             loss_type=preset.sft_loss,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),

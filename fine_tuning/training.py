@@ -30,7 +30,7 @@ WHOLE = "whole"  # a checkpoint folder holds this file once all of it is on disk
 def trainer_arguments(
     options: Options, preset: Preset, checkpoints: Path, examples: int, epochs: int, learning_rate: float
 ) -> dict[str, Any]:
-    """Arguments for SFTConfig and ORPOConfig alike: batch size 1, gradient checkpointing, every step logged."""
+    """Arguments for both trainers alike: batch size 1, gradient checkpointing, every step logged."""
     dtype = choose_dtype(options.dtype)
     on_gpu = device_name() == "cuda"
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
@@ -51,7 +51,6 @@ def trainer_arguments(
         "dataloader_pin_memory": on_gpu,
         "seed": options.seed,
         "data_seed": options.seed,
-        "max_length": preset.max_length,
         "eval_strategy": "epoch",
         "save_strategy": "steps",
         "save_steps": min(preset.save_steps, max(10, examples * epochs // 10)),
@@ -106,7 +105,7 @@ def train(trainer: Trainer) -> None:
         print(f"going on from {last}")
         trainer.args.eval_on_start = False  # that was done at the first start
     for weight in trainer.model.parameters():
-        if weight.requires_grad:  # SFTTrainer turns the adapter of a 4-bit model to bfloat16, ORPOTrainer does not
+        if weight.requires_grad:  # SFTTrainer turns the adapter of a 4-bit model to bfloat16
             weight.data = weight.data.float()
     trainer.remove_callback(PrinterCallback)  # a line for every step
     trainer.floating_point_ops = lambda inputs: 0  # counted by walking all modules at every step, and used nowhere
