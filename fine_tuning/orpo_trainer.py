@@ -27,7 +27,6 @@ class OrpoTrainer(Trainer):
         for module in self.model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-        self.model.enable_input_require_grads()  # else nothing behind a checkpoint is trained
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], **_: Any) -> Tensor:
         with self.accelerator.autocast():  # the trainer's own wraps the model's forward, which is not called

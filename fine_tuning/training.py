@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft.helpers import disable_input_dtype_casting
 from tqdm import tqdm
 from transformers import (
     PrinterCallback,
@@ -109,7 +110,9 @@ def train(trainer: Trainer) -> None:
             weight.data = weight.data.float()
     trainer.remove_callback(PrinterCallback)  # a line for every step
     trainer.floating_point_ops = lambda inputs: 0  # counted by walking all modules at every step, and used nowhere
-    trainer.train(resume_from_checkpoint=last)
+    # Under autocast an adapter takes the layer's own input; PEFT would copy it to float32 first, for nothing.
+    with disable_input_dtype_casting(trainer.model, active=trainer.args.bf16 or trainer.args.fp16):
+        trainer.train(resume_from_checkpoint=last)
     validated = any("eval_loss" in e and e["step"] == trainer.state.global_step for e in trainer.state.log_history)
     if trainer.eval_dataset is not None and not validated:  # stopped between the last checkpoint and its validation
         trainer.evaluate()
