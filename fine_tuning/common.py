@@ -7,7 +7,14 @@ import datasets
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from fine_tuning.files import write_atomically
 from fine_tuning.options import DEFAULT_MODEL, Options, stop
@@ -87,6 +94,11 @@ def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
     if tokenizer.decode(tokenizer(text, add_special_tokens=False).input_ids) != text:
         stop([f"{options.model_name}: the tokenizer does not give back {text!r} (this transformers misreads it)"])
     return tokenizer
+
+
+def load_config(options: Options) -> PreTrainedConfig:
+    """The base model's configuration, which is enough to count its memory."""
+    return AutoConfig.from_pretrained(options.model_source, revision=options.revision)
 
 
 def load_base_model(options: Options) -> PreTrainedModel:

@@ -71,6 +71,7 @@ def main() -> None:
 
     from fine_tuning.chat import encode_rows
     from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer, save_adapter
+    from fine_tuning.memory_check import announce, longest_pair_loss, try_on_gpu
     from fine_tuning.orpo_trainer import OrpoTrainer
     from fine_tuning.pair_batch import encode_fitting
     from fine_tuning.training import Reporter, train, trainer_arguments
@@ -98,6 +99,14 @@ def main() -> None:
     held_out_sft = split_prompts(sft_used, options.seed)[1]
     held_out_rows = [row for row in sft_used if row.prompt in held_out_sft] + list(held_out_orpo.values())[::-1]
 
+    # 4. What a step will need, and on a GPU whether it fits.
+    def tuned_model(trainable):
+        return load_adapter(load_base_model(options), workspace.sft_model, options, trainable)
+
+    longest = longest_pair_loss([encoded for _, encoded in fitting], preset)
+    needs = announce(options, preset, longest, "pair")
+    try_on_gpu(lambda: tuned_model(trainable=True), options, preset, longest, "pair")
+
     state.begin(settings, options.restart)
     workspace.prepare()
     log = TrainingLog(workspace.log, LOG_NAME, f"ORPO ({options.model_name})")
@@ -117,20 +126,17 @@ def main() -> None:
             "held-out prompts that are answered": len(held_out_rows),
         },
     )
-    log.set("Machine", machine())
+    log.set("Machine", machine() | needs)
     print(f"{options.model_name}: {len(train_pairs)} pairs to train on, {len(validation_pairs)} to validate on")
 
-    # 4. Validate the adapter of step 1 on the prompts that neither step trains on.
+    # 5. Validate the adapter of step 1 on the prompts that neither step trains on.
     def validated(model, title):
         return validate(for_generation(model), tokenizer, held_out_rows, preset.generation_batch, options.seed, title)
-
-    def tuned_model(trainable):
-        return load_adapter(load_base_model(options), workspace.sft_model, options, trainable)
 
     before = validated(tuned_model(trainable=False), "validation before")
     log_validation(log, "Validation", {"after SFT": before})
 
-    # 5. Train the same adapter on.
+    # 6. Train the same adapter on.
     model = tuned_model(trainable=True)
     reporter = Reporter(log, "ORPO")
     trainer = OrpoTrainer(
@@ -165,7 +171,7 @@ def main() -> None:
         figures["chosen preferred before"] = round(evaluations[0]["validation chosen preferred"], 4)
         figures["chosen preferred after"] = round(evaluations[-1]["validation chosen preferred"], 4)
 
-    # 6. Validate again, on the same prompts.
+    # 7. Validate again, on the same prompts.
     after = validated(model, "validation after")
     log_validation(log, "Validation", {"after SFT": before, "after ORPO": after})
     figures |= {f"validation {name} before": value for name, value in before.figures().items()}

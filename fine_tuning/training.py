@@ -31,7 +31,7 @@ WHOLE = "whole"  # a checkpoint folder holds this file once all of it is on disk
 def trainer_arguments(
     options: Options, preset: Preset, checkpoints: Path, examples: int, epochs: int, learning_rate: float
 ) -> dict[str, Any]:
-    """Arguments for both trainers alike: batch size 1, gradient checkpointing, every step logged."""
+    """Arguments for both trainers alike: batch size 1, every step logged."""
     dtype = choose_dtype(options.dtype)
     on_gpu = device_name() == "cuda"
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
@@ -39,7 +39,7 @@ def trainer_arguments(
         "output_dir": str(checkpoints),
         "per_device_train_batch_size": 1,
         "per_device_eval_batch_size": 1,  # does not follow the other by itself; evaluation would need more memory
-        "gradient_checkpointing": True,
+        "gradient_checkpointing": preset.gradient_checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": True},  # the same memory, fewer hooks per tensor
         "num_train_epochs": epochs,
         "learning_rate": learning_rate,
