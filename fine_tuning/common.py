@@ -6,8 +6,15 @@ from pathlib import Path
 import datasets
 import torch
 import transformers
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from fine_tuning.files import write_atomically
 from fine_tuning.options import DEFAULT_MODEL, Options, stop
@@ -89,6 +96,11 @@ def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def load_config(options: Options) -> PreTrainedConfig:
+    """The base model's configuration, which is enough to count its memory."""
+    return AutoConfig.from_pretrained(options.model_source, revision=options.revision)
+
+
 def load_base_model(options: Options) -> PreTrainedModel:
     """The base model on its device, in the dtype asked for, with sdpa attention."""
     arguments = {"dtype": choose_dtype(options.dtype), "attn_implementation": "sdpa"}
@@ -114,22 +126,22 @@ def load_base_model(options: Options) -> PreTrainedModel:
 def add_adapter(model: PreTrainedModel, options: Options, preset: Preset) -> PeftModel:
     """A new LoRA adapter on the base model, ready to train with gradient checkpointing; its start follows the seed."""
     transformers.set_seed(options.seed)
-    config = LoraConfig(
+    return get_peft_model(model, lora_config(preset))
+
+
+def lora_config(preset: Preset) -> LoraConfig:
+    """The adapter that a preset asks for."""
+    return LoraConfig(
         task_type="CAUSAL_LM",
         r=preset.lora_rank,
         lora_alpha=preset.lora_alpha,
         lora_dropout=preset.lora_dropout,
         target_modules=list(preset.lora_modules),
     )
-    if options.load_in_4bit:
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    return get_peft_model(model, config)
 
 
 def load_adapter(model: PreTrainedModel, folder: Path, options: Options, trainable: bool) -> PeftModel:
     """The base model with the adapter of an earlier step."""
-    if trainable and options.load_in_4bit:
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     model = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
     # What was recorded for others may be no place to load from; PEFT looks there at every checkpoint.
     model.peft_config["default"].base_model_name_or_path = options.model_source

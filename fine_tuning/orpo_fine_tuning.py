@@ -67,9 +67,13 @@ def main() -> None:
         return
 
     # 2. Only now import what takes seconds.
+    from transformers import TrainingArguments
+
     from fine_tuning.chat import encode_rows
     from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer, save_adapter
-    from fine_tuning.orpo_trainer import ORPOConfig, PairTrainer, fits, pair_dataset
+    from fine_tuning.memory_check import announce, longest_pair_loss, try_on_gpu
+    from fine_tuning.orpo_trainer import OrpoTrainer
+    from fine_tuning.pair_batch import encode_fitting
     from fine_tuning.training import Reporter, train, trainer_arguments
     from fine_tuning.training_history import epochs_of, record, training_figures
     from fine_tuning.training_log import TrainingLog, machine, peak_memory_mib
@@ -77,13 +81,9 @@ def main() -> None:
 
     # 3. Data: pairs of one prompt lie on one side of the split.
     tokenizer = load_tokenizer(options)
-    fitting = [
-        pair
-        for pair in pairs
-        if all(fits(tokenizer, pair.prompt, answer, preset.max_length) for answer in (pair.chosen, pair.rejected))
-    ]
-    train_pairs = [pair for pair in fitting if pair.prompt in train_prompts]
-    validation_pairs = [pair for pair in fitting if pair.prompt in validation_prompts]
+    fitting = encode_fitting(tokenizer, pairs, preset.max_length)
+    train_pairs = [encoded for pair, encoded in fitting if pair.prompt in train_prompts]
+    validation_pairs = [encoded for pair, encoded in fitting if pair.prompt in validation_prompts]
     if not train_pairs:
         stop(
             [
@@ -95,6 +95,14 @@ def main() -> None:
     if problems:
         stop([f"{sft_csv}: {problem}" for problem in problems])
     held_out = held_out_rows([row for row, _ in sft_examples], rows, options.seed)
+
+    # 4. What a step will need, and on a GPU whether it fits.
+    def tuned_model(trainable):
+        return load_adapter(load_base_model(options), workspace.sft_model, options, trainable)
+
+    longest = longest_pair_loss([encoded for _, encoded in fitting], preset)
+    needs = announce(options, preset, longest, "pair")
+    try_on_gpu(lambda: tuned_model(trainable=True), options, preset, longest, "pair")
 
     state.begin(settings, options.restart)
     workspace.prepare()
@@ -111,29 +119,26 @@ def main() -> None:
             "pairs left out (too long, or with a special token)": len(pairs) - len(fitting),
             "training pairs": len(train_pairs),
             "validation pairs": len(validation_pairs),
-            "mean margin": round(sum(pair.margin for pair in fitting) / len(fitting), 4),
+            "mean margin": round(sum(pair.margin for pair, _ in fitting) / len(fitting), 4),
             "held-out prompts that are answered": len(held_out),
         },
     )
-    log.set("Machine", machine())
+    log.set("Machine", machine() | needs)
     print(f"{options.model_name}: {len(train_pairs)} pairs to train on, {len(validation_pairs)} to validate on")
 
-    # 4. Validate the adapter of step 1 on the prompts that neither step trains on.
+    # 5. Validate the adapter of step 1 on the prompts that neither step trains on.
     def validated(model, title):
         return validate(for_generation(model), tokenizer, held_out, preset.generation_batch, options.seed, title)
-
-    def tuned_model(trainable):
-        return load_adapter(load_base_model(options), workspace.sft_model, options, trainable)
 
     before = validated(tuned_model(trainable=False), "validation before")
     log_validation(log, "Validation", {"after SFT": before})
 
-    # 5. Train the same adapter on.
+    # 6. Train the same adapter on.
     model = tuned_model(trainable=True)
     reporter = Reporter(log, "ORPO")
-    trainer = PairTrainer(
+    trainer = OrpoTrainer(
         model=model,
-        args=ORPOConfig(
+        args=TrainingArguments(
             **trainer_arguments(
                 options,
                 preset,
@@ -143,22 +148,19 @@ def main() -> None:
                 learning_rate=preset.orpo_learning_rate,
             )
             | {"eval_on_start": bool(validation_pairs), "eval_strategy": "epoch" if validation_pairs else "no"},
-            beta=preset.orpo_lambda,
             remove_unused_columns=False,
         ),
-        train_dataset=pair_dataset(train_pairs),
-        eval_dataset=pair_dataset(validation_pairs) if validation_pairs else None,
+        train_dataset=train_pairs,
+        eval_dataset=validation_pairs or None,
         processing_class=tokenizer,
         callbacks=[reporter],
+        orpo_lambda=preset.orpo_lambda,
+        nll_over_prompt=preset.orpo_nll_over_prompt,
     )
     train(trainer)
     save_adapter(model, tokenizer, workspace.orpo_model, options)
     record(log, trainer.state.log_history)
-    tokens = sum(
-        len(trainer.train_dataset[k][f"{side}_input_ids"])
-        for k in range(len(train_pairs))
-        for side in ("chosen", "rejected")
-    )
+    tokens = sum(len(part) for pair in train_pairs for part in pair.values())
     steps = trainer.state.global_step - reporter.first_step
     figures = training_figures(trainer.state.log_history, preset.orpo_epochs, preset.orpo_epochs * tokens, steps)
     evaluations = epochs_of(trainer.state.log_history)
@@ -166,7 +168,7 @@ def main() -> None:
         figures["chosen preferred before"] = round(evaluations[0]["validation chosen preferred"], 4)
         figures["chosen preferred after"] = round(evaluations[-1]["validation chosen preferred"], 4)
 
-    # 6. Validate again, on the same prompts.
+    # 7. Validate again, on the same prompts.
     after = validated(model, "validation after")
     log_validation(log, "Validation", {"after SFT": before, "after ORPO": after})
     figures |= {f"validation {name} before": value for name, value in before.figures().items()}

@@ -1,65 +1,48 @@
-"""TRL's ORPO trainer on pairs that are tokenised like everything else in this project."""
+"""A trainer whose loss is ORPO's, on encoded preference pairs."""
 
-import os
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from datasets import Dataset
-from torch import nn
-from torch.nn.functional import cross_entropy
-from transformers import PreTrainedTokenizerBase
+from torch import Tensor, nn
+from transformers import Trainer
 
-from fine_tuning.chat import encode_prompt, encode_row
-from fine_tuning.preference_pairs import Pair
+from fine_tuning.orpo_loss import pair_loss
+from fine_tuning.pair_batch import collate_pairs
 
-os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # trl is pinned, so its ORPO cannot move unseen
-from trl.experimental.orpo import ORPOConfig, ORPOTrainer  # noqa: E402
-
-__all__ = ["ORPOConfig", "PairTrainer", "fits", "pair_dataset"]
+FIGURES = ("nll", "log_odds_ratio", "chosen_preferred")
 
 
-class PairTrainer(ORPOTrainer):
-    """ORPO on pairs of prompt, chosen and rejected text.
+class OrpoTrainer(Trainer):
+    """Train a PEFT model on pairs from `encode_pair`, and log FIGURES beside the loss, when training and validating.
 
-    TRL would append a second EOS to the chat template's text and cut EOS off a row that is too long. Here the ids come
-    from fine_tuning.chat, one BOS and one EOS in each, and rows that are too long were left out beforehand. TRL takes
-    the NLL over prompt and answer; here it is taken over the chosen answer alone, as in the paper (Eq. 2 and 6) and as
-    in step 1, whose loss it can be compared with.
+    Dropout is off, so that chosen and rejected are compared under the same model.
     """
 
-    def tokenize_row(self, feature: dict[str, str], model: Any = None) -> dict[str, list[int]]:
-        prompt = encode_prompt(self.processing_class, feature["prompt"])
-        row = {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
-        for side in ("chosen", "rejected"):
-            encoded = encode_row(self.processing_class, feature["prompt"], feature[side])
-            row[f"{side}_input_ids"] = encoded["input_ids"]
-            row[f"{side}_attention_mask"] = [1] * len(encoded["input_ids"])
-            row[f"{side}_labels"] = encoded["labels"]
-        return row
+    loss_is_scaled_for_ga = False
 
-    def concatenated_forward(self, model: nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        """Mean log-probabilities of the chosen and of the rejected answers [B], their logits [B, T - 1, V], the NLL."""
-        inputs = self.concatenated_inputs(batch, padding_value=self.padding_value, device=self.accelerator.device)
-        labels, mask = inputs["concatenated_labels"], inputs["concatenated_attention_mask"]
-        logits = model(inputs["concatenated_input_ids"], attention_mask=mask, use_cache=False).logits
-        log_probs = self.get_batch_logps(logits, labels, average_log_prob=True)
-        pairs = len(batch["chosen_labels"])
-        nll = cross_entropy(logits[:pairs, :-1].flatten(0, 1), labels[:pairs, 1:].flatten())
-        return log_probs[:pairs], log_probs[pairs:], logits[:pairs, :-1], logits[pairs:, :-1], nll
+    def __init__(self, *, orpo_lambda: float, nll_over_prompt: bool = False, **arguments: Any) -> None:
+        super().__init__(data_collator=collate_pairs, **arguments)
+        self.orpo_lambda, self.nll_over_prompt = orpo_lambda, nll_over_prompt
+        self._figures: dict[bool, list[Tensor]] = {True: [], False: []}  # since the last log, by whether training
+        for module in self.model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
 
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], **_: Any) -> Tensor:
+        with self.accelerator.autocast():  # the trainer's own wraps the model's forward, which is not called
+            result = pair_loss(model.get_base_model(), inputs, self.orpo_lambda, self.nll_over_prompt)
+        preferred = (result.chosen_log_probs > result.rejected_log_probs).float()
+        self._figures[model.training].append(torch.stack([result.nll, result.log_odds_ratios.mean(), preferred.mean()]))
+        return result.loss
 
-def pair_dataset(pairs: Sequence[Pair]) -> Dataset:
-    """The pairs as the trainer takes them."""
-    return Dataset.from_list([{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in pairs])
+    def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> tuple:
+        with torch.no_grad():
+            return self.compute_loss(model, self._prepare_inputs(inputs)), None, None
 
-
-def fits(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, max_length: int) -> bool:
-    """True when a whole row, BOS to EOS, is at most `max_length` tokens and has no other special token in it.
-
-    A sampled answer can spell out a special token in ordinary ones.
-    """
-    try:
-        return len(encode_row(tokenizer, prompt, answer)["input_ids"]) <= max_length
-    except ValueError:
-        return False
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        for training, prefix in ((True, ""), (False, "eval_")):
+            if f"{prefix}loss" in logs and self._figures[training]:
+                means = torch.stack(self._figures[training]).mean(0).tolist()
+                logs |= {f"{prefix}{name}": mean for name, mean in zip(FIGURES, means, strict=True)}
+                self._figures[training].clear()
+        super().log(logs, start_time)

@@ -8,9 +8,11 @@ from typing import Any
 class Preset:
     """Everything about training that is not a flag.
 
-    `sft_loss` is TRL's name: `chunked_nll` never holds the logits of a whole row, `nll` is the same figure and faster
-    where the vocabulary is small. `orpo_lambda` weighs ORPO's odds-ratio term (lambda in the paper, beta in TRL).
-    `min_margin` is the smallest difference in score between a chosen and a rejected answer.
+    `orpo_lambda` weighs ORPO's odds-ratio term (lambda in the paper, beta in TRL).
+    `orpo_nll_over_prompt` takes ORPO's NLL over prompt and chosen answer, as TRL and the paper's code do, and not over
+    the answer alone, as the paper's equations and step 1 do.
+    `min_margin` is the smallest difference in score between a chosen and a rejected answer. `gradient_checkpointing`
+    computes each layer twice to hold the activations of one layer alone.
     """
 
     lora_rank: int
@@ -19,15 +21,16 @@ class Preset:
     lora_modules: tuple[str, ...]
     sft_learning_rate: float
     sft_epochs: int
-    sft_loss: str
     orpo_learning_rate: float
     orpo_epochs: int
     orpo_lambda: float
+    orpo_nll_over_prompt: bool
     min_margin: float
     warmup_ratio: float
     samples_per_prompt: int
     temperature: float
     generation_batch: int
+    gradient_checkpointing: bool
     max_length: int
     save_steps: int
 
@@ -43,15 +46,16 @@ REAL = Preset(
     lora_modules=("q_proj", "k_proj", "v_proj", "o_proj"),
     sft_learning_rate=2e-4,
     sft_epochs=4,
-    sft_loss="chunked_nll",
     orpo_learning_rate=1e-5,
     orpo_epochs=1,
     orpo_lambda=0.5,
+    orpo_nll_over_prompt=False,
     min_margin=0.05,
     warmup_ratio=0.03,
     samples_per_prompt=3,
     temperature=1.0,
     generation_batch=16,
+    gradient_checkpointing=True,
     max_length=1536,
     save_steps=100,
 )
@@ -61,9 +65,9 @@ EMBEDDED = replace(
     lora_dropout=0.0,
     lora_modules=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
     sft_learning_rate=2e-3,
-    sft_loss="nll",
     orpo_learning_rate=1e-4,
     generation_batch=50,
+    gradient_checkpointing=False,
     save_steps=200,
 )
 

@@ -46,6 +46,7 @@ def main() -> None:
 
     from fine_tuning.chat import encode_rows
     from fine_tuning.common import add_adapter, for_generation, load_base_model, load_tokenizer, save_adapter
+    from fine_tuning.memory_check import announce, longest_row_loss, try_on_gpu
     from fine_tuning.training import Reporter, train, trainer_arguments
     from fine_tuning.training_history import record, training_figures
     from fine_tuning.training_log import TrainingLog, machine, peak_memory_mib
@@ -63,6 +64,14 @@ def main() -> None:
     train_examples = [example for row, example in examples if row.prompt in train_prompts]
     validation_examples = [example for row, example in examples if row.prompt in validation_prompts]
     validation_rows = [row for row, _ in examples if row.prompt in validation_prompts]
+
+    # 4. What a step will need, and on a GPU whether it fits.
+    def new_adapter():
+        return add_adapter(load_base_model(options), options, preset)
+
+    longest = longest_row_loss([example for _, example in examples])
+    needs = announce(options, preset, longest, "row")
+    try_on_gpu(new_adapter, options, preset, longest, "row")
 
     workspace.prepare()
     state.begin(settings, options.restart)
@@ -82,11 +91,11 @@ def main() -> None:
             "mean row in tokens": round(sum(len(example["input_ids"]) for _, example in examples) / len(examples), 1),
         },
     )
-    log.set("Machine", machine())
+    log.set("Machine", machine() | needs)
     print(f"{options.model_name}: {len(train_examples)} rows to train on, {len(validation_examples)} to validate on")
 
-    # 4. Train a LoRA adapter.
-    model = add_adapter(load_base_model(options), options, preset)
+    # 5. Train a LoRA adapter.
+    model = new_adapter()
     reporter = Reporter(log, "supervised fine-tuning")
     trainer = SFTTrainer(
         model=model,
@@ -99,7 +108,7 @@ def main() -> None:
                 epochs=preset.sft_epochs,
                 learning_rate=preset.sft_learning_rate,
             ),
-            loss_type=preset.sft_loss,
+            max_length=preset.max_length,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=Dataset.from_list(train_examples),
@@ -114,7 +123,7 @@ def main() -> None:
     steps = trainer.state.global_step - reporter.first_step
     figures = training_figures(trainer.state.log_history, preset.sft_epochs, tokens, steps)
 
-    # 5. Validate: answer the held-out prompts and score the answers.
+    # 6. Validate: answer the held-out prompts and score the answers.
     validation = validate(
         for_generation(model), tokenizer, validation_rows, preset.generation_batch, options.seed, "validation"
     )

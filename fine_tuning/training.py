@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft.helpers import disable_input_dtype_casting
 from tqdm import tqdm
 from transformers import (
     PrinterCallback,
@@ -30,7 +31,7 @@ WHOLE = "whole"  # a checkpoint folder holds this file once all of it is on disk
 def trainer_arguments(
     options: Options, preset: Preset, checkpoints: Path, examples: int, epochs: int, learning_rate: float
 ) -> dict[str, Any]:
-    """Arguments for SFTConfig and ORPOConfig alike: batch size 1, gradient checkpointing, every step logged."""
+    """Arguments for both trainers alike: batch size 1, every step logged."""
     dtype = choose_dtype(options.dtype)
     on_gpu = device_name() == "cuda"
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
@@ -38,7 +39,7 @@ def trainer_arguments(
         "output_dir": str(checkpoints),
         "per_device_train_batch_size": 1,
         "per_device_eval_batch_size": 1,  # does not follow the other by itself; evaluation would need more memory
-        "gradient_checkpointing": True,
+        "gradient_checkpointing": preset.gradient_checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": True},  # the same memory, fewer hooks per tensor
         "num_train_epochs": epochs,
         "learning_rate": learning_rate,
@@ -51,7 +52,6 @@ def trainer_arguments(
         "dataloader_pin_memory": on_gpu,
         "seed": options.seed,
         "data_seed": options.seed,
-        "max_length": preset.max_length,
         "eval_strategy": "epoch",
         "save_strategy": "steps",
         "save_steps": min(preset.save_steps, max(10, examples * epochs // 10)),
@@ -106,11 +106,13 @@ def train(trainer: Trainer) -> None:
         print(f"going on from {last}")
         trainer.args.eval_on_start = False  # that was done at the first start
     for weight in trainer.model.parameters():
-        if weight.requires_grad:  # SFTTrainer turns the adapter of a 4-bit model to bfloat16, ORPOTrainer does not
+        if weight.requires_grad:  # SFTTrainer turns the adapter of a 4-bit model to bfloat16
             weight.data = weight.data.float()
     trainer.remove_callback(PrinterCallback)  # a line for every step
     trainer.floating_point_ops = lambda inputs: 0  # counted by walking all modules at every step, and used nowhere
-    trainer.train(resume_from_checkpoint=last)
+    # Under autocast an adapter takes the layer's own input; PEFT would copy it to float32 first, for nothing.
+    with disable_input_dtype_casting(trainer.model, active=trainer.args.bf16 or trainer.args.fp16):
+        trainer.train(resume_from_checkpoint=last)
     validated = any("eval_loss" in e and e["step"] == trainer.state.global_step for e in trainer.state.log_history)
     if trainer.eval_dataset is not None and not validated:  # stopped between the last checkpoint and its validation
         trainer.evaluate()

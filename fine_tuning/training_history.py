@@ -11,9 +11,9 @@ STEP_FIGURES = {
     "gradient norm": "grad_norm",
     "learning rate": "learning_rate",
     "token accuracy": "mean_token_accuracy",
-    "NLL": "nll_loss",
-    "log odds ratio": "log_odds_chosen",
-    "chosen preferred": "rewards/accuracies",
+    "NLL": "nll",
+    "log odds ratio": "log_odds_ratio",
+    "chosen preferred": "chosen_preferred",
 }
 
 

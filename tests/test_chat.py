@@ -2,14 +2,14 @@
 
 import csv
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from transformers import AutoTokenizer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from fine_tuning.chat import decode_answer, encode_completion, encode_prompt, encode_row
-from fine_tuning.orpo_trainer import PairTrainer
+from fine_tuning.pair_batch import encode_fitting, encode_pair
+from fine_tuning.preference_pairs import Pair
 
 PROJECT = Path(__file__).resolve().parent.parent
 REAL = PROJECT.parent / "shared" / "deepseek-coder-1.3b-instruct"
@@ -61,14 +61,19 @@ def test_training_starts_from_exactly_the_prompt_that_generation_gets(tokenizer,
         assert tokenizer.decode(prompt_ids).endswith("### Response:\n")
 
 
-def test_orpo_rows_hold_the_same_ids(tokenizer, rows):
+def test_orpo_pairs_hold_the_same_ids(tokenizer, rows):
     (prompt, chosen), (_, rejected) = rows[:2]
-    trainer = SimpleNamespace(processing_class=tokenizer)
-    row = PairTrainer.tokenize_row(trainer, {"prompt": prompt, "chosen": chosen, "rejected": rejected})
+    pair = encode_pair(tokenizer, Pair(prompt, chosen, rejected, 0.5))
     for side, answer in (("chosen", chosen), ("rejected", rejected)):
-        expected = encode_row(tokenizer, prompt, answer)
-        assert row[f"{side}_input_ids"] == expected["input_ids"]
-        assert row[f"{side}_labels"] == expected["labels"]
+        assert pair["prompt"] + pair[side] == encode_row(tokenizer, prompt, answer)["input_ids"]
+
+
+def test_a_pair_that_is_too_long_or_spells_out_a_special_token_is_left_out(tokenizer, rows):
+    (prompt, answer), (_, other) = rows[:2]
+    pairs = [Pair(prompt, answer, other, 0.5), Pair(prompt, answer, other + tokenizer.eos_token, 0.5)]
+    longest = max(len(encode_row(tokenizer, prompt, text)["input_ids"]) for text in (answer, other))
+    assert [pair for pair, _ in encode_fitting(tokenizer, pairs, longest)] == pairs[:1]
+    assert encode_fitting(tokenizer, pairs, longest - 1) == []
 
 
 def test_an_answer_is_read_up_to_its_eos(tokenizer):

@@ -1,0 +1,33 @@
+"""What a user would otherwise run, on this project's token ids."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import Dataset
+
+from fine_tuning.pair_batch import EncodedPair
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # trl is pinned, so its ORPO cannot move unseen
+from trl.experimental.orpo import ORPOConfig, ORPOTrainer  # noqa: E402
+
+__all__ = ["ORPOConfig", "StockOrpoTrainer", "stock_pairs"]
+
+
+class StockOrpoTrainer(ORPOTrainer):
+    """TRL's ORPOTrainer as it is, but for the tokenising: it would append a second EOS."""
+
+    def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, list[int]]:
+        prompt = feature["ids"]["prompt"]
+        row = {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
+        for side in ("chosen", "rejected"):
+            answer = feature["ids"][side]
+            row[f"{side}_input_ids"] = prompt + answer
+            row[f"{side}_attention_mask"] = [1] * len(prompt + answer)
+            row[f"{side}_labels"] = [-100] * len(prompt) + answer
+        return row
+
+
+def stock_pairs(pairs: Sequence[EncodedPair]) -> Dataset:
+    """Encoded pairs as StockOrpoTrainer takes them."""
+    return Dataset.from_list([{"prompt": "", "chosen": "", "rejected": "", "ids": pair} for pair in pairs])
