@@ -9,8 +9,9 @@ import transformers
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from fine_tuning.endings import stop
 from fine_tuning.files import write_atomically
-from fine_tuning.options import DEFAULT_MODEL, Options, stop
+from fine_tuning.options import DEFAULT_MODEL, Options
 from fine_tuning.presets import Preset
 
 MODEL_CARD = """---

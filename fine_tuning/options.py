@@ -8,12 +8,11 @@ import ctypes
 import hashlib
 import importlib.util
 import os
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from fine_tuning.endings import stop
 from fine_tuning.workspace import PROJECT, Workspace
 
 DEFAULT_MODEL = "deepseek-ai/deepseek-coder-1.3b-instruct"
@@ -182,13 +181,6 @@ def has_cuda_device() -> bool:
         count = ctypes.c_int(0)
         return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
     return False
-
-
-def stop(problems: Sequence[str]) -> NoReturn:
-    """Print every problem and end with exit status 2."""
-    for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
-    raise SystemExit(2)
 
 
 def _looks_like_path(model: str) -> bool:

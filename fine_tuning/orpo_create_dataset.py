@@ -17,8 +17,9 @@ from statistics import fmean
 from fine_tuning import sample_store
 from fine_tuning.batches import plan_batches, token_limit
 from fine_tuning.csv_rows import limit_prompts, read_rows, shape_info
+from fine_tuning.endings import run, stop
 from fine_tuning.files import sha256
-from fine_tuning.options import model_problems, parse_options, stop
+from fine_tuning.options import model_problems, parse_options
 from fine_tuning.presets import preset_for
 from fine_tuning.run_state import sampling_settings, step_1_problems
 
@@ -31,6 +32,7 @@ def main() -> None:
     # 1. Check everything that can be checked without torch.
     options = parse_options(__doc__)
     workspace, preset = options.workspace, preset_for(options.is_embedded)
+    workspace.claim()
     csv_path = workspace.readable(workspace.orpo_csv)
     stored = None if workspace.is_new else sample_store.read_state(csv_path)
     if stored and csv_path.is_file():
@@ -158,6 +160,7 @@ def main() -> None:
     figures |= {"peak memory MiB": peak_memory_mib(), "wall seconds": round(time.perf_counter() - start, 1)}
     log.picture("Result", contact_sheet(cells), "samples")
     log.finish(figures)
+    log.announce()
 
 
 def sample_info(fields: dict[str, str], ended: bool) -> dict[str, str]:
@@ -177,4 +180,4 @@ def _family_row(all_rows: list, drawn: list, family: str) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -14,8 +14,9 @@ import time
 
 from fine_tuning import sample_store
 from fine_tuning.csv_rows import limit_prompts, read_rows, split_prompts
+from fine_tuning.endings import run, stop
 from fine_tuning.files import sha256
-from fine_tuning.options import model_problems, parse_options, stop
+from fine_tuning.options import model_problems, parse_options
 from fine_tuning.preference_pairs import make_pairs
 from fine_tuning.presets import preset_for
 from fine_tuning.run_state import ADAPTER_FILE, RunState, sampling_settings, step_1_problems
@@ -29,6 +30,7 @@ def main() -> None:
     # 1. Check everything that can be checked without torch.
     options = parse_options(__doc__)
     workspace, preset = options.workspace, preset_for(options.is_embedded)
+    workspace.claim()
     csv_path, sft_csv = workspace.readable(workspace.orpo_csv), workspace.readable(workspace.sft_csv)
     step_2 = f"python fine_tuning/orpo_create_dataset.py{options.flags()}"
     sft_rows, problems = read_rows(sft_csv, scored=False, remedy=workspace.remedy)
@@ -99,8 +101,8 @@ def main() -> None:
     held_out_sft = split_prompts(sft_used, options.seed)[1]
     held_out_rows = [row for row in sft_used if row.prompt in held_out_sft] + list(held_out_orpo.values())[::-1]
 
-    state.begin(settings, options.restart)
     workspace.prepare()
+    state.begin(settings, options.restart)
     log = TrainingLog(workspace.log, LOG_NAME, f"ORPO ({options.model_name})")
     log.set("Result", "training has begun")
     log.set("Settings", settings)
@@ -154,7 +156,7 @@ def main() -> None:
         processing_class=tokenizer,
         callbacks=[reporter],
     )
-    train(trainer)
+    train(trainer, train_prompts)
     save_adapter(model, tokenizer, workspace.orpo_model, options)
     record(log, trainer.state.log_history)
     tokens = sum(
@@ -175,9 +177,10 @@ def main() -> None:
     figures |= {f"validation {name} before": value for name, value in before.figures().items()}
     figures |= {f"validation {name}": value for name, value in after.figures().items()}
     figures |= {"peak memory MiB": peak_memory_mib(), "wall seconds": round(time.perf_counter() - start, 1)}
-    state.finish(settings, figures)
     log.finish(figures)
+    state.finish(settings, figures)
+    log.announce()
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,13 +1,15 @@
 """What a training run was started with, kept beside its adapter, so that the same command goes on where it stopped."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.files import sha256, write_atomically
-from fine_tuning.options import Options, stop
+from fine_tuning.endings import restart_is_done, stop
+from fine_tuning.files import sha256, sync_entries, sync_folder, write_atomically
+from fine_tuning.options import Options
 from fine_tuning.presets import Preset
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -59,14 +61,22 @@ class RunState:
 
     def begin(self, settings: Mapping[str, Any], restart: bool) -> None:
         """Note the settings of a run that begins or goes on; `restart` throws an earlier one away."""
-        if restart and self.folder.exists():
-            shutil.rmtree(self.folder)
-        if self.read() is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        folder = self.folder.resolve()  # which may lie on another drive
+        discarded = folder.with_name(f".{folder.name}.discarded")
+        if restart and folder.exists():
+            shutil.rmtree(discarded, ignore_errors=True)
+            os.replace(folder, discarded)  # at once: what a crash leaves of the old run is never taken for the new one
+            sync_entries(folder.parent)
+        shutil.rmtree(discarded, ignore_errors=True)
+        if restart or self.read() is None:
+            folder.mkdir(parents=True, exist_ok=True)
             self._write(settings, None)
+        if restart:
+            restart_is_done()
 
     def finish(self, settings: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
-        """Mark the run as finished; its checkpoints are no longer needed."""
+        """Mark the run as finished once its adapter is on disk; its checkpoints are no longer needed."""
+        sync_folder(self.folder)
         self._write(settings, figures)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 

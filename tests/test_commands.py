@@ -32,7 +32,8 @@ def environment(tmp_path_factory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("poison")
     for name in ("torch", "transformers", "pandas"):
         (folder / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')\n")
-    return os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "120"}
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    return os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "120"}
 
 
 @pytest.fixture

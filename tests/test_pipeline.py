@@ -166,8 +166,8 @@ def test_training_killed_while_it_saves_goes_on_from_a_whole_checkpoint_to_the_s
         command("sft_fine_tuning", tmp_path / "w"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     checkpoints = tmp_path / "w" / "models" / "sft" / "checkpoints"
-    kill_when(process, lambda: list(checkpoints.glob("checkpoint-*/whole")))
-    whole = next(path.parent for path in checkpoints.glob("checkpoint-*/whole"))
+    kill_when(process, lambda: list(checkpoints.glob("checkpoint-*/whole.json")))
+    whole = next(path.parent for path in checkpoints.glob("checkpoint-*/whole.json"))
     for name in ("checkpoint-60", "checkpoint-70"):  # as a kill leaves them: cut before the state, before anything
         (checkpoints / name).mkdir()
     shutil.copy(whole / "adapter_model.safetensors", checkpoints / "checkpoint-60")

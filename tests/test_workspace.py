@@ -24,7 +24,9 @@ def test_a_new_workspace_starts_with_copies_of_the_committed_references(tmp_path
     for csv in (workspace.sft_csv, workspace.orpo_csv):
         assert csv.read_bytes() == reference_bytes(PROJECT / "create_dataset" / csv.name)
         assert workspace.readable(csv) == csv
-    assert sorted(path.name for path in workspace.root.rglob("*")) == ["create_dataset", "log", ORPO_CSV, SFT_CSV]
+    assert sorted(path.name for path in workspace.root.rglob("*")) == [
+        ".lock", "create_dataset", "log", ORPO_CSV, SFT_CSV,
+    ]  # fmt: skip
 
 
 def test_a_workspace_with_its_own_data_keeps_it(tmp_path):
