@@ -55,7 +55,7 @@ def main() -> None:
 def latest_adapter(options: Options) -> Path:
     """The adapter of step 3 where it was trained on the one that step 1 has left, else that of step 1."""
     sft, orpo = options.workspace.sft_model, RunState(options.workspace.orpo_model)
-    is_next = orpo.is_finished and orpo.read()["settings"]["adapter sha256"] == sha256(sft / ADAPTER_FILE)
+    is_next = orpo.is_finished and orpo.read()["settings"].get("adapter sha256") == sha256(sft / ADAPTER_FILE)
     return orpo.folder if is_next else sft
 
 

@@ -1,5 +1,6 @@
 """Load the base model and its tokenizer, and put a LoRA adapter on it with gradient checkpointing."""
 
+import json
 import warnings
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from fine_tuning.endings import stop
 from fine_tuning.files import write_atomically
 from fine_tuning.options import DEFAULT_MODEL, Options
 from fine_tuning.presets import Preset
+from fine_tuning.training_log import escape
 
 MODEL_CARD = """---
 library_name: peft
-base_model: {name}
+base_model: {quoted}
 ---
 
-A LoRA adapter for `{name}` that answers a request in English with the text of a diagram. What it was trained on and how
+A LoRA adapter for {name} that answers a request in English with the text of a diagram. What it was trained on and how
 well it does stands in the log of the run that made it; `run.json` holds its settings.
 
     from peft import PeftModel
@@ -157,5 +159,7 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: P
     tokenizer.save_pretrained(folder)
     revision = f", revision={options.revision!r}" if options.revision else ""
     source = "fine_tuning/embedded_model" if options.is_embedded else options.model_name
-    card = MODEL_CARD.format(name=options.model_name, source=source, revision=revision)
+    card = MODEL_CARD.format(
+        name=escape(options.model_name), quoted=json.dumps(options.model_name), source=source, revision=revision
+    )
     write_atomically(folder / "README.md", card)

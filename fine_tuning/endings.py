@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
+from fine_tuning.files import DamagedFile
+
 COMMAND = "TEXT_TO_DIAGRAM_COMMAND"  # in the environment of a step that run_all starts: what the user typed
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
@@ -34,6 +36,8 @@ def run(main: Callable[[], None]) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
         raise SystemExit(141) from None
+    except DamagedFile as error:
+        stop([str(error)])
     except Exception as error:
         told = explain(error)
         if told is None:

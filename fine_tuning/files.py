@@ -6,6 +6,10 @@ import time
 from pathlib import Path
 
 
+class DamagedFile(Exception):
+    """A file that this project wrote does not hold what it should any more; the message says what to do."""
+
+
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Replace a file so that a crash leaves either the old or the new content, on disk, never a mixture.
 

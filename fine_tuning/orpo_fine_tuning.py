@@ -33,12 +33,12 @@ def main() -> None:
     workspace.claim()
     csv_path, sft_csv = workspace.readable(workspace.orpo_csv), workspace.readable(workspace.sft_csv)
     step_2 = f"python fine_tuning/orpo_create_dataset.py{options.flags()}"
-    sft_rows, problems = read_rows(sft_csv, scored=False, remedy=workspace.remedy)
+    sft_rows, problems = read_rows(sft_csv, scored=False, remedy=workspace.remedy, unique=True)
     sampling = sample_store.read_state(csv_path)
     if sampling and csv_path.is_file() and not sample_store.is_complete(csv_path, sampling):
         stop([*problems, f"{csv_path}: step 2 has not finished. Let it go on: {step_2}"])
     all_rows, csv_problems = read_rows(csv_path, scored=True, remedy=workspace.remedy)
-    problems += csv_problems + model_problems(options) + step_1_problems(options)
+    problems += csv_problems + model_problems(options) + step_1_problems(options) + workspace.problems()
     if problems:
         stop(problems)
     if sampling and sampling.settings != sampling_settings(options, preset):

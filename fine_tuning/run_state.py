@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fine_tuning.endings import restart_is_done, stop
-from fine_tuning.files import sha256, sync_entries, sync_folder, write_atomically
+from fine_tuning.files import DamagedFile, sha256, sync_entries, sync_folder, write_atomically
 from fine_tuning.options import Options
 from fine_tuning.presets import Preset
 
@@ -24,8 +24,16 @@ class RunState:
         self.checkpoints = folder / "checkpoints"
 
     def read(self) -> dict[str, Any] | None:
-        """The stored run, None where there is none."""
-        return json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else None
+        """The stored run, None where there is none. Raises DamagedFile."""
+        if not self.path.exists():
+            return None
+        try:
+            run = json.loads(self.path.read_text(encoding="utf-8"))
+            if not isinstance(run["settings"], dict) or not isinstance(run["figures"], dict | None):
+                raise ValueError("not what was written")
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise DamagedFile(f"{self.path}: this file is damaged, so that nothing is known of the run") from None
+        return run
 
     @property
     def is_finished(self) -> bool:
@@ -34,14 +42,15 @@ class RunState:
 
     def answer_if_done(self, settings: Mapping[str, Any], step: int) -> bool:
         """True, and says so, where this very run is finished; ends the program where another run is stored."""
-        differences = self.differences(settings)
+        anew = f"To throw it away and do step {step} again: add --restart"
+        try:
+            differences = self.differences(settings)
+        except DamagedFile as error:
+            stop([f"{error}. {anew}"])
+        if not self.path.exists() and any(not path.name.startswith(".") for path in self.folder.glob("*")):
+            stop([f"{self.folder} holds files but no run.json, so that nothing is known of the run. {anew}"])
         if differences:
-            stop(
-                [
-                    f"{self.folder} holds a run of step {step} with other settings: {'; '.join(differences)}. "
-                    "To throw it away and do the step again: add --restart"
-                ]
-            )
+            stop([f"{self.folder} holds a run of step {step} with other settings: {'; '.join(differences)}. {anew}"])
         if self.is_finished:
             print(f"step {step} is done: {self.folder}. To do it again: add --restart")
             print(json.dumps(self.read()["figures"]))
@@ -89,12 +98,17 @@ def step_1_problems(options: Options) -> list[str]:
     command = f"python fine_tuning/sft_fine_tuning.py{options.flags()}"
     folder = options.workspace.sft_model
     state = RunState(folder)
-    run = state.read()
+    try:
+        run = state.read()
+    except DamagedFile as error:
+        return [f"{error}. Do step 1 again: {command} --restart"]
     if run is None:
         return [f"{folder}: there is no adapter of step 1. Run it first: {command}"]
     if not state.is_finished:
         return [f"{folder}: step 1 has not finished. Let it go on: {command}"]
-    tuned = run["settings"]["model"], run["settings"]["revision"]
+    if not (folder / ADAPTER_FILE).is_file():
+        return [f"{folder}: {ADAPTER_FILE} is missing. Do step 1 again: {command} --restart"]
+    tuned = run["settings"].get("model"), run["settings"].get("revision")
     if tuned != (options.model_name, options.revision):
         return [f"{folder}: the adapter belongs to {tuned[0]} (revision {tuned[1]}), not to {options.model_name}"]
     return []

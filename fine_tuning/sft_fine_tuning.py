@@ -30,8 +30,8 @@ def main() -> None:
     workspace, preset = options.workspace, preset_for(options.is_embedded)
     workspace.claim()
     csv_path = workspace.readable(workspace.sft_csv)
-    all_rows, problems = read_rows(csv_path, scored=False, remedy=workspace.remedy)
-    problems += model_problems(options)
+    all_rows, problems = read_rows(csv_path, scored=False, remedy=workspace.remedy, unique=True)
+    problems += model_problems(options) + workspace.problems()
     rows = limit_prompts(all_rows, options.max_rows)
     if not problems and len({row.prompt for row in rows}) < 2:
         problems.append(f"{csv_path}: at least 2 different prompts are needed, one for training and one for validation")

@@ -83,6 +83,15 @@ class TrainingLog:
         return "\n\n".join(parts) + "\n"
 
 
+def stored_result(folder: Path, name: str) -> dict[str, Any] | None:
+    """The figures of a finished run in its log; None where it has not finished, or the log cannot be read."""
+    try:
+        result = json.loads((folder / f"{name}.json").read_text("utf-8"))["Result"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return result if isinstance(result, dict) else None
+
+
 def escape(value: Any) -> str:
     """Text as markdown shows it literally, on one line: no table, link, HTML or code can come out of it."""
     if isinstance(value, float):

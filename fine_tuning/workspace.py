@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fine_tuning.endings import stop
-from fine_tuning.files import sync_entries, write_atomically
+from fine_tuning.files import sync_entries
 from fine_tuning.lock import take_lock
-from fine_tuning.sample_store import reference_bytes
+from fine_tuning.sample_store import copy_references
 
 PROJECT = Path(__file__).resolve().parent.parent
 SFT_CSV, ORPO_CSV = "sft_dataset_llm.csv", "orpo_dataset_llm.csv"
@@ -80,13 +80,13 @@ class Workspace:
         self.root.mkdir(parents=True, exist_ok=True)
         self._take_lock()
         if self.is_new:
-            contents = {csv: reference_bytes(self.readable(csv)) for csv in (self.sft_csv, self.orpo_csv)}
             folder = self.sft_csv.parent
             temporary = folder.with_name(f".{folder.name}.tmp")  # both CSVs appear, or neither
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
-            for csv, content in contents.items():
-                write_atomically(temporary / csv.name, content)
+            for csv in (self.sft_csv, self.orpo_csv):
+                copy_references(self.readable(csv), temporary / csv.name)
+            sync_entries(temporary)
             os.replace(temporary, folder)
             sync_entries(self.root)
         self.log.mkdir(parents=True, exist_ok=True)
