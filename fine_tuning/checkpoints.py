@@ -9,6 +9,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from fine_tuning.files import sha256, sync_entries, sync_folder, write_atomically
+from fine_tuning.run_state import ADAPTER_FILE
 
 WHOLE = "whole.json"  # written last: the SHA-256 of every other file of the checkpoint
 
@@ -41,9 +42,11 @@ def seal(checkpoint: Path) -> None:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """True where every file of a checkpoint is what it was when the checkpoint was sealed."""
+    """True where a checkpoint has its weights as safetensors, and every file is what it was when it was sealed."""
     try:
-        return json.loads((checkpoint / WHOLE).read_text("utf-8")) == _fingerprints(checkpoint)
+        return (checkpoint / ADAPTER_FILE).is_file() and json.loads(
+            (checkpoint / WHOLE).read_text("utf-8")
+        ) == _fingerprints(checkpoint)
     except (OSError, ValueError):
         return False
 

@@ -7,13 +7,15 @@ from pathlib import Path
 import datasets
 import torch
 import transformers
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, prepare_model_for_kbit_training
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from fine_tuning.endings import stop
+from fine_tuning.endings import explain, stop
 from fine_tuning.files import write_atomically
 from fine_tuning.options import DEFAULT_MODEL, Options
-from fine_tuning.presets import Preset
+from fine_tuning.presets import Preset, preset_for
+from fine_tuning.run_state import ADAPTER_FILE
 from fine_tuning.training_log import escape
 
 MODEL_CARD = """---
@@ -117,23 +119,46 @@ def load_base_model(options: Options) -> PreTrainedModel:
 def add_adapter(model: PreTrainedModel, options: Options, preset: Preset) -> PeftModel:
     """A new LoRA adapter on the base model, ready to train with gradient checkpointing; its start follows the seed."""
     transformers.set_seed(options.seed)
-    config = LoraConfig(
+    if options.load_in_4bit:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    return get_peft_model(model, _lora(preset))
+
+
+def _lora(preset: Preset) -> LoraConfig:
+    return LoraConfig(
         task_type="CAUSAL_LM",
         r=preset.lora_rank,
         lora_alpha=preset.lora_alpha,
         lora_dropout=preset.lora_dropout,
         target_modules=list(preset.lora_modules),
     )
-    if options.load_in_4bit:
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    return get_peft_model(model, config)
 
 
 def load_adapter(model: PreTrainedModel, folder: Path, options: Options, trainable: bool) -> PeftModel:
-    """The base model with the adapter of an earlier step."""
+    """The base model with the adapter of an earlier step.
+
+    Of the adapter's folder only the weights are read, as safetensors. PEFT would also take its configuration from
+    there, and some configurations have it load further files.
+    """
     if trainable and options.load_in_4bit:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    model = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    lora = _lora(preset_for(options.is_embedded))
+    try:
+        with safe_open(folder / ADAPTER_FILE, "pt") as file:
+            stored = set(file.keys())
+        model = PeftModel.from_pretrained(model, str(folder), config=lora, is_trainable=trainable)
+        misfit = stored ^ set(get_peft_model_state_dict(model))
+    except (RuntimeError, SafetensorError) as error:
+        if explain(error):
+            raise
+        misfit = {str(error).splitlines()[0]}
+    if misfit:
+        stop(
+            [
+                f"{folder / ADAPTER_FILE}: this adapter does not fit {options.model_name} ({min(misfit)}). "
+                "Do step 1 again, with --restart"
+            ]
+        )
     # What was recorded for others may be no place to load from; PEFT looks there at every checkpoint.
     model.peft_config["default"].base_model_name_or_path = options.model_source
     return model

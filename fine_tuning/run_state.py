@@ -108,9 +108,14 @@ def step_1_problems(options: Options) -> list[str]:
         return [f"{folder}: step 1 has not finished. Let it go on: {command}"]
     if not (folder / ADAPTER_FILE).is_file():
         return [f"{folder}: {ADAPTER_FILE} is missing. Do step 1 again: {command} --restart"]
-    tuned = run["settings"].get("model"), run["settings"].get("revision")
-    if tuned != (options.model_name, options.revision):
-        return [f"{folder}: the adapter belongs to {tuned[0]} (revision {tuned[1]}), not to {options.model_name}"]
+    tuned, now = run["settings"], options.settings()
+    if any(tuned.get(name) != now[name] for name in ("model", "revision", "model files")):
+        its, your = (f"{s.get('model')} (revision {s.get('revision')})" for s in (tuned, now))
+        other = f"another model of the same name, {its}" if its == your else its
+        return [
+            f"{folder}: the adapter belongs to {other}, not to {your}. Give that --model, another --workspace, or do "
+            f"step 1 again: {command} --restart"
+        ]
     return []
 
 
