@@ -78,7 +78,9 @@ def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
     """
     check_gpu(options)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(options.model_source, revision=options.revision)
+        tokenizer = AutoTokenizer.from_pretrained(
+            options.model_source, revision=options.revision, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         stop([f"--model {options.model}: {str(error).splitlines()[0]}"])
     special = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
@@ -109,6 +111,7 @@ def load_base_model(options: Options) -> PreTrainedModel:
             options.model_source,
             revision=options.revision,
             use_safetensors=True,
+            trust_remote_code=False,  # left out, a model with code of its own would have the user asked
             device_map={"": device_name()} if device_name() == "cuda" else None,
             **arguments,
         )

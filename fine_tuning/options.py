@@ -8,6 +8,7 @@ import ctypes
 import hashlib
 import importlib.util
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ class Options:
     def _fingerprint(self) -> str | None:
         """Tells local models of one name apart, in no time, by configuration and by the size and end of the weights."""
         folder = Path(self.model_source)
-        if not folder.is_dir():
+        if not (folder / "config.json").is_file():
             return None
         digest = hashlib.sha256((folder / "config.json").read_bytes())
         for weights in sorted(folder.glob("*.safetensors")):
@@ -105,7 +106,7 @@ def make_parser(description: str, is_step: bool = True) -> argparse.ArgumentPars
         default=DEFAULT_MODEL,
         help=f"hub id, local folder, or `embedded`, a small model that runs on a CPU (default: {DEFAULT_MODEL})",
     )
-    model.add_argument("--revision", help="hub revision (default: the pinned one for the default model)")
+    model.add_argument("--revision", help="commit of a hub model (default: the pinned one for the default model)")
     model.add_argument(
         "--dtype",
         choices=("auto", "bfloat16", "float16", "float32"),
@@ -157,7 +158,13 @@ def model_problems(options: Options) -> list[str]:
             problems.append("--load-in-4bit needs bitsandbytes: python -m pip install bitsandbytes")
         if not has_cuda_device():
             problems.append("--load-in-4bit needs a CUDA GPU and none was found")
-    if not options.is_embedded and _looks_like_path(options.model):
+    is_hub_id = not options.is_embedded and not _looks_like_path(options.model)
+    if is_hub_id and not re.fullmatch(r"[0-9a-f]{40}", options.revision or ""):
+        problems.append(
+            f"--model {options.model}: name the commit to take, so that every step loads the same files: --revision "
+            f"and 40 hex digits from https://huggingface.co/{options.model}/commits"
+        )
+    if not options.is_embedded and not is_hub_id:
         folder = Path(options.model)
         if not folder.is_dir():
             problems.append(f"--model {options.model}: there is no such folder")

@@ -185,6 +185,12 @@ def test_a_model_folder_without_weights_is_told_all_that_it_lacks(refused, works
     assert [message.split(" has no ")[1] for message in messages] == ["tokenizer.json", "weights (*.safetensors)"]
 
 
+@pytest.mark.parametrize("revision", [[], ["--revision", "main"], ["--revision", "e063262"]])
+def test_a_model_of_the_hub_is_taken_at_a_commit_and_not_at_what_may_move(refused, workspace, revision):
+    (message,) = refused(STEP_1, "--model", "someone/model", "--workspace", workspace, *revision)
+    assert "--revision and 40 hex digits" in message and "someone/model/commits" in message
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -117,3 +117,29 @@ def test_the_name_of_a_model_cannot_break_the_card_of_its_adapter(tmp_path):
     lines = (tmp_path / "sft" / "README.md").read_text("utf-8").splitlines()
     assert lines[0] == lines[3] == "---" and lines[2] == f"base_model: {json.dumps(name.name)}"
     assert "<b>" not in "".join(lines[4:9]) and "](" not in "".join(lines[4:9])
+
+
+def test_code_that_comes_with_a_model_is_not_run_and_nobody_is_asked(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    (folder / "code.py").write_text(
+        f"import os\nos.mkdir({str(tmp_path / 'exploded')!r})\nclass M: ...\nclass C: ...\n"
+    )
+    config = json.loads((folder / "config.json").read_text())
+    auto = {"AutoConfig": "code.C", "AutoModelForCausalLM": "code.M"}
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "own", "auto_map": auto}))
+    monkeypatch.setattr("builtins.input", lambda _: pytest.fail("the user was asked"))
+    load_tokenizer(options(folder))
+    with pytest.raises(SystemExit):
+        load_base_model(options(folder))
+    assert capsys.readouterr().err.startswith(f"error: --model {folder}: ")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_weights_that_are_no_safetensors_are_not_read(tmp_path, capsys):
+    folder = tmp_path / "model"
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__", "*.safetensors"))
+    torch.save(load_file(FOLDER / "model.safetensors"), folder / "pytorch_model.bin")
+    with pytest.raises(SystemExit):
+        load_base_model(options(folder))
+    assert "safetensors" in capsys.readouterr().err
