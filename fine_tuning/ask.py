@@ -9,8 +9,9 @@ Takes the adapter of step 3, or that of step 1 where step 3 has not been done.
 import sys
 from pathlib import Path
 
+from fine_tuning.endings import printable, run, stop
 from fine_tuning.files import sha256
-from fine_tuning.options import Options, make_parser, model_problems, stop, to_options
+from fine_tuning.options import Options, make_parser, model_problems, to_options
 from fine_tuning.run_state import ADAPTER_FILE, RunState, step_1_problems
 
 MAX_NEW_TOKENS = 1280
@@ -44,20 +45,19 @@ def main() -> None:
         stop([str(error)])
     (answer,) = generate_batch(model, tokenizer, [prompt], MAX_NEW_TOKENS, temperature=0, seed=options.seed)
     diagram = parse(answer.text)
-    sys.stdout.reconfigure(errors="replace")
-    print(answer.text)
-    for problem in diagram.problems:
-        print(f"note: {problem}", file=sys.stderr)
     save_png(diagram, args.output)
+    print(printable(answer.text))
+    for problem in diagram.problems:
+        print(f"note: {printable(str(problem))}", file=sys.stderr)
     print(f"drawn by the adapter in {folder}: {args.output}", file=sys.stderr)
 
 
 def latest_adapter(options: Options) -> Path:
     """The adapter of step 3 where it was trained on the one that step 1 has left, else that of step 1."""
     sft, orpo = options.workspace.sft_model, RunState(options.workspace.orpo_model)
-    is_next = orpo.is_finished and orpo.read()["settings"]["adapter sha256"] == sha256(sft / ADAPTER_FILE)
+    is_next = orpo.is_finished and orpo.read()["settings"].get("adapter sha256") == sha256(sft / ADAPTER_FILE)
     return orpo.folder if is_next else sft
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from fine_tuning.csv_rows import Row
+from fine_tuning.csv_rows import MAX_PROBLEMS_SHOWN, Row
+
+MAX_SHARE_TOO_LONG = 0.1  # of the rows: more of them would make another data set than the user thinks
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
@@ -46,17 +48,33 @@ def encode_row(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> 
 def encode_rows(
     tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_length: int
 ) -> tuple[list[tuple[Row, dict[str, list[int]]]], list[str]]:
-    """The rows of at most `max_length` tokens with their ids and labels, and what is wrong with rows, if anything."""
-    kept, problems = [], []
+    """The rows of at most `max_length` tokens with their ids and labels, and what is wrong with rows, if anything.
+
+    A few longer rows are left out; more than MAX_SHARE_TOO_LONG of them are a problem.
+    """
+    longest_token = max(map(len, tokenizer.get_vocab()))  # no token stands for more characters than its name has
+    kept, problems, too_long = [], [], []
     for row in rows:
         try:
+            if len(row.prompt) + len(row.answer) > max_length * longest_token:
+                too_long.append(row.number)
+                continue
             example = encode_row(tokenizer, row.prompt, row.answer)
         except ValueError as error:
-            problems.append(f"{error}: {row.prompt[:60]!r}")
+            problems.append(f"row {row.number}: {error}: {row.prompt[:60]!r}. Take it out of the text")
             continue
         if len(example["input_ids"]) <= max_length:
             kept.append((row, example))
-    return kept, problems
+        else:
+            too_long.append(row.number)
+    if len(too_long) > MAX_SHARE_TOO_LONG * len(rows):
+        problems.append(
+            f"{len(too_long)} of {len(rows)} rows are longer than {max_length} tokens (row "
+            f"{', '.join(map(str, too_long[:MAX_PROBLEMS_SHOWN]))}). A few would be left out, but not so many: shorten "
+            "or delete them"
+        )
+    more = len(problems) - MAX_PROBLEMS_SHOWN
+    return kept, [*problems[:MAX_PROBLEMS_SHOWN], f"and {more} more problems"] if more > 0 else problems
 
 
 def decode_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> tuple[str, bool]:

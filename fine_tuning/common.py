@@ -1,12 +1,14 @@
 """Load the base model and its tokenizer, and put a LoRA adapter on it with gradient checkpointing."""
 
+import json
 import warnings
 from pathlib import Path
 
 import datasets
 import torch
 import transformers
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -16,16 +18,19 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from fine_tuning.endings import explain, stop
 from fine_tuning.files import write_atomically
-from fine_tuning.options import DEFAULT_MODEL, Options, stop
-from fine_tuning.presets import Preset
+from fine_tuning.options import DEFAULT_MODEL, Options
+from fine_tuning.presets import Preset, preset_for
+from fine_tuning.run_state import ADAPTER_FILE
+from fine_tuning.training_log import escape
 
 MODEL_CARD = """---
 library_name: peft
-base_model: {name}
+base_model: {quoted}
 ---
 
-A LoRA adapter for `{name}` that answers a request in English with the text of a diagram. What it was trained on and how
+A LoRA adapter for {name} that answers a request in English with the text of a diagram. What it was trained on and how
 well it does stands in the log of the run that made it; `run.json` holds its settings.
 
     from peft import PeftModel
@@ -80,7 +85,9 @@ def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
     """
     check_gpu(options)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(options.model_source, revision=options.revision)
+        tokenizer = AutoTokenizer.from_pretrained(
+            options.model_source, revision=options.revision, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         stop([f"--model {options.model}: {str(error).splitlines()[0]}"])
     special = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
@@ -116,6 +123,7 @@ def load_base_model(options: Options) -> PreTrainedModel:
             options.model_source,
             revision=options.revision,
             use_safetensors=True,
+            trust_remote_code=False,  # left out, a model with code of its own would have the user asked
             device_map={"": device_name()} if device_name() == "cuda" else None,
             **arguments,
         )
@@ -141,8 +149,28 @@ def lora_config(preset: Preset) -> LoraConfig:
 
 
 def load_adapter(model: PreTrainedModel, folder: Path, options: Options, trainable: bool) -> PeftModel:
-    """The base model with the adapter of an earlier step."""
-    model = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    """The base model with the adapter of an earlier step.
+
+    Of the adapter's folder only the weights are read, as safetensors. PEFT would also take its configuration from
+    there, and some configurations have it load further files.
+    """
+    lora = lora_config(preset_for(options.is_embedded))
+    try:
+        with safe_open(folder / ADAPTER_FILE, "pt") as file:
+            stored = set(file.keys())
+        model = PeftModel.from_pretrained(model, str(folder), config=lora, is_trainable=trainable)
+        misfit = stored ^ set(get_peft_model_state_dict(model))
+    except (RuntimeError, SafetensorError) as error:
+        if explain(error):
+            raise
+        misfit = {str(error).splitlines()[0]}
+    if misfit:
+        stop(
+            [
+                f"{folder / ADAPTER_FILE}: this adapter does not fit {options.model_name} ({min(misfit)}). "
+                "Do step 1 again, with --restart"
+            ]
+        )
     # What was recorded for others may be no place to load from; PEFT looks there at every checkpoint.
     model.peft_config["default"].base_model_name_or_path = options.model_source
     return model
@@ -168,5 +196,7 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: P
     tokenizer.save_pretrained(folder)
     revision = f", revision={options.revision!r}" if options.revision else ""
     source = "fine_tuning/embedded_model" if options.is_embedded else options.model_name
-    card = MODEL_CARD.format(name=options.model_name, source=source, revision=revision)
+    card = MODEL_CARD.format(
+        name=escape(options.model_name), quoted=json.dumps(options.model_name), source=source, revision=revision
+    )
     write_atomically(folder / "README.md", card)

@@ -1,32 +1,39 @@
 """Read the CSVs, with every problem of a file told at once, and split them into train and validation."""
 
 import ast
+import codecs
 import csv
 import io
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, BinaryIO
 
 from diagram import parse
 
 VALIDATION_SHARE = 0.2
 MAX_PROBLEMS_SHOWN = 20
+MAX_FAMILY_LENGTH = 60  # characters; it stands in the log's tables
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a CSV: a whole prompt, an answer, and the answer's score in [0, 1]."""
+    """One row of a CSV: a whole prompt, an answer, the answer's score in [0, 1], and where in the file it stands.
+
+    Rows count from 1, without the header.
+    """
 
     prompt: str
     answer: str
     score: float
     family: str
     fields: dict[str, str]
+    number: int = 0
 
     @property
     def request(self) -> str:
@@ -34,49 +41,129 @@ class Row:
         return self.prompt.strip().split("\n\n")[0]
 
 
-def read_rows(path: Path, scored: bool, remedy: str, content: bytes | None = None) -> tuple[list[Row], list[str]]:
-    """The rows of a CSV and what is wrong with it, one message for each problem (rows count from 1, without header).
+class Problems:
+    """What is wrong with a file: the first of many messages, and how many there are."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._shown: list[str] = []
+
+    def add(self, message: str, row: int | None = None) -> None:
+        """Note what is wrong with the file, or with one of its rows."""
+        self.count += 1
+        if self.count <= MAX_PROBLEMS_SHOWN:
+            self._shown.append(f"{self.path}: {message}" if row is None else f"{self.path}, row {row}: {message}")
+
+    def told(self) -> list[str]:
+        """The messages, and how many more there would be."""
+        more = self.count - len(self._shown)
+        return [*self._shown, f"{self.path}: and {more} more problems"] if more else self._shown
+
+
+def read_rows(
+    path: Path, scored: bool, remedy: str, unique: bool = False, size: int | None = None
+) -> tuple[list[Row], list[str]]:
+    """The rows of a CSV and what is wrong with it, one message for each problem.
 
     `scored` asks for a score column; without it every answer counts as a reference, with score 1.0. `remedy` is what to
-    do about a missing file. Answers with score 1.0 must be flawless diagrams, for others are scored against them.
-    `content` stands for the file's bytes where only a part of them is meant.
+    do about a missing file. Answers with score 1.0 must be flawless diagrams, for others are scored against them;
+    `unique` asks that none of them stands there twice. `size` in bytes is given where only the beginning of the file is
+    meant. The file is read line by line; memory holds the rows and little more.
     """
-    if content is None:
-        if not path.is_file():
-            return [], [f"{path}: there is no such file. {remedy}"]
-        content = path.read_bytes()
-    csv.field_size_limit(sys.maxsize if sys.maxsize < 2**31 else 2**31 - 1)
-    required = ["input_data", "output_data", *(["score"] if scored else [])]
-    rows, problems = [], []
+    problems = Problems(path)
+    rows: list[Row] = []
+    if not path.is_file():
+        problems.add(f"there is no such file. {remedy}")
+        return rows, problems.told()
     try:
-        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        if reader.fieldnames is None:
-            return [], [f"{path}: the file is empty. {remedy}"]
-        missing = [name for name in required if name not in reader.fieldnames]
-        if missing:
-            return [], [f"{path}: no column {' or '.join(missing)}; it has {', '.join(reader.fieldnames)}"]
-        for number, fields in enumerate(reader, start=1):
-            row = _read_row(fields, scored)
-            if isinstance(row, str):
-                problems.append(f"{path}, row {number}: {row}")
-            else:
+        with open(path, "rb") as file:
+            for row in _read_rows(_Lines(file, size), problems, scored, remedy):
                 rows.append(row)
-    except UnicodeDecodeError as error:
-        return [], [f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"]
+    except OSError as error:
+        problems.add(f"it cannot be read: {error.strerror}. Change its permissions")
+    if unique:
+        _tell_repeats(rows, problems)
+    return rows, problems.told()
+
+
+class _Lines:
+    """The lines of a CSV, decoded one by one; remembers where the first byte stands that is not UTF-8."""
+
+    def __init__(self, file: BinaryIO, size: int | None) -> None:
+        self._file, self._size = file, size
+        self.wrong_byte: int | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        position = 0
+        for line in self._file:
+            if self._size is not None and position >= self._size:
+                return
+            if position == 0 and line.startswith(codecs.BOM_UTF8):
+                position, line = len(codecs.BOM_UTF8), line.removeprefix(codecs.BOM_UTF8)
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                text = line.decode(errors="replace")
+                if self.wrong_byte is None:
+                    self.wrong_byte = position + error.start
+            position += len(line)
+            if "\r" in text:
+                yield from io.StringIO(text, newline="")
+            else:
+                yield text
+
+
+def _read_rows(lines: _Lines, problems: Problems, scored: bool, remedy: str) -> Iterator[Row]:
+    csv.field_size_limit(sys.maxsize if sys.maxsize < 2**31 else 2**31 - 1)
+    number, encoding_is_told = 0, False
+    try:
+        records = (record for record in csv.reader(lines, strict=True) if record)  # blank lines are no rows
+        header = next(records, None)
+        if header is None:
+            problems.add(f"the file is empty. {remedy}")
+            return
+        if not _header_is_good(header, problems, scored):
+            return
+        for number, record in enumerate(records, start=1):
+            if lines.wrong_byte is not None and not encoding_is_told:
+                problems.add(f"not UTF-8, at byte {lines.wrong_byte}; save the file as UTF-8", number)
+                encoding_is_told = True
+            row = _read_row(header, record, scored, number)
+            if isinstance(row, str):
+                problems.add(row, number)
+            else:
+                yield row
     except csv.Error as error:
-        number = len(rows) + len(problems) + 1
-        return [], [*problems, f"{path}, row {number}: not a CSV ({error}); is a quote missing or one too many?"]
-    if not rows and not problems:
-        problems = [f"{path}: a header but no rows. {remedy}"]
-    if len(problems) > MAX_PROBLEMS_SHOWN:
-        problems = [*problems[:MAX_PROBLEMS_SHOWN], f"{path}: and {len(problems) - MAX_PROBLEMS_SHOWN} more problems"]
-    return rows, problems
+        number += 1
+        problems.add(f"not a CSV ({error}); is a quote missing or one too many? What follows is not read", number)
+    if lines.wrong_byte is not None and not encoding_is_told:
+        problems.add(f"not UTF-8, at byte {lines.wrong_byte}; save the file as UTF-8")
+    if not number:
+        problems.add(f"a header but no rows. {remedy}")
 
 
-def _read_row(fields: dict[str, str], scored: bool) -> Row | str:
+def _header_is_good(header: list[str], problems: Problems, scored: bool) -> bool:
+    missing = [name for name in ("input_data", "output_data", *(["score"] if scored else [])) if name not in header]
+    if missing:
+        has = ", ".join(header)
+        problems.add(f"no column {' or '.join(missing)}; it has {has[:200]}. The first line must name the columns")
+    for name, count in Counter(header).items():
+        if count > 1:
+            problems.add(f"{count} columns are named {name[:40]!r}; rename or delete all but one")
+    return not problems.count
+
+
+def _read_row(header: list[str], record: list[str], scored: bool, number: int) -> Row | str:
     """A row, or what is wrong with it."""
-    if None in fields or None in fields.values():
-        return "not as many fields as the header has"
+    if record == header:
+        return "the header once more; delete the line"
+    if len(record) != len(header):
+        return (
+            f"not as many fields as the header has ({len(record)} and {len(header)}); "
+            "is a comma or a quote missing or one too many?"
+        )
+    fields = dict(zip(header, record, strict=True))
     prompt, answer = fields["input_data"], fields["output_data"]
     if not prompt.strip():
         return "input_data is empty; every row needs a prompt"
@@ -92,14 +179,24 @@ def _read_row(fields: dict[str, str], scored: bool) -> Row | str:
         diagram = parse(answer)
         if diagram.problems or not diagram.nodes:
             what = str(diagram.problems[0]) if diagram.problems else "no shapes"
-            return f"output_data is no flawless diagram: {what}"
-    return Row(prompt, answer, score, _family(fields), fields)
+            return f"output_data is no flawless diagram: {what}. Mend it, or delete the row"
+    return Row(prompt, answer, score, _family(fields), fields, number)
+
+
+def _tell_repeats(rows: Sequence[Row], problems: Problems) -> None:
+    first: dict[tuple[str, str], int] = {}
+    for row in rows:
+        if row.score == 1:
+            before = first.setdefault((row.prompt, row.answer), row.number)
+            if before != row.number:
+                problems.add(f"the same prompt and answer as row {before}; delete one of them", row.number)
 
 
 def _family(fields: dict[str, str]) -> str:
-    """The row's task_name where its dest_shape_info has one; one common family otherwise."""
+    """The row's task_name where its dest_shape_info has one that can be shown; one common family otherwise."""
     name = shape_info(fields).get("task_name")
-    return name if isinstance(name, str) and name else "diagram"
+    good = isinstance(name, str) and name and name.isprintable() and len(name) <= MAX_FAMILY_LENGTH
+    return name if good else "diagram"
 
 
 def shape_info(fields: Mapping[str, str]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 
 from fine_tuning.common import choose_dtype, device_name, load_config, lora_config
+from fine_tuning.endings import stop
 from fine_tuning.memory import GIB, MemoryCount, count_step
-from fine_tuning.options import Options, stop
+from fine_tuning.options import Options
 from fine_tuning.orpo_loss import pair_loss, token_log_probs
 from fine_tuning.pair_batch import collate_pairs
 from fine_tuning.presets import Preset

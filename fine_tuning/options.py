@@ -8,12 +8,12 @@ import ctypes
 import hashlib
 import importlib.util
 import os
-import sys
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from fine_tuning.endings import stop
 from fine_tuning.workspace import PROJECT, Workspace
 
 DEFAULT_MODEL = "deepseek-ai/deepseek-coder-1.3b-instruct"
@@ -64,7 +64,7 @@ class Options:
     def _fingerprint(self) -> str | None:
         """Tells local models of one name apart, in no time, by configuration and by the size and end of the weights."""
         folder = Path(self.model_source)
-        if not folder.is_dir():
+        if not (folder / "config.json").is_file():
             return None
         digest = hashlib.sha256((folder / "config.json").read_bytes())
         for weights in sorted(folder.glob("*.safetensors")):
@@ -106,7 +106,7 @@ def make_parser(description: str, is_step: bool = True) -> argparse.ArgumentPars
         default=DEFAULT_MODEL,
         help=f"hub id, local folder, or `embedded`, a small model that runs on a CPU (default: {DEFAULT_MODEL})",
     )
-    model.add_argument("--revision", help="hub revision (default: the pinned one for the default model)")
+    model.add_argument("--revision", help="commit of a hub model (default: the pinned one for the default model)")
     model.add_argument(
         "--dtype",
         choices=("auto", "bfloat16", "float16", "float32"),
@@ -158,7 +158,13 @@ def model_problems(options: Options) -> list[str]:
             problems.append("--load-in-4bit needs bitsandbytes: python -m pip install bitsandbytes")
         if not has_cuda_device():
             problems.append("--load-in-4bit needs a CUDA GPU and none was found")
-    if not options.is_embedded and _looks_like_path(options.model):
+    is_hub_id = not options.is_embedded and not _looks_like_path(options.model)
+    if is_hub_id and not re.fullmatch(r"[0-9a-f]{40}", options.revision or ""):
+        problems.append(
+            f"--model {options.model}: name the commit to take, so that every step loads the same files: --revision "
+            f"and 40 hex digits from https://huggingface.co/{options.model}/commits"
+        )
+    if not options.is_embedded and not is_hub_id:
         folder = Path(options.model)
         if not folder.is_dir():
             problems.append(f"--model {options.model}: there is no such folder")
@@ -182,13 +188,6 @@ def has_cuda_device() -> bool:
         count = ctypes.c_int(0)
         return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
     return False
-
-
-def stop(problems: Sequence[str]) -> NoReturn:
-    """Print every problem and end with exit status 2."""
-    for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
-    raise SystemExit(2)
 
 
 def _looks_like_path(model: str) -> bool:

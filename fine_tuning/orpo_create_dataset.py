@@ -16,11 +16,13 @@ from statistics import fmean
 
 from fine_tuning import sample_store
 from fine_tuning.batches import plan_batches, token_limit
-from fine_tuning.csv_rows import limit_prompts, read_rows, shape_info
+from fine_tuning.csv_rows import MAX_PROBLEMS_SHOWN, limit_prompts, read_rows, shape_info
+from fine_tuning.endings import run, stop
 from fine_tuning.files import sha256
-from fine_tuning.options import model_problems, parse_options, stop
+from fine_tuning.options import model_problems, parse_options
 from fine_tuning.presets import preset_for
 from fine_tuning.run_state import sampling_settings, step_1_problems
+from fine_tuning.training_log import stored_result
 
 LOG_NAME = "log_create_orpo_dataset"
 
@@ -31,6 +33,7 @@ def main() -> None:
     # 1. Check everything that can be checked without torch.
     options = parse_options(__doc__)
     workspace, preset = options.workspace, preset_for(options.is_embedded)
+    workspace.claim()
     csv_path = workspace.readable(workspace.orpo_csv)
     stored = None if workspace.is_new else sample_store.read_state(csv_path)
     if stored and csv_path.is_file():
@@ -38,16 +41,23 @@ def main() -> None:
             sample_store.check_references(csv_path, stored)
         except ValueError as error:
             stop([str(error)])
-    content = sample_store.reference_bytes(csv_path) if csv_path.is_file() else None
-    rows, problems = read_rows(csv_path, scored=True, remedy=workspace.remedy, content=content)
+    size = sample_store.reference_size(csv_path, stored) if csv_path.is_file() else None
+    rows, problems = read_rows(csv_path, scored=True, remedy=workspace.remedy, unique=True, size=size)
     first = {}
     for row in rows:
         if row.score == 1:
             first.setdefault(row.prompt, row)
+    lonely = [row for row in rows if row.prompt not in first]
     references = limit_prompts(list(first.values()), options.max_rows)
     if not problems and len(references) < 2:
         problems.append(f"{csv_path}: {len(references)} prompts have a row with score 1.0; at least 2 are needed")
-    problems += model_problems(options) + step_1_problems(options)
+    elif lonely:
+        numbers = ", ".join(str(row.number) for row in lonely[:MAX_PROBLEMS_SHOWN])
+        problems.append(
+            f"{csv_path}, row {numbers}: the prompt has no row with score 1.0 to score its samples against "
+            f"({len(lonely)} such rows). Add one, or delete the row"
+        )
+    problems += model_problems(options) + step_1_problems(options) + workspace.problems()
     if problems:
         stop(problems)
     samples = [row for row in references for _ in range(preset.samples_per_prompt)]
@@ -63,9 +73,8 @@ def main() -> None:
             ]
         )
 
-    log_json = workspace.log / f"{LOG_NAME}.json"
-    result = json.loads(log_json.read_text("utf-8"))["Result"] if log_json.exists() else None
-    is_done = stored and sample_store.is_complete(csv_path, stored) and isinstance(result, dict)
+    result = stored_result(workspace.log, LOG_NAME)
+    is_done = stored and sample_store.is_complete(csv_path, stored) and result
     if is_done and not options.restart:
         print(f"step 2 is done: {csv_path}. To do it again: add --restart")
         print(json.dumps(result))
@@ -158,12 +167,16 @@ def main() -> None:
     figures |= {"peak memory MiB": peak_memory_mib(), "wall seconds": round(time.perf_counter() - start, 1)}
     log.picture("Result", contact_sheet(cells), "samples")
     log.finish(figures)
+    log.announce()
 
 
 def sample_info(fields: dict[str, str], ended: bool) -> dict[str, str]:
     """A sample's dest_shape_info: the reference's, where there is one, and whether the sample ended by itself."""
     info = shape_info(fields)
-    return {"dest_shape_info": json.dumps(info | {"ended": ended})} if info else {}
+    try:
+        return {"dest_shape_info": json.dumps(info | {"ended": ended})} if info else {}
+    except (TypeError, ValueError, RecursionError):  # Python literals that JSON has no words for
+        return {}
 
 
 def _family_row(all_rows: list, drawn: list, family: str) -> dict:
@@ -177,4 +190,4 @@ def _family_row(all_rows: list, drawn: list, family: str) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -14,8 +14,9 @@ import time
 
 from fine_tuning import sample_store
 from fine_tuning.csv_rows import held_out_rows, limit_prompts, read_rows, split_prompts
+from fine_tuning.endings import run, stop
 from fine_tuning.files import sha256
-from fine_tuning.options import model_problems, parse_options, stop
+from fine_tuning.options import model_problems, parse_options
 from fine_tuning.preference_pairs import make_pairs
 from fine_tuning.presets import preset_for
 from fine_tuning.run_state import ADAPTER_FILE, RunState, sampling_settings, step_1_problems
@@ -29,14 +30,15 @@ def main() -> None:
     # 1. Check everything that can be checked without torch.
     options = parse_options(__doc__)
     workspace, preset = options.workspace, preset_for(options.is_embedded)
+    workspace.claim()
     csv_path, sft_csv = workspace.readable(workspace.orpo_csv), workspace.readable(workspace.sft_csv)
     step_2 = f"python fine_tuning/orpo_create_dataset.py{options.flags()}"
-    sft_rows, problems = read_rows(sft_csv, scored=False, remedy=workspace.remedy)
+    sft_rows, problems = read_rows(sft_csv, scored=False, remedy=workspace.remedy, unique=True)
     sampling = sample_store.read_state(csv_path)
     if sampling and csv_path.is_file() and not sample_store.is_complete(csv_path, sampling):
         stop([*problems, f"{csv_path}: step 2 has not finished. Let it go on: {step_2}"])
     all_rows, csv_problems = read_rows(csv_path, scored=True, remedy=workspace.remedy)
-    problems += csv_problems + model_problems(options) + step_1_problems(options)
+    problems += csv_problems + model_problems(options) + step_1_problems(options) + workspace.problems()
     if problems:
         stop(problems)
     if sampling and sampling.settings != sampling_settings(options, preset):
@@ -104,8 +106,8 @@ def main() -> None:
     needs = announce(options, preset, longest, "pair")
     try_on_gpu(lambda: tuned_model(trainable=True), options, preset, longest, "pair")
 
-    state.begin(settings, options.restart)
     workspace.prepare()
+    state.begin(settings, options.restart)
     log = TrainingLog(workspace.log, LOG_NAME, f"ORPO ({options.model_name})")
     log.set("Result", "training has begun")
     log.set("Settings", settings)
@@ -157,7 +159,7 @@ def main() -> None:
         orpo_lambda=preset.orpo_lambda,
         nll_over_prompt=preset.orpo_nll_over_prompt,
     )
-    train(trainer)
+    train(trainer, train_prompts)
     save_adapter(model, tokenizer, workspace.orpo_model, options)
     record(log, trainer.state.log_history)
     tokens = sum(len(part) for pair in train_pairs for part in pair.values())
@@ -174,9 +176,10 @@ def main() -> None:
     figures |= {f"validation {name} before": value for name, value in before.figures().items()}
     figures |= {f"validation {name}": value for name, value in after.figures().items()}
     figures |= {"peak memory MiB": peak_memory_mib(), "wall seconds": round(time.perf_counter() - start, 1)}
-    state.finish(settings, figures)
     log.finish(figures)
+    state.finish(settings, figures)
+    log.announce()
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,13 +1,15 @@
 """What a training run was started with, kept beside its adapter, so that the same command goes on where it stopped."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.files import sha256, write_atomically
-from fine_tuning.options import Options, stop
+from fine_tuning.endings import restart_is_done, stop
+from fine_tuning.files import DamagedFile, sha256, sync_entries, sync_folder, write_atomically
+from fine_tuning.options import Options
 from fine_tuning.presets import Preset
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -22,8 +24,16 @@ class RunState:
         self.checkpoints = folder / "checkpoints"
 
     def read(self) -> dict[str, Any] | None:
-        """The stored run, None where there is none."""
-        return json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else None
+        """The stored run, None where there is none. Raises DamagedFile."""
+        if not self.path.exists():
+            return None
+        try:
+            run = json.loads(self.path.read_text(encoding="utf-8"))
+            if not isinstance(run["settings"], dict) or not isinstance(run["figures"], dict | None):
+                raise ValueError("not what was written")
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise DamagedFile(f"{self.path}: this file is damaged, so that nothing is known of the run") from None
+        return run
 
     @property
     def is_finished(self) -> bool:
@@ -32,14 +42,15 @@ class RunState:
 
     def answer_if_done(self, settings: Mapping[str, Any], step: int) -> bool:
         """True, and says so, where this very run is finished; ends the program where another run is stored."""
-        differences = self.differences(settings)
+        anew = f"To throw it away and do step {step} again: add --restart"
+        try:
+            differences = self.differences(settings)
+        except DamagedFile as error:
+            stop([f"{error}. {anew}"])
+        if not self.path.exists() and any(not path.name.startswith(".") for path in self.folder.glob("*")):
+            stop([f"{self.folder} holds files but no run.json, so that nothing is known of the run. {anew}"])
         if differences:
-            stop(
-                [
-                    f"{self.folder} holds a run of step {step} with other settings: {'; '.join(differences)}. "
-                    "To throw it away and do the step again: add --restart"
-                ]
-            )
+            stop([f"{self.folder} holds a run of step {step} with other settings: {'; '.join(differences)}. {anew}"])
         if self.is_finished:
             print(f"step {step} is done: {self.folder}. To do it again: add --restart")
             print(json.dumps(self.read()["figures"]))
@@ -59,14 +70,22 @@ class RunState:
 
     def begin(self, settings: Mapping[str, Any], restart: bool) -> None:
         """Note the settings of a run that begins or goes on; `restart` throws an earlier one away."""
-        if restart and self.folder.exists():
-            shutil.rmtree(self.folder)
-        if self.read() is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        folder = self.folder.resolve()  # which may lie on another drive
+        discarded = folder.with_name(f".{folder.name}.discarded")
+        if restart and folder.exists():
+            shutil.rmtree(discarded, ignore_errors=True)
+            os.replace(folder, discarded)  # at once: what a crash leaves of the old run is never taken for the new one
+            sync_entries(folder.parent)
+        shutil.rmtree(discarded, ignore_errors=True)
+        if restart or self.read() is None:
+            folder.mkdir(parents=True, exist_ok=True)
             self._write(settings, None)
+        if restart:
+            restart_is_done()
 
     def finish(self, settings: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
-        """Mark the run as finished; its checkpoints are no longer needed."""
+        """Mark the run as finished once its adapter is on disk; its checkpoints are no longer needed."""
+        sync_folder(self.folder)
         self._write(settings, figures)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
@@ -79,14 +98,24 @@ def step_1_problems(options: Options) -> list[str]:
     command = f"python fine_tuning/sft_fine_tuning.py{options.flags()}"
     folder = options.workspace.sft_model
     state = RunState(folder)
-    run = state.read()
+    try:
+        run = state.read()
+    except DamagedFile as error:
+        return [f"{error}. Do step 1 again: {command} --restart"]
     if run is None:
         return [f"{folder}: there is no adapter of step 1. Run it first: {command}"]
     if not state.is_finished:
         return [f"{folder}: step 1 has not finished. Let it go on: {command}"]
-    tuned = run["settings"]["model"], run["settings"]["revision"]
-    if tuned != (options.model_name, options.revision):
-        return [f"{folder}: the adapter belongs to {tuned[0]} (revision {tuned[1]}), not to {options.model_name}"]
+    if not (folder / ADAPTER_FILE).is_file():
+        return [f"{folder}: {ADAPTER_FILE} is missing. Do step 1 again: {command} --restart"]
+    tuned, now = run["settings"], options.settings()
+    if any(tuned.get(name) != now[name] for name in ("model", "revision", "model files")):
+        its, your = (f"{s.get('model')} (revision {s.get('revision')})" for s in (tuned, now))
+        other = f"another model of the same name, {its}" if its == your else its
+        return [
+            f"{folder}: the adapter belongs to {other}, not to {your}. Give that --model, another --workspace, or do "
+            f"step 1 again: {command} --restart"
+        ]
     return []
 
 

@@ -16,9 +16,11 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from fine_tuning.files import write_atomically
+from fine_tuning.files import DamagedFile, sync_entries, write_atomically
+
+CHUNK = 2**20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +42,42 @@ def state_path(csv_path: Path) -> Path:
 
 
 def read_state(csv_path: Path) -> SamplingState | None:
-    """The sampling state of a CSV, None where no samples were drawn for it."""
+    """The sampling state of a CSV, None where no samples were drawn for it. Raises DamagedFile."""
     path = state_path(csv_path)
     if not path.exists():
         return None
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    return SamplingState(**stored | {"batch_sizes": tuple(stored["batch_sizes"])})
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        state = SamplingState(**stored | {"batch_sizes": tuple(stored["batch_sizes"])})
+        sizes = (*state.batch_sizes, state.reference_rows)
+        if not all(type(size) is int and size >= 0 for size in sizes) or not isinstance(state.settings, dict):
+            raise ValueError("a figure that makes no sense")
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise DamagedFile(
+            f"{path}: this file is damaged, and it alone tells samples from references. Put the CSV of references back "
+            f"in place of {csv_path}, then delete this file"
+        ) from None
+    return state
 
 
-def record_ends(content: bytes) -> list[int]:
+def record_ends(file: BinaryIO) -> list[int]:
     """The byte offset behind each whole record of a CSV, the header's first.
 
     Records are what the csv module takes for records; a blank line belongs to the record before it, and a torn last
-    record has no end.
+    record has no end. The file is read line by line, one character for each byte.
     """
     csv.field_size_limit(2**31 - 1)
-    start = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
-    read = start
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 1))
+    is_torn = file.read() not in (b"\n", b"\r")
+    file.seek(0)
+    read = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
+    file.seek(read)
+    text = io.TextIOWrapper(file, encoding="latin-1", newline="")
 
     def lines() -> Iterator[str]:
         nonlocal read
-        for line in io.StringIO(content[start:].decode("latin-1"), newline=""):  # one character for each byte
+        for line in text:
             read += len(line)
             yield line
 
@@ -71,28 +88,41 @@ def record_ends(content: bytes) -> list[int]:
                 ends.append(read)
             elif ends:
                 ends[-1] = read
-    return ends if content.endswith((b"\n", b"\r")) else [end for end in ends if end < len(content)]
+    text.detach()
+    return [end for end in ends if end < size] if is_torn else ends
 
 
-def reference_bytes(csv_path: Path) -> bytes:
-    """A CSV without the samples that were appended to it; all of one that has fewer rows than its references were."""
-    content = csv_path.read_bytes()
-    state = read_state(csv_path)
+def reference_size(csv_path: Path, state: SamplingState | None) -> int:
+    """The bytes of a CSV before the samples that were appended to it; all where it has fewer rows than references."""
     if state is None:
-        return content
-    ends = record_ends(content)
-    return content[: ends[state.reference_rows]] if state.reference_rows < len(ends) else content
+        return csv_path.stat().st_size
+    ends = _ends(csv_path)
+    return ends[state.reference_rows] if state.reference_rows < len(ends) else csv_path.stat().st_size
+
+
+def copy_references(source: Path, target: Path) -> None:
+    """Write a CSV without the samples that were appended to it to a new file, on disk."""
+    left = reference_size(source, read_state(source))
+    with open(source, "rb") as old, open(target, "wb") as new:
+        while chunk := old.read(min(left, CHUNK)):
+            new.write(chunk)
+            left -= len(chunk)
+        new.flush()
+        os.fsync(new.fileno())
 
 
 def begin(csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[int]) -> SamplingState:
     """Write the plan for a CSV that holds references only."""
-    content = csv_path.read_bytes()
-    if not content.endswith(b"\n"):  # the first sample would otherwise continue the last reference
-        content += b"\n"
-        write_atomically(csv_path, content)
-    state = SamplingState(
-        dict(settings), tuple(batch_sizes), len(record_ends(content)) - 1, hashlib.sha256(content).hexdigest()
-    )
+    with open(csv_path, "r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        if file.read() != b"\n":  # the first sample would otherwise continue the last reference
+            file.write(b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+            size += 1
+        references = len(record_ends(file)) - 1
+    state = SamplingState(dict(settings), tuple(batch_sizes), references, _sha256(csv_path, size))
     stored = {
         "settings": state.settings,
         "batch_sizes": state.batch_sizes,
@@ -105,7 +135,7 @@ def begin(csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[int
 
 def check_references(csv_path: Path, state: SamplingState) -> None:
     """Raises ValueError where the references are not the ones that the samples were drawn for."""
-    if hashlib.sha256(reference_bytes(csv_path)).hexdigest() != state.reference_sha256:
+    if _sha256(csv_path, reference_size(csv_path, state)) != state.reference_sha256:
         raise ValueError(
             f"{csv_path}: its first {state.reference_rows} rows are not those that its samples were drawn for. "
             f"Where the whole file is your own, delete {state_path(csv_path)}"
@@ -118,24 +148,18 @@ def recover(csv_path: Path, state: SamplingState) -> tuple[int, int]:
     Raises ValueError where the references are not the ones that the samples were drawn for.
     """
     check_references(csv_path, state)
-    content = csv_path.read_bytes()
-    ends = record_ends(content)
+    ends = _ends(csv_path)
     samples = len(ends) - 1 - state.reference_rows
     whole, rows = 0, 0
     while whole < len(state.batch_sizes) and rows + state.batch_sizes[whole] <= samples:
         rows += state.batch_sizes[whole]
         whole += 1
-    keep = ends[state.reference_rows + rows]
-    if keep < len(content):
-        with open(csv_path, "r+b") as file:
-            file.truncate(keep)
-            os.fsync(file.fileno())
-    return whole, len(content) - keep
+    return whole, _cut(csv_path, ends[state.reference_rows + rows])
 
 
 def is_complete(csv_path: Path, state: SamplingState) -> bool:
     """True when the CSV holds every sample of the plan."""
-    return len(record_ends(csv_path.read_bytes())) - 1 >= state.reference_rows + sum(state.batch_sizes)
+    return len(_ends(csv_path)) - 1 >= state.reference_rows + sum(state.batch_sizes)
 
 
 def drop_samples(csv_path: Path) -> None:
@@ -144,8 +168,9 @@ def drop_samples(csv_path: Path) -> None:
     if state is None:
         return
     check_references(csv_path, state)
-    write_atomically(csv_path, reference_bytes(csv_path))
+    _cut(csv_path, reference_size(csv_path, state))
     state_path(csv_path).unlink(missing_ok=True)
+    sync_entries(csv_path.parent)
 
 
 def append(csv_path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
@@ -157,3 +182,28 @@ def append(csv_path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, s
         file.write(buffer.getvalue().encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def _ends(csv_path: Path) -> list[int]:
+    with open(csv_path, "rb") as file:
+        return record_ends(file)
+
+
+def _cut(csv_path: Path, size: int) -> int:
+    """Shorten a file to so many bytes, on disk; returns how many were cut off."""
+    more = csv_path.stat().st_size - size
+    if more:
+        with open(csv_path, "r+b") as file:
+            file.truncate(size)
+            os.fsync(file.fileno())
+    return more
+
+
+def _sha256(csv_path: Path, size: int) -> str:
+    """The SHA-256 of a file's first `size` bytes."""
+    digest = hashlib.sha256()
+    with open(csv_path, "rb") as file:
+        while chunk := file.read(min(size, CHUNK)):
+            digest.update(chunk)
+            size -= len(chunk)
+    return digest.hexdigest()

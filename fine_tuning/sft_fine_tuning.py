@@ -13,8 +13,9 @@ Stopped at any moment, the same command goes on from its last checkpoint.
 import time
 
 from fine_tuning.csv_rows import limit_prompts, read_rows, split_prompts
+from fine_tuning.endings import run, stop
 from fine_tuning.files import sha256
-from fine_tuning.options import model_problems, parse_options, stop
+from fine_tuning.options import model_problems, parse_options
 from fine_tuning.presets import preset_for
 from fine_tuning.run_state import RunState
 
@@ -27,9 +28,10 @@ def main() -> None:
     # 1. Check everything that can be checked without torch, so that a mistake is answered at once.
     options = parse_options(__doc__)
     workspace, preset = options.workspace, preset_for(options.is_embedded)
+    workspace.claim()
     csv_path = workspace.readable(workspace.sft_csv)
-    all_rows, problems = read_rows(csv_path, scored=False, remedy=workspace.remedy)
-    problems += model_problems(options)
+    all_rows, problems = read_rows(csv_path, scored=False, remedy=workspace.remedy, unique=True)
+    problems += model_problems(options) + workspace.problems()
     rows = limit_prompts(all_rows, options.max_rows)
     if not problems and len({row.prompt for row in rows}) < 2:
         problems.append(f"{csv_path}: at least 2 different prompts are needed, one for training and one for validation")
@@ -116,7 +118,7 @@ def main() -> None:
         processing_class=tokenizer,
         callbacks=[reporter],
     )
-    train(trainer)
+    train(trainer, train_prompts)
     save_adapter(model, tokenizer, workspace.sft_model, options)
     record(log, trainer.state.log_history)
     tokens = preset.sft_epochs * sum(len(example["input_ids"]) for example in train_examples)
@@ -130,9 +132,10 @@ def main() -> None:
     log_validation(log, "Validation", {"after SFT": validation})
     figures |= {f"validation {name}": value for name, value in validation.figures().items()}
     figures |= {"peak memory MiB": peak_memory_mib(), "wall seconds": round(time.perf_counter() - start, 1)}
-    state.finish(settings, figures)
     log.finish(figures)
+    state.finish(settings, figures)
+    log.announce()
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,8 +1,10 @@
-"""What supervised fine-tuning and ORPO share: the trainer's arguments, its progress, its checkpoints."""
+"""What supervised fine-tuning and ORPO share: the trainer's arguments, its progress, and what can go wrong."""
 
-import shutil
+import math
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -16,16 +18,14 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
+from fine_tuning.checkpoints import Checkpoints, last_whole_checkpoint
 from fine_tuning.common import choose_dtype, device_name
-from fine_tuning.files import sync_folder, write_atomically
+from fine_tuning.endings import explain, go_on_command, stop
 from fine_tuning.options import Options
 from fine_tuning.presets import Preset
 from fine_tuning.training_history import record
 from fine_tuning.training_log import SECONDS_BETWEEN_WRITES, TrainingLog
-
-WHOLE = "whole"  # a checkpoint folder holds this file once all of it is on disk
 
 
 def trainer_arguments(
@@ -57,13 +57,18 @@ def trainer_arguments(
         "save_steps": min(preset.save_steps, max(10, examples * epochs // 10)),
         "save_total_limit": 2,
         "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # it would show a mean in place of a loss that is not finite
         "report_to": "none",
         "disable_tqdm": True,  # Reporter draws the bar, without a line for every step
     }
 
 
+class NotFinite(Exception):
+    """A loss or a gradient that is infinite or no number: whatever is trained on from here is worth nothing."""
+
+
 class Reporter(TrainerCallback):
-    """Draws a progress bar and keeps the log up to date while a trainer runs."""
+    """Draws a progress bar and keeps the log up to date while a trainer runs; raises NotFinite."""
 
     def __init__(self, log: TrainingLog, title: str) -> None:
         self.log, self.title = log, title
@@ -81,27 +86,25 @@ class Reporter(TrainerCallback):
         last = state.log_history[-1]
         if "loss" in last and self.bar is not None:
             self.bar.set_postfix(loss=f"{last['loss']:.4f}", refresh=False)
+            # In float16 a gradient overflows now and then, and the scaler leaves that step out.
+            for name in ("loss",) if args.fp16 else ("loss", "grad_norm"):
+                if not math.isfinite(last.get(name, 0.0)):
+                    raise NotFinite(f"the {'loss' if name == 'loss' else 'gradient'} is {last[name]}")
         if self.log.is_due(SECONDS_BETWEEN_WRITES):
             record(self.log, state.log_history, plot="eval_loss" in last)
             self.log.write()
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        checkpoint = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-        sync_folder(checkpoint)
-        write_atomically(checkpoint / WHOLE, "")
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.bar.close()
 
 
-def train(trainer: Trainer) -> None:
-    """Train from the last whole checkpoint, or from the start where there is none, and validate at the end."""
-    checkpoints = Path(trainer.args.output_dir)
-    for checkpoint in checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
-        if not (checkpoint / WHOLE).exists():
-            print(f"passing over {checkpoint}: it was only half written")
-            shutil.rmtree(checkpoint)
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+def train(trainer: Trainer, prompts: Iterable[str]) -> None:
+    """Train from the last whole checkpoint, or from the start where there is none.
+
+    Where the machine fails or the loss is not finite, ends the program with the step and the row that was due, one of
+    `prompts`; the last whole checkpoint stays.
+    """
+    last = last_whole_checkpoint(Path(trainer.args.output_dir))
     if last:
         print(f"going on from {last}")
         trainer.args.eval_on_start = False  # that was done at the first start
@@ -109,10 +112,49 @@ def train(trainer: Trainer) -> None:
         if weight.requires_grad:  # SFTTrainer turns the adapter of a 4-bit model to bfloat16
             weight.data = weight.data.float()
     trainer.remove_callback(PrinterCallback)  # a line for every step
+    trainer.add_callback(Checkpoints())
     trainer.floating_point_ops = lambda inputs: 0  # counted by walking all modules at every step, and used nowhere
-    # Under autocast an adapter takes the layer's own input; PEFT would copy it to float32 first, for nothing.
-    with disable_input_dtype_casting(trainer.model, active=trainer.args.bf16 or trainer.args.fp16):
-        trainer.train(resume_from_checkpoint=last)
-    validated = any("eval_loss" in e and e["step"] == trainer.state.global_step for e in trainer.state.log_history)
-    if trainer.eval_dataset is not None and not validated:  # stopped between the last checkpoint and its validation
-        trainer.evaluate()
+    batch: Mapping[str, torch.Tensor] = {}  # of the step that was begun last
+    is_in_step = False
+    training_step = trainer.training_step
+
+    def remember(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor], *rest: Any) -> torch.Tensor:
+        nonlocal batch, is_in_step
+        batch, is_in_step = inputs, True
+        loss = training_step(model, inputs, *rest)
+        is_in_step = False
+        return loss
+
+    trainer.training_step = remember
+    try:
+        # Under autocast an adapter takes the layer's own input; PEFT would copy it to float32 first, for nothing.
+        with disable_input_dtype_casting(trainer.model, active=trainer.args.bf16 or trainer.args.fp16):
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+    except NotFinite as error:
+        stop(
+            [
+                f"step {trainer.state.global_step}{_row(trainer, batch, prompts)}: {error}. The last whole checkpoint "
+                "is kept, but the same row would come again: mend it or take it out of the CSV, or give --dtype "
+                f"float32 or another --seed, and start anew: {go_on_command()} --restart"
+            ]
+        )
+    except UnpicklingError:
+        stop([f"{last}: this checkpoint holds more than numbers, and is not read. To start anew: add --restart"])
+    except Exception as error:
+        told = explain(error)
+        if told is None:
+            raise
+        step = trainer.state.global_step
+        where = f"step {step + 1}{_row(trainer, batch, prompts)}" if is_in_step else f"after step {step}"
+        stop([f"{where}: {told}. The last whole checkpoint is kept. Then go on: {go_on_command()}"])
+
+
+def _row(trainer: Trainer, batch: Mapping[str, torch.Tensor], prompts: Iterable[str]) -> str:
+    """The row in a batch of one, by its length and the beginning of its prompt; empty where it cannot be read."""
+    try:
+        longest = max((ids[0].tolist() for name, ids in batch.items() if name.endswith("input_ids")), key=len)
+    except RuntimeError:  # a GPU that does not answer
+        return ""
+    text = trainer.processing_class.decode(longest)
+    prompt = max((prompt for prompt in prompts if prompt in text), key=len, default=text)
+    return f", the row of {len(longest)} tokens that begins {prompt[:60]!r}"

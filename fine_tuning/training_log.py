@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ class TrainingLog:
     def picture(self, section: str, image: Any, suffix: str) -> None:
         """Save a PIL image or a matplotlib figure beside the log and show it below a section."""
         file_name = f"{self.name}_{suffix}.png"
-        (image.save if hasattr(image, "save") else image.savefig)(self.folder / file_name)
+        content = BytesIO()
+        (image.save if hasattr(image, "save") else image.savefig)(content, format="png")
+        write_atomically(self.folder / file_name, content.getvalue())
         self._pictures[section] = file_name
 
     def is_due(self, interval: float) -> bool:
@@ -55,11 +58,14 @@ class TrainingLog:
         self._last_write = time.monotonic()
 
     def finish(self, figures: Mapping[str, Any]) -> None:
-        """Set the result, write both files, and print the figures as the run's last line, one JSON object."""
+        """Set the result and write both files."""
         self.set("Result", figures)
         self.write()
+
+    def announce(self) -> None:
+        """Print where the log is and, as the run's last line, its result as one JSON object."""
         print(f"log: {self.folder / self.name}.md")
-        print(json.dumps(figures))
+        print(json.dumps(self.sections["Result"]))
 
     def _markdown(self) -> str:
         parts = [f"# {escape(self.title)}"]
@@ -75,6 +81,15 @@ class TrainingLog:
             if section in self._pictures:
                 parts.append(f"![{section}]({self._pictures[section]})")
         return "\n\n".join(parts) + "\n"
+
+
+def stored_result(folder: Path, name: str) -> dict[str, Any] | None:
+    """The figures of a finished run in its log; None where it has not finished, or the log cannot be read."""
+    try:
+        result = json.loads((folder / f"{name}.json").read_text("utf-8"))["Result"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return result if isinstance(result, dict) else None
 
 
 def escape(value: Any) -> str:

@@ -1,11 +1,15 @@
 """Where a run reads and writes: everything lies under one folder, the workspace."""
 
+import contextlib
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from fine_tuning.files import write_atomically
-from fine_tuning.sample_store import reference_bytes
+from fine_tuning.endings import stop
+from fine_tuning.files import sync_entries
+from fine_tuning.lock import take_lock
+from fine_tuning.sample_store import copy_references
 
 PROJECT = Path(__file__).resolve().parent.parent
 SFT_CSV, ORPO_CSV = "sft_dataset_llm.csv", "orpo_dataset_llm.csv"
@@ -53,14 +57,45 @@ class Workspace:
         """The file to read for one of the two CSVs: in a new workspace the committed one."""
         return PROJECT / "create_dataset" / csv.name if self.is_new else csv
 
+    def problems(self) -> list[str]:
+        """What stands in the way of reading and writing here."""
+        root = self.root
+        while not root.exists():
+            root = root.parent  # where the first new folder would be made
+        own = (self.sft_csv.parent, self.sft_model.parent, self.sft_model, self.orpo_model, self.log)
+        return [
+            f"{folder}: this folder cannot be read and written. Change its permissions, or take another --workspace"
+            for folder in (root, *(folder for folder in own if folder.exists()))
+            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+        ]
+
+    def claim(self) -> None:
+        """Keep a workspace that has been used before to this process; ends the program where another one has it."""
+        if self._lock.exists():
+            with contextlib.suppress(PermissionError):  # `problems` tells
+                self._take_lock()
+
     def prepare(self) -> None:
-        """Make the workspace's folders and, where it is new, its CSVs."""
+        """Keep the workspace to this process until it ends, make its folders and, where it is new, its CSVs."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
         if self.is_new:
-            contents = {csv: reference_bytes(self.readable(csv)) for csv in (self.sft_csv, self.orpo_csv)}
             folder = self.sft_csv.parent
-            temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")  # both CSVs appear, or neither
-            temporary.mkdir(parents=True, exist_ok=True)
-            for csv, content in contents.items():
-                write_atomically(temporary / csv.name, content)
+            temporary = folder.with_name(f".{folder.name}.tmp")  # both CSVs appear, or neither
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            for csv in (self.sft_csv, self.orpo_csv):
+                copy_references(self.readable(csv), temporary / csv.name)
+            sync_entries(temporary)
             os.replace(temporary, folder)
+            sync_entries(self.root)
         self.log.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def _lock(self) -> Path:
+        return self.root / ".lock"
+
+    def _take_lock(self) -> None:
+        holder = take_lock(self._lock)
+        if holder:
+            stop([f"{self.root}: {holder} is at work here. Wait until it has ended, or take another --workspace"])

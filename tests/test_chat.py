@@ -7,7 +7,8 @@ import pytest
 from transformers import AutoTokenizer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from fine_tuning.chat import decode_answer, encode_completion, encode_prompt, encode_row
+from fine_tuning.chat import decode_answer, encode_completion, encode_prompt, encode_row, encode_rows
+from fine_tuning.csv_rows import Row
 from fine_tuning.pair_batch import encode_fitting, encode_pair
 from fine_tuning.preference_pairs import Pair
 
@@ -95,3 +96,21 @@ def test_the_real_tokenizers_ids_are_the_published_ones():
     row = encode_row(tokenizer, "hello world", "[0]")
     assert (row["input_ids"][0], row["input_ids"][-1]) == (32013, 32021)
     assert tokenizer("hello world", add_special_tokens=False).input_ids == [31702, 1835]
+
+
+def test_rows_that_are_too_long_are_left_out_and_too_many_of_them_refused(tokenizer, rows):
+    good = [Row(*row, 1.0, "flowchart", {}, number) for number, row in enumerate(rows[:20], start=1)]
+    long = [
+        Row("Draw two shapes. " * factor, rows[0][1], 1.0, "flowchart", {}, number)
+        for number, factor in enumerate((1_000, 1_000_000, 1_000, 1_000_000), start=21)
+    ]
+    kept, problems = encode_rows(tokenizer, [*good, *long[:2]], 1536)
+    assert problems == [] and [row for row, _ in kept] == good
+    _, (problem,) = encode_rows(tokenizer, [*good, *long], 1536)
+    assert problem.startswith("4 of 24 rows are longer than 1536 tokens (row 21, 22, 23, 24)") and "shorten" in problem
+
+
+def test_a_row_with_a_special_token_is_named_by_its_number(tokenizer, rows):
+    bad = Row(f"Draw {tokenizer.eos_token}", rows[0][1], 1.0, "flowchart", {}, 7)
+    _, (problem,) = encode_rows(tokenizer, [Row(*rows[0], 1.0, "flowchart", {}, 6), bad], 1536)
+    assert problem.startswith(f"row 7: the prompt holds {tokenizer.eos_token}") and "Take it out" in problem

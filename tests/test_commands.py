@@ -4,94 +4,19 @@ In these tests torch, transformers and pandas are replaced by modules that end t
 """
 
 import importlib.util
-import os
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, STEP_1, STEP_2, STEP_3, contents, finish_step_1
 
 from fine_tuning import sample_store
-from fine_tuning.files import sha256
 from fine_tuning.options import has_cuda_device, make_parser, to_options
 from fine_tuning.presets import preset_for
-from fine_tuning.run_state import RunState, sampling_settings
+from fine_tuning.run_state import sampling_settings
 
-ROOT = Path(__file__).resolve().parent.parent
-STEPS = ("sft_fine_tuning", "orpo_create_dataset", "orpo_fine_tuning")
-STEP_1, STEP_2, STEP_3 = (f"fine_tuning/{step}.py" for step in STEPS)
-DIAGRAM = "\"[0, 100, 300, 'circle', 80, 80, 'solid arrow', (255, 228, 196), (0, 0, 0), []]\""
-SFT_HEADER, ORPO_HEADER = "input_data,output_data\n", "input_data,output_data,score\n"
 needs_no_cuda = pytest.mark.skipif(has_cuda_device(), reason="there is a CUDA GPU, so nothing is missing")
-
-
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("poison")
-    for name in ("torch", "transformers", "pandas"):
-        (folder / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')\n")
-    return os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "120"}
-
-
-@pytest.fixture
-def start(environment):
-    """Start a script as a user does; returns the finished process."""
-
-    def start(script: str, *flags: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-        command = [sys.executable, script, *map(str, flags)]
-        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
-
-    return start
-
-
-@pytest.fixture
-def workspace(tmp_path) -> Path:
-    """A workspace with two small, flawless CSVs."""
-    folder = tmp_path / "demo"
-    data = folder / "create_dataset"
-    data.mkdir(parents=True)
-    (data / "sft_dataset_llm.csv").write_text(SFT_HEADER + f"a,{DIAGRAM}\nb,{DIAGRAM}\n")
-    (data / "orpo_dataset_llm.csv").write_text(ORPO_HEADER + f"c,{DIAGRAM},1.0\nd,{DIAGRAM},1.0\n")
-    return folder
-
-
-def contents(folder: Path) -> dict[str, bytes | None]:
-    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
-
-
-@pytest.fixture
-def refused(start, tmp_path):
-    """Start a script that must refuse; returns its messages, one for each line on stderr."""
-
-    def refused(script: str, *flags: str | Path) -> list[str]:
-        before = contents(tmp_path)
-        run = start(script, *flags)
-        assert run.returncode == 2, run.stderr
-        assert run.stdout == ""
-        assert "Traceback" not in run.stderr
-        assert contents(tmp_path) == before
-        lines = run.stderr.splitlines()
-        if lines[0].startswith("usage: "):  # argparse tells the usage first
-            return lines[-1:]
-        assert all(line.startswith("error: ") for line in lines)
-        return lines
-
-    return refused
-
-
-def finish_step_1(workspace: Path, model: str = "embedded", finished: bool = True) -> None:
-    state = RunState(workspace / "models" / "sft")
-    options = to_options(make_parser("").parse_args(["--model", "embedded", "--workspace", str(workspace)]))
-    csv_path = workspace / "create_dataset" / "sft_dataset_llm.csv"
-    data = {"data sha256": sha256(csv_path)} if csv_path.exists() else {}
-    settings = options.settings() | {"model": model} | data
-    state.begin(settings, restart=False)
-    (state.folder / "adapter_model.safetensors").write_bytes(b"not read before torch is imported")
-    if finished:
-        state.finish(settings, {"final average training loss": 0.1})
-
 
 HELP = [STEP_1, STEP_2, STEP_3, "fine_tuning/run_all.py", "fine_tuning/ask.py", "create_dataset/create_dataset.py"]
 
@@ -258,6 +183,12 @@ def test_a_model_folder_without_weights_is_told_all_that_it_lacks(refused, works
     (tmp_path / "model" / "config.json").write_text("{}")
     messages = refused(STEP_1, "--model", tmp_path / "model", "--workspace", workspace)
     assert [message.split(" has no ")[1] for message in messages] == ["tokenizer.json", "weights (*.safetensors)"]
+
+
+@pytest.mark.parametrize("revision", [[], ["--revision", "main"], ["--revision", "e063262"]])
+def test_a_model_of_the_hub_is_taken_at_a_commit_and_not_at_what_may_move(refused, workspace, revision):
+    (message,) = refused(STEP_1, "--model", "someone/model", "--workspace", workspace, *revision)
+    assert "--revision and 40 hex digits" in message and "someone/model/commits" in message
 
 
 @pytest.mark.parametrize(

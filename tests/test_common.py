@@ -1,13 +1,24 @@
 """Loading, adapters and dtypes."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from peft import get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from fine_tuning.common import add_adapter, choose_dtype, for_generation, load_base_model, load_tokenizer
+from fine_tuning.common import (
+    add_adapter,
+    choose_dtype,
+    for_generation,
+    load_adapter,
+    load_base_model,
+    load_tokenizer,
+    save_adapter,
+)
 from fine_tuning.options import Options
 from fine_tuning.presets import EMBEDDED, REAL
 from fine_tuning.workspace import Workspace
@@ -59,3 +70,76 @@ def test_merging_the_adapter_for_generation_changes_no_prediction():
         merged = for_generation(model)(ids).logits
     assert torch.allclose(unmerged, merged, atol=1e-3)
     assert not torch.allclose(unmerged, load_base_model(options())(ids).logits, atol=1e-1)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """An adapter's folder, as step 1 leaves it."""
+    model = add_adapter(load_base_model(options()), options(), EMBEDDED)
+    save_adapter(model, load_tokenizer(options()), tmp_path / "sft", options())
+    return tmp_path / "sft"
+
+
+def test_nothing_but_weights_is_taken_from_an_adapters_folder(saved):
+    hostile = {"peft_type": "LORA", "r": 3, "init_lora_weights": "corda", "corda_config": {"cache_file": "bomb.pt"}}
+    (saved / "adapter_config.json").write_text(json.dumps(hostile))
+    loaded = load_adapter(load_base_model(options()), saved, options(), trainable=False)
+    assert loaded.peft_config["default"].r == EMBEDDED.lora_rank
+    stored = load_file(saved / "adapter_model.safetensors")
+    assert all(torch.equal(weight, stored[name]) for name, weight in get_peft_model_state_dict(loaded).items())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-9]),
+        lambda path: path.write_bytes(b"no safetensors"),
+        lambda path: save_file({name: weight[:1] for name, weight in load_file(path).items()}, path),
+        lambda path: save_file(dict(list(load_file(path).items())[1:]), path),
+        lambda path: save_file({f"other.{name}": weight for name, weight in load_file(path).items()}, path),
+    ],
+    ids=["cut", "garbled", "another size", "a layer missing", "another model"],
+)
+def test_an_adapter_that_does_not_fit_is_refused_by_name(saved, capsys, damage):
+    damage(saved / "adapter_model.safetensors")
+    with pytest.raises(SystemExit) as stopped:
+        load_adapter(load_base_model(options()), saved, options(), trainable=False)
+    message = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert message.startswith(f"error: {saved / 'adapter_model.safetensors'}: ") and "--restart" in message
+
+
+def test_the_name_of_a_model_cannot_break_the_card_of_its_adapter(tmp_path):
+    name = tmp_path / "a\n---\n<b>`[x](http://example.org)"
+    shutil.copytree(FOLDER, name, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    model = add_adapter(load_base_model(options(name)), options(name), EMBEDDED)
+    save_adapter(model, load_tokenizer(options(name)), tmp_path / "sft", options(name))
+    lines = (tmp_path / "sft" / "README.md").read_text("utf-8").splitlines()
+    assert lines[0] == lines[3] == "---" and lines[2] == f"base_model: {json.dumps(name.name)}"
+    assert "<b>" not in "".join(lines[4:9]) and "](" not in "".join(lines[4:9])
+
+
+def test_code_that_comes_with_a_model_is_not_run_and_nobody_is_asked(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    (folder / "code.py").write_text(
+        f"import os\nos.mkdir({str(tmp_path / 'exploded')!r})\nclass M: ...\nclass C: ...\n"
+    )
+    config = json.loads((folder / "config.json").read_text())
+    auto = {"AutoConfig": "code.C", "AutoModelForCausalLM": "code.M"}
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "own", "auto_map": auto}))
+    monkeypatch.setattr("builtins.input", lambda _: pytest.fail("the user was asked"))
+    load_tokenizer(options(folder))
+    with pytest.raises(SystemExit):
+        load_base_model(options(folder))
+    assert capsys.readouterr().err.startswith(f"error: --model {folder}: ")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_weights_that_are_no_safetensors_are_not_read(tmp_path, capsys):
+    folder = tmp_path / "model"
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__", "*.safetensors"))
+    torch.save(load_file(FOLDER / "model.safetensors"), folder / "pytorch_model.bin")
+    with pytest.raises(SystemExit):
+        load_base_model(options(folder))
+    assert "safetensors" in capsys.readouterr().err

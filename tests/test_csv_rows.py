@@ -4,6 +4,7 @@ import csv
 import io
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -86,7 +87,7 @@ def test_a_header_alone_is_told_apart_from_an_empty_file(tmp_path):
 def test_a_missing_column_is_named_beside_those_that_are_there(tmp_path, missing):
     columns = [name for name in HEADER.split(",") if name != missing]
     problem = only_problem(tmp_path, ",".join(columns) + f"\n{line()}")
-    assert problem == f": no column {missing}; it has {', '.join(columns)}"
+    assert problem == f": no column {missing}; it has {', '.join(columns)}. The first line must name the columns"
 
 
 def test_all_missing_columns_are_named_together(tmp_path):
@@ -114,7 +115,7 @@ def test_scores_from_0_to_1_are_read(tmp_path, score, value):
 def test_a_file_that_is_not_utf8_is_called_that(tmp_path):
     content = f"{HEADER}\n{line('zeichne fünf', DIAGRAM, '1')}".encode("latin-1")
     problem = only_problem(tmp_path, content)
-    assert problem.startswith(": not UTF-8") and f"at byte {content.index(0xFC)}" in problem
+    assert problem == f", row 1: not UTF-8, at byte {content.index(0xFC)}; save the file as UTF-8"
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
@@ -140,7 +141,8 @@ def test_more_columns_are_kept(tmp_path):
 
 @pytest.mark.parametrize("row", ["draw it\n", "draw it,x,0.5,more\n", "draw it,x,0.5,\n"])
 def test_a_row_with_another_number_of_fields_is_named(tmp_path, row):
-    assert only_problem(tmp_path, f"{HEADER}\n{GOOD}{row}") == ", row 2: not as many fields as the header has"
+    problem = only_problem(tmp_path, f"{HEADER}\n{GOOD}{row}")
+    assert problem.startswith(", row 2: not as many fields as the header has (") and problem.endswith("one too many?")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,8 @@ def test_dest_shape_info_as_json_or_python_names_the_family(tmp_path, info):
 @given(st.binary(max_size=300) | st.text(alphabet="ab,\"'\n\r\0é", max_size=80).map(lambda text: text.encode()))
 def test_no_bytes_whatever_make_the_reader_raise(content):
     for start in (b"", f"{HEADER}\n".encode()):
-        rows, problems = read_rows(Path("any.csv"), True, REMEDY, content=start + content)
+        with TemporaryDirectory() as folder:
+            rows, problems = read(Path(folder), start + content)
         assert rows or problems
 
 

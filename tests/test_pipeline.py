@@ -166,8 +166,8 @@ def test_training_killed_while_it_saves_goes_on_from_a_whole_checkpoint_to_the_s
         command("sft_fine_tuning", tmp_path / "w"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     checkpoints = tmp_path / "w" / "models" / "sft" / "checkpoints"
-    kill_when(process, lambda: list(checkpoints.glob("checkpoint-*/whole")))
-    whole = next(path.parent for path in checkpoints.glob("checkpoint-*/whole"))
+    kill_when(process, lambda: list(checkpoints.glob("checkpoint-*/whole.json")))
+    whole = next(path.parent for path in checkpoints.glob("checkpoint-*/whole.json"))
     for name in ("checkpoint-60", "checkpoint-70"):  # as a kill leaves them: cut before the state, before anything
         (checkpoints / name).mkdir()
     shutil.copy(whole / "adapter_model.safetensors", checkpoints / "checkpoint-60")
@@ -200,3 +200,22 @@ def test_every_sampled_answer_can_be_parsed_or_reported(finished):
     for row in rows_of(workspace / "create_dataset" / "orpo_dataset_llm.csv")[200:]:
         diagram = parse(row["output_data"])
         assert diagram.problems or float(row["score"]) > 0
+
+
+def test_a_tuned_model_draws_what_is_asked_for_also_when_nobody_reads_the_text(finished, tmp_path):
+    workspace, _ = finished
+    picture = tmp_path / "그림 1.png"
+    ask = [
+        sys.executable,
+        str(PROJECT / "fine_tuning" / "ask.py"),
+        "--model",
+        "embedded",
+        "--workspace",
+        str(workspace),
+    ]
+    process = subprocess.Popen(
+        [*ask, "--output", str(picture), "sales data -> price model"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read() and process.wait() == 141
+    assert picture.read_bytes().startswith(b"\x89PNG")

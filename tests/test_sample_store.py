@@ -16,7 +16,7 @@ from fine_tuning.sample_store import (
     read_state,
     record_ends,
     recover,
-    reference_bytes,
+    reference_size,
     state_path,
 )
 
@@ -28,6 +28,14 @@ REFERENCES = (
     '"third","x",1.0\n'
 ).encode()
 SETTINGS = {"model": "embedded", "seed": 2025}
+
+
+def ends_of(content: bytes) -> list[int]:
+    return record_ends(io.BytesIO(content))
+
+
+def reference_bytes(path) -> bytes:
+    return path.read_bytes()[: reference_size(path, read_state(path))]
 
 
 def sample(prompt: str, answer: str, score: str = "0.5") -> dict[str, str]:
@@ -213,7 +221,7 @@ def test_record_ends_are_where_the_csv_module_ends_records(rows, line_end, quoti
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator=line_end, quoting=quoting).writerows(rows)
     content = buffer.getvalue().encode("utf-8-sig" if mark else "utf-8")
-    ends = record_ends(content)
+    ends = ends_of(content)
     assert len(ends) == len(rows_of(content))
     assert not ends or ends[-1] == len(content)
     for number, end in enumerate(ends, start=1):
@@ -226,11 +234,11 @@ def test_a_torn_record_has_no_end(rows, data):
     csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
     content = buffer.getvalue().encode()
     length = data.draw(st.integers(0, len(content)))
-    assert record_ends(content[:length]) == [end for end in record_ends(content) if end <= length]
+    assert ends_of(content[:length]) == [end for end in ends_of(content) if end <= length]
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_have_record_ends_in_order_and_within_them(content):
-    ends = record_ends(content)
+    ends = ends_of(content)
     assert ends == sorted(set(ends))
     assert not ends or 0 < ends[-1] <= len(content)

@@ -151,8 +151,8 @@ def test_a_crash_while_writing_leaves_the_old_log_whole(log, monkeypatch):
 
 def test_a_picture_stands_below_its_section(log):
     class Picture:
-        def save(self, path):
-            path.write_bytes(b"png")
+        def save(self, file, format):
+            file.write(format.encode())
 
     log.folder.mkdir()
     log.picture("Scores", Picture(), "scores")
@@ -171,6 +171,7 @@ def test_a_log_just_written_is_not_due_before_its_interval_has_passed(log):
 def test_the_last_line_of_a_finished_run_is_its_figures_as_json(log, capsys):
     figures = {"rows": 700, "loss": 0.5}
     log.finish(figures)
+    log.announce()
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == figures
     assert json.loads((log.folder / "log_train.json").read_text(encoding="utf-8"))["Result"] == figures
 

@@ -1,0 +1,69 @@
+"""Commands started as a user starts them, without torch, on a small workspace."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, contents
+from tqdm import tqdm
+
+
+@pytest.fixture(autouse=True)
+def no_bars_left_open():
+    """A run that is ended leaves its progress bar open; messages of the next test would begin below it."""
+    yield
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("poison")
+    for name in ("torch", "transformers", "pandas"):
+        (folder / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')\n")
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    return os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "120"}
+
+
+@pytest.fixture
+def start(environment):
+    """Start a script as a user does; returns the finished process."""
+
+    def start(script: str, *flags: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+        command = [sys.executable, script, *map(str, flags)]
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
+
+    return start
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Path:
+    """A workspace with two small, flawless CSVs."""
+    folder = tmp_path / "demo"
+    data = folder / "create_dataset"
+    data.mkdir(parents=True)
+    (data / "sft_dataset_llm.csv").write_text(SFT_HEADER + f"a,{DIAGRAM}\nb,{DIAGRAM}\n")
+    (data / "orpo_dataset_llm.csv").write_text(ORPO_HEADER + f"c,{DIAGRAM},1.0\nd,{DIAGRAM},1.0\n")
+    return folder
+
+
+@pytest.fixture
+def refused(start, tmp_path):
+    """Start a script that must refuse; returns its messages, one for each line on stderr."""
+
+    def refused(script: str, *flags: str | Path) -> list[str]:
+        before = contents(tmp_path)
+        run = start(script, *flags)
+        assert run.returncode == 2, run.stderr
+        assert run.stdout == ""
+        assert "Traceback" not in run.stderr
+        assert contents(tmp_path) == before
+        lines = run.stderr.splitlines()
+        if lines[0].startswith("usage: "):  # argparse tells the usage first
+            return lines[-1:]
+        assert all(line.startswith("error: ") for line in lines)
+        return lines
+
+    return refused
