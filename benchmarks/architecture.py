@@ -1,5 +1,8 @@
 """The architecture of deepseek-coder-1.3b-instruct, written out so that measuring it needs no download."""
 
+# Tokens of the committed rows under its tokenizer.
+MEAN_PROMPT, MEAN_ANSWER = 240, 548
+
 REAL_ARCHITECTURE = {
     "hidden_size": 2048,
     "num_hidden_layers": 24,

@@ -25,10 +25,18 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import PeftModel, get_peft_model
-from transformers import AutoTokenizer, LlamaForCausalLM, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 from trl import SFTConfig, SFTTrainer
 
-from benchmarks.architecture import REAL_ARCHITECTURE
+from benchmarks.architecture import MEAN_ANSWER, MEAN_PROMPT, REAL_ARCHITECTURE
 from benchmarks.baselines import ORPOConfig, StockOrpoTrainer, stock_pairs
 from fine_tuning.chat import encode_completion, encode_prompt
 from fine_tuning.common import choose_dtype, device_name, load_base_model, lora_config
@@ -44,7 +52,6 @@ from fine_tuning.workspace import PROJECT, Workspace
 WARM_UP = 3  # steps before the clock starts
 # What training arguments say about this project's ways and not about the task: stock trainers keep their own.
 OURS = ("gradient_checkpointing_kwargs", "logging_steps", "dataloader_pin_memory")
-PROMPT, ANSWER = 240, 548  # the mean of the committed rows in tokens of the real tokenizer
 
 
 def main() -> None:
@@ -66,7 +73,7 @@ def main() -> None:
         config = REAL_ARCHITECTURE | {"num_hidden_layers": args.layers}
         with torch.device(device_name()):
             base = LlamaForCausalLM._from_config(
-                LlamaForCausalLM.config_class(**config), dtype=choose_dtype("auto"), attn_implementation="sdpa"
+                LlamaConfig(**config), dtype=choose_dtype("auto"), attn_implementation="sdpa"
             )
         return get_peft_model(base, lora_config(preset))
 
@@ -113,9 +120,9 @@ def embedded_pairs(count: int) -> list[EncodedPair]:
 
 
 def random_pairs(count: int) -> list[EncodedPair]:
-    """Random tokens in the lengths of the committed rows."""
+    """Random tokens in the mean lengths of the committed rows."""
     rng = Random(SEED)
-    lengths = {"prompt": PROMPT, "chosen": ANSWER, "rejected": ANSWER}
+    lengths = {"prompt": MEAN_PROMPT, "chosen": MEAN_ANSWER, "rejected": MEAN_ANSWER}
     return [{part: [rng.randrange(32000) for _ in range(n)] for part, n in lengths.items()} for _ in range(count)]
 
 
