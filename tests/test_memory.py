@@ -72,9 +72,21 @@ def test_gradients_moments_and_tied_weights_are_counted():
     assert found.weights - count_step(tied, LORA, loss_of, torch.float32).weights == 100 * 64 * 4
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_halves_the_base_model_and_not_the_adapter(dtype):
+    def loss_of(model):
+        return model(input_ids=torch.ones(1, 8, dtype=torch.long), use_cache=False).logits.float().sum()
+
+    adapter = 2 * (4 * 64 + 64 * 4) * 4
+    whole, half = (count_step(SMALL, LORA, loss_of, kind).weights for kind in (torch.float32, dtype))
+    assert half - adapter == pytest.approx((whole - adapter) / 2, rel=0.01)
+
+
 def test_a_loss_over_all_logits_would_be_noticed():
     def loss_of(model):
-        return model(input_ids=torch.ones(1, 64, dtype=torch.long)).logits.float().log_softmax(-1).sum()
+        return (
+            model(input_ids=torch.ones(1, 64, dtype=torch.long), use_cache=False).logits.float().log_softmax(-1).sum()
+        )
 
     wide = LlamaConfig.from_dict(SMALL.to_dict() | {"vocab_size": 50_000})
     found = count_step(wide, LORA, loss_of, torch.bfloat16)
