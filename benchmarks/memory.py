@@ -21,6 +21,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import LlamaConfig
 
+from benchmarks.architecture import REAL_ARCHITECTURE
 from benchmarks.baselines import StockOrpoTrainer
 from fine_tuning.common import lora_config
 from fine_tuning.memory import GIB, MemoryCount, count_step
@@ -33,16 +34,7 @@ from trl.kernels import chunked_logprob  # noqa: E402
 from trl.trainer.utils import add_fused_lm_head  # noqa: E402
 
 PROMPT, ANSWER = 256, 1280
-CONFIG = LlamaConfig(
-    hidden_size=2048,
-    num_hidden_layers=24,
-    num_attention_heads=16,
-    num_key_value_heads=16,
-    intermediate_size=5504,
-    vocab_size=32256,
-    max_position_embeddings=16384,
-    tie_word_embeddings=False,
-)
+CONFIG = LlamaConfig(**REAL_ARCHITECTURE)
 
 
 def main() -> None:

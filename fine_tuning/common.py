@@ -184,6 +184,7 @@ def for_generation(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     if isinstance(model, PeftModel) and not getattr(model, "is_loaded_in_4bit", False):
         model = model.merge_and_unload()
     model.activation_checkpointing_disable()
+    model.set_attn_implementation("sdpa")  # ORPO's computes pairs alone
     model.config.use_cache = True
     return model.eval()
 

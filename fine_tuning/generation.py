@@ -1,5 +1,6 @@
 """Generate answers in batches of like length that stop at EOS."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fine_tuning.chat import decode_answer
+
+SHARE_FOR_CACHE = 0.8  # of the free memory; the rest is for a step's own tensors and for gaps between the cache's
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,60 @@ def generate_batch(
     """One answer for each prompt (token ids).
 
     `temperature` 0 takes the likeliest token, else the full distribution is sampled. The same arguments give the same
-    answers on the same machine.
+    answers on the same machine. On a GPU, a batch that its free memory cannot hold is answered in parts.
     """
+    rows = rows_that_fit(model, max(map(len, prompts)) + max_new_tokens)
+    if len(prompts) > rows:
+        return _in_two_parts(model, tokenizer, prompts, max_new_tokens, temperature, seed)
+    try:
+        return _generate(model, tokenizer, prompts, max_new_tokens, temperature, seed)
+    except torch.OutOfMemoryError:
+        if len(prompts) == 1:
+            raise
+    torch.cuda.empty_cache()  # outside of the handler, whose traceback holds on to the failed batch
+    return _in_two_parts(model, tokenizer, prompts, max_new_tokens, temperature, seed)
+
+
+def rows_that_fit(model: PreTrainedModel, length: int) -> int:
+    """How many rows of `length` tokens the free memory of a GPU holds keys and values for, at least one; on a CPU any
+    number, so that batches there never depend on the machine's state."""
+    if model.device.type != "cuda":
+        return sys.maxsize
+    free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return max(1, int(SHARE_FOR_CACHE * free) // (length * cache_bytes_per_token(model)))
+
+
+def cache_bytes_per_token(model: PreTrainedModel) -> int:
+    """The bytes of one token's keys and values in all layers."""
+    config = model.config
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 2 * config.num_hidden_layers * config.num_key_value_heads * head * model.dtype.itemsize
+
+
+def _in_two_parts(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+) -> list[Answer]:
+    half = len(prompts) // 2
+    other_seed = seed + 1_000_003 * len(prompts)  # the same one would draw a prompt's samples alike in both parts
+    return [
+        *generate_batch(model, tokenizer, prompts[:half], max_new_tokens, temperature, seed),
+        *generate_batch(model, tokenizer, prompts[half:], max_new_tokens, temperature, other_seed),
+    ]
+
+
+def _generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+) -> list[Answer]:
     length = max(map(len, prompts))
     ids = torch.tensor([[tokenizer.pad_token_id] * (length - len(prompt)) + list(prompt) for prompt in prompts])
     mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts])

@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from fine_tuning.pair_batch import attention_mask
+from fine_tuning.pair_batch import attend_within_pairs
 
 CHUNK_LOGITS = 2**23  # at most so many at a time: 32 MiB in float32, 260 tokens of a vocabulary of 32,256
 
@@ -40,22 +40,22 @@ def pair_loss(
 
     `nll_over_prompt` takes the NLL over the prompt's tokens as well, as TRL and the paper's code do.
     """
+    attend_within_pairs(model)
     hidden = model.base_model(
         input_ids=batch["input_ids"],
         position_ids=batch["position_ids"],
-        attention_mask=attention_mask(batch["segments"]),
+        pair_lengths=batch["pair_lengths"],
         use_cache=False,
     ).last_hidden_state
-    predictors, targets, sizes = batch["predictors"], batch["targets"], batch["sizes"]
-    pairs = len(sizes) // 3
-    if not nll_over_prompt:
-        prompts = sum(sizes[:pairs])
-        predictors, targets, sizes = predictors[prompts:], targets[prompts:], sizes[pairs:]
+    prompts, chosen, rejected = zip(*batch["pair_lengths"], strict=True)
+    in_prompts = sum(prompts) - len(prompts)  # without BOS
+    skipped = 0 if nll_over_prompt else in_prompts
+    predictors, targets = batch["predictors"][skipped:], batch["targets"][skipped:]
     log_probs = token_log_probs(hidden.flatten(0, 1)[predictors], targets, model.get_output_embeddings())
-    parts = log_probs.split(sizes)
-    chosen = torch.stack([part.mean() for part in parts[-2 * pairs : -pairs]])
-    rejected = torch.stack([part.mean() for part in parts[-pairs:]])
-    nll = -torch.cat(parts[:-pairs]).mean()
+    before, of_chosen, of_rejected = log_probs.split([in_prompts - skipped, sum(chosen), sum(rejected)])
+    nll = -torch.cat([before, of_chosen]).mean()
+    chosen = torch.stack([answer.mean() for answer in of_chosen.split(chosen)])
+    rejected = torch.stack([answer.mean() for answer in of_rejected.split(rejected)])
     log_odds_ratios = (chosen - rejected) - (log1mexp(chosen) - log1mexp(rejected))  # Eq. 4 and 7
     loss = nll - orpo_lambda * logsigmoid(log_odds_ratios).mean()
     return OrpoLoss(loss, nll.detach(), chosen.detach(), rejected.detach(), log_odds_ratios.detach())

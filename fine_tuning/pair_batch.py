@@ -4,19 +4,22 @@
 
 Each answer sees the prompt and itself, not the other answer, and both stand right after the prompt by their positions.
 So every token's hidden state is what it would be in a row of its own, and no answer is padded to the other's length.
+Attention goes over two rows, prompt with chosen and prompt with rejected, one after the other: a mask over the whole
+sequence would compute what it then hides, and shut out the kernels that take no mask.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from fine_tuning.chat import encode_completion, encode_prompt
 from fine_tuning.preference_pairs import Pair
 
-PROMPT, CHOSEN, REJECTED, PADDING = range(4)
+PAIR_ATTENTION = "sdpa_within_pairs"
 
 EncodedPair = dict[str, list[int]]
 
@@ -51,44 +54,66 @@ def encode_fitting(
 def collate_pairs(pairs: Sequence[EncodedPair]) -> dict[str, Any]:
     """A batch of B pairs, as long as the longest one, T tokens.
 
-    `input_ids`, `position_ids` and `segments` are [B, T]; a segment is PROMPT, CHOSEN, REJECTED or PADDING.
+    `input_ids` and `position_ids` are [B, T]. `pair_lengths` are B triples, the tokens of prompt, chosen and rejected.
     `predictors` and `targets` are [N]: the index in the flattened [B * T] of a token that predicts another one, and the
-    other one's id. `sizes` are 3 B ints, how many of the N belong to which part: first to each prompt (without BOS,
-    which nothing predicts), then to each chosen and then to each rejected answer.
+    other one's id; first for all prompts (without BOS, which nothing predicts), then for all chosen and then for all
+    rejected answers.
     """
-    length = max(sum(map(len, pair.values())) for pair in pairs)
-    ids, positions, segments = [], [], []
-    predictors: dict[int, list[list[int]]] = {PROMPT: [], CHOSEN: [], REJECTED: []}
-    for row, pair in enumerate(pairs):
-        prompt, chosen, rejected = (len(pair[part]) for part in ("prompt", "chosen", "rejected"))
-        padding = length - prompt - chosen - rejected
-        ids.append([*pair["prompt"], *pair["chosen"], *pair["rejected"], *[0] * padding])
-        positions.append([*range(prompt + chosen), *range(prompt, prompt + rejected), *[0] * padding])
-        segments.append([PROMPT] * prompt + [CHOSEN] * chosen + [REJECTED] * rejected + [PADDING] * padding)
-        start = row * length
-        last = start + prompt - 1  # the prompt's last token predicts the first one of either answer
-        predictors[PROMPT].append([*range(start, last)])
-        predictors[CHOSEN].append([last, *range(last + 1, last + chosen)])
-        predictors[REJECTED].append([last, *range(last + chosen + 1, last + chosen + rejected)])
-    parts = predictors[PROMPT] + predictors[CHOSEN] + predictors[REJECTED]
+    lengths = [(len(pair["prompt"]), len(pair["chosen"]), len(pair["rejected"])) for pair in pairs]
+    total = max(map(sum, lengths))
+    ids, positions = [], []
+    in_prompts, in_chosen, in_rejected = [], [], []
+    for row, (pair, (prompt, chosen, rejected)) in enumerate(zip(pairs, lengths, strict=True)):
+        padding = [0] * (total - prompt - chosen - rejected)
+        ids.append([*pair["prompt"], *pair["chosen"], *pair["rejected"], *padding])
+        positions.append([*range(prompt + chosen), *range(prompt, prompt + rejected), *padding])
+        first = row * total
+        last = first + prompt - 1  # the prompt's last token predicts the first one of either answer
+        in_prompts += range(first, last)
+        in_chosen += [last, *range(last + 1, last + chosen)]
+        in_rejected += [last, *range(last + chosen + 1, last + chosen + rejected)]
     targets = [pair["prompt"][1:] for pair in pairs] + [pair[side] for side in ("chosen", "rejected") for pair in pairs]
     return {
         "input_ids": torch.tensor(ids),
         "position_ids": torch.tensor(positions),
-        "segments": torch.tensor(segments),
-        "predictors": torch.tensor([k for part in parts for k in part]),
+        "pair_lengths": lengths,
+        "predictors": torch.tensor(in_prompts + in_chosen + in_rejected),
         "targets": torch.tensor([token for part in targets for token in part]),
-        "sizes": [len(part) for part in parts],
     }
 
 
-def attention_mask(segments: Tensor) -> Tensor:
-    """Which token [B, 1, T, T] (query, then key) may attend to which, as booleans.
+def attend_within_pairs(model: PreTrainedModel) -> None:
+    """Have the model take batches of pairs, with `pair_lengths` given to its forward, and nothing else."""
+    if model.config._attn_implementation != PAIR_ATTENTION:
+        model.set_attn_implementation(PAIR_ATTENTION)
 
-    A token sees what stands before it in the prompt and in its own segment. Padding sees padding, for attention over
-    nothing at all is not a number.
+
+def pair_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: None,
+    pair_lengths: Sequence[tuple[int, int, int]],
+    **arguments: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention [B, T, heads, D] over prompt with chosen and over prompt with rejected.
+
+    `query`, `key` and `value` are [B, heads, T, D]. Padding gets zeros.
     """
-    query, key = segments[:, None, :, None], segments[:, None, None, :]
-    length = segments.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
-    return ((query == key) | ((key == PROMPT) & (query != PADDING))) & causal
+    rows = []
+    for row, (prompt, chosen, rejected) in enumerate(pair_lengths):
+        states = [tensor[row : row + 1] for tensor in (query, key, value)]
+        end = prompt + chosen
+        first = [tensor[:, :, :end] for tensor in states]
+        second = [torch.cat([tensor[:, :, :prompt], tensor[:, :, end : end + rejected]], 2) for tensor in states]
+        row_of_chosen = sdpa_attention_forward(module, *first, None, **arguments)[0]
+        row_of_rejected = sdpa_attention_forward(module, *second, None, **arguments)[0]
+        parts = [row_of_chosen, row_of_rejected[:, prompt:]]
+        if padding := query.shape[2] - end - rejected:
+            parts.append(row_of_chosen.new_zeros(1, padding, *row_of_chosen.shape[2:]))
+        rows.append(torch.cat(parts, 1))
+    return torch.cat(rows) if len(rows) > 1 else rows[0], None
+
+
+AttentionInterface.register(PAIR_ATTENTION, pair_attention)

@@ -37,6 +37,15 @@ def test_auto_dtype_is_float32_without_a_gpu():
     assert choose_dtype("bfloat16") is torch.bfloat16
 
 
+@pytest.mark.parametrize(
+    "capability, dtype", [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)]
+)
+def test_auto_dtype_follows_the_gpu(monkeypatch, capability, dtype):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert choose_dtype("auto") is dtype
+
+
 def test_a_tokenizer_whose_padding_is_eos_is_refused(tmp_path, capsys):
     shutil.copytree(FOLDER, tmp_path / "model", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")

@@ -7,9 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from fine_tuning import generation
 from fine_tuning.batches import plan_batches, token_limit
 from fine_tuning.chat import encode_prompt
-from fine_tuning.generation import generate_batch
+from fine_tuning.generation import cache_bytes_per_token, generate_batch
 
 PROJECT = Path(__file__).resolve().parent.parent
 FOLDER = PROJECT / "fine_tuning" / "embedded_model"
@@ -66,3 +67,40 @@ def test_batches_hold_every_index_once_with_like_lengths_together():
 
 def test_the_token_limit_leaves_room_above_the_reference():
     assert token_limit(100) == 141
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_a_batch_that_runs_out_of_memory_is_answered_in_parts(model, tokenizer, prompts, monkeypatch, most):
+    together = generate_batch(model, tokenizer, prompts, 30, temperature=0, seed=1)
+    sizes, generate = [], generation._generate
+
+    def small_gpu(model, tokenizer, prompts, *arguments):
+        sizes.append(len(prompts))
+        if len(prompts) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return generate(model, tokenizer, prompts, *arguments)
+
+    monkeypatch.setattr(generation, "_generate", small_gpu)
+    assert generate_batch(model, tokenizer, prompts, 30, temperature=0, seed=1) == together
+    assert sizes[0] == 4 and max(sizes[-1:]) <= most
+
+
+def test_the_samples_of_one_prompt_differ_also_in_parts(model, tokenizer, prompts, monkeypatch):
+    monkeypatch.setattr(generation, "rows_that_fit", lambda model, length: 1)
+    answers = generate_batch(model, tokenizer, prompts[:1] * 4, 60, temperature=1.0, seed=1)
+    assert len({answer.text for answer in answers}) == 4
+
+
+def test_a_single_answer_that_does_not_fit_is_an_error(model, tokenizer, prompts, monkeypatch):
+    def too_small(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(generation, "_generate", too_small)
+    with pytest.raises(torch.OutOfMemoryError):
+        generate_batch(model, tokenizer, prompts, 30, temperature=0, seed=1)
+
+
+def test_the_bytes_of_a_cached_token_are_those_of_transformers_cache(model, prompts):
+    cache = model(torch.tensor([prompts[0]]), use_cache=True).past_key_values
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    assert held == cache_bytes_per_token(model) * len(prompts[0])

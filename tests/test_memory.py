@@ -10,7 +10,7 @@ from fine_tuning.common import lora_config
 from fine_tuning.memory import GIB, count_step
 from fine_tuning.presets import REAL
 
-RECORDED = {"SFT": 2.927, "ORPO": 3.152, "SFT, 4-bit (computed)": 1.250, "ORPO, 4-bit (computed)": 1.474}  # GiB
+RECORDED = {"SFT": 2.927, "ORPO": 3.159, "SFT, 4-bit (computed)": 1.250, "ORPO, 4-bit (computed)": 1.481}  # GiB
 LORA = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj"])
 SMALL = LlamaConfig(
     hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, vocab_size=100,
@@ -72,9 +72,21 @@ def test_gradients_moments_and_tied_weights_are_counted():
     assert found.weights - count_step(tied, LORA, loss_of, torch.float32).weights == 100 * 64 * 4
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_halves_the_base_model_and_not_the_adapter(dtype):
+    def loss_of(model):
+        return model(input_ids=torch.ones(1, 8, dtype=torch.long), use_cache=False).logits.float().sum()
+
+    adapter = 2 * (4 * 64 + 64 * 4) * 4
+    whole, half = (count_step(SMALL, LORA, loss_of, kind).weights for kind in (torch.float32, dtype))
+    assert half - adapter == pytest.approx((whole - adapter) / 2, rel=0.01)
+
+
 def test_a_loss_over_all_logits_would_be_noticed():
     def loss_of(model):
-        return model(input_ids=torch.ones(1, 64, dtype=torch.long)).logits.float().log_softmax(-1).sum()
+        return (
+            model(input_ids=torch.ones(1, 64, dtype=torch.long), use_cache=False).logits.float().log_softmax(-1).sum()
+        )
 
     wide = LlamaConfig.from_dict(SMALL.to_dict() | {"vocab_size": 50_000})
     found = count_step(wide, LORA, loss_of, torch.bfloat16)

@@ -11,9 +11,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from benchmarks.baselines import ORPOConfig, StockOrpoTrainer, stock_pairs
 from fine_tuning import orpo_loss
+from fine_tuning.common import for_generation
 from fine_tuning.orpo_loss import log1mexp, pair_loss, token_log_probs
-from fine_tuning.orpo_trainer import OrpoTrainer
-from fine_tuning.pair_batch import PADDING, attention_mask, collate_pairs
+from fine_tuning.pair_batch import attend_within_pairs, collate_pairs
 
 PROJECT = Path(__file__).resolve().parent.parent
 EMBEDDED = PROJECT / "fine_tuning" / "embedded_model"
@@ -68,6 +68,7 @@ def gradients(model, loss):
 
 def stock(model, pairs, folder):
     """TRL's loss, chosen and rejected log-probabilities, and gradients."""
+    model.get_base_model().set_attn_implementation("sdpa")
     arguments = ORPOConfig(
         output_dir=str(folder), beta=LAMBDA, use_cpu=True, report_to="none", bf16=False, gradient_checkpointing=False,
         max_length=4096, remove_unused_columns=False, per_device_train_batch_size=len(pairs),
@@ -122,6 +123,7 @@ def test_it_is_trls_loss_on_the_real_architecture_at_full_width(tmp_path, length
 @pytest.mark.parametrize("lengths", LENGTHS)
 def test_by_default_the_nll_is_over_the_chosen_answer_alone(model, lengths):
     pairs = encoded_pairs(LENGTHS[lengths])
+    model.get_base_model().set_attn_implementation("sdpa")
     nll, terms = [], []
     for pair in pairs:  # each answer in a row of its own, from the definition
         log_probs = {}
@@ -181,16 +183,31 @@ def test_log1mexp_and_its_gradient_are_finite_and_accurate(dtype):
     torch.testing.assert_close(y.detach().double()[3:], exact, rtol=1e-6, atol=1e-7)
 
 
-def test_an_answer_sees_the_prompt_and_itself_and_padding_is_seen_by_nobody_else():
-    batch = collate_pairs(encoded_pairs([(3, 2, 4), (2, 1, 1)]))
-    mask = attention_mask(batch["segments"])
-    assert mask.shape == (2, 1, 9, 9)
-    seen = [[key for key in range(9) if mask[0, 0, query, key]] for query in range(9)]
-    assert seen[:5] == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4]]
-    assert seen[5:] == [[0, 1, 2, 5], [0, 1, 2, 5, 6], [0, 1, 2, 5, 6, 7], [0, 1, 2, 5, 6, 7, 8]]
-    padding = batch["segments"][1] == PADDING
-    assert padding.sum() == 5
-    assert not mask[1, 0][~padding][:, padding].any() and mask[1, 0].any(-1).all()
+def test_an_answer_sees_the_prompt_and_itself_and_nothing_of_the_other_or_the_padding(model):
+    def hidden(pairs):
+        batch = collate_pairs(pairs)
+        names = ("input_ids", "position_ids", "pair_lengths")
+        base = model.get_base_model()
+        attend_within_pairs(base)
+        with torch.no_grad():
+            return base.base_model(**{name: batch[name] for name in names}, use_cache=False).last_hidden_state
+
+    (pair, longer) = encoded_pairs([(6, 5, 7), (9, 20, 20)])
+    alone = hidden([pair])[0]
+    changed = hidden([pair | {"chosen": [9] * 5}])[0]
+    assert torch.equal(changed[:6], alone[:6]) and torch.equal(changed[11:], alone[11:])
+    assert not torch.allclose(changed[6:11], alone[6:11], atol=1e-3)
+    torch.testing.assert_close(hidden([pair, longer])[0, :18], alone, rtol=0, atol=tolerance(model))
+
+
+def test_generation_goes_back_to_ordinary_attention():
+    model = with_adapter(AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32))
+    ids = torch.arange(5, 60)[None]
+    expected = model(ids).logits
+    pair_loss(model.get_base_model(), collate_pairs(encoded_pairs([(3, 2, 4)])), LAMBDA)
+    with pytest.raises(TypeError, match="pair_lengths"):
+        model(ids)
+    torch.testing.assert_close(for_generation(model)(ids).logits, expected, rtol=0, atol=1e-3)
 
 
 def test_both_answers_stand_right_after_the_prompt_and_every_token_but_bos_is_predicted():
@@ -199,37 +216,4 @@ def test_both_answers_stand_right_after_the_prompt_and_every_token_but_bos_is_pr
     assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 3, 4, 5, 6]]
     assert batch["predictors"].tolist() == [0, 1, 2, 3, 2, 5, 6, 7]
     assert batch["targets"].tolist() == pair["prompt"][1:] + pair["chosen"] + pair["rejected"]
-    assert batch["sizes"] == [2, 2, 4]
-
-
-def train(folder, steps, resume=None):
-    from transformers import TrainingArguments, set_seed
-
-    set_seed(3)
-    model = with_adapter(AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32))
-    arguments = TrainingArguments(
-        output_dir=str(folder), per_device_train_batch_size=1, per_device_eval_batch_size=1, max_steps=steps,
-        learning_rate=1e-3, lr_scheduler_type="constant", save_steps=3, logging_steps=1, eval_strategy="steps",
-        eval_steps=3, remove_unused_columns=False, use_cpu=True, report_to="none", disable_tqdm=True,
-        gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": True}, seed=3,
-    )  # fmt: skip
-    pairs = encoded_pairs([(10, 20, 25), (12, 9, 30), (5, 30, 8)])
-    trainer = OrpoTrainer(model=model, args=arguments, train_dataset=pairs, eval_dataset=pairs[:2], orpo_lambda=LAMBDA)
-    trainer.train(resume_from_checkpoint=resume)
-    return trainer
-
-
-def test_the_trainer_lowers_the_loss_and_goes_on_bit_for_bit(tmp_path):
-    whole = train(tmp_path / "a", 6)
-    train(tmp_path / "b", 3)
-    resumed = train(tmp_path / "b", 6, resume=str(tmp_path / "b" / "checkpoint-3"))
-    for (name, a), (_, b) in zip(whole.model.named_parameters(), resumed.model.named_parameters(), strict=True):
-        assert torch.equal(a, b), name
-    evaluations = [entry for entry in whole.state.log_history if "eval_loss" in entry]
-    assert evaluations[1]["eval_loss"] < evaluations[0]["eval_loss"]
-    steps = [entry for entry in whole.state.log_history if "loss" in entry]
-    assert len(steps) == 6
-    for entry, prefix in ((steps[0], ""), (evaluations[0], "eval_")):
-        nll, ratio = entry[f"{prefix}nll"], entry[f"{prefix}log_odds_ratio"]
-        assert entry[f"{prefix}chosen_preferred"] in (0.0, 0.5, 1.0)
-        assert entry[f"{prefix}loss"] > nll and torch.isfinite(torch.tensor(ratio))
+    assert batch["pair_lengths"] == [(3, 2, 4)]

@@ -1,0 +1,164 @@
+"""Time sampling as step 2 does it beside the plain loop: one prompt at a time, one sample at a time, to a fixed limit.
+
+    python benchmarks/generation.py                                    the embedded model
+    python benchmarks/generation.py --architecture real --layers 24    deepseek-coder's, random weights, for a GPU
+
+The same prompts and the same adapter in the same run. The plain loop leaves the adapter apart, does not know the
+references' lengths and generates 1,280 tokens each time, as a model does that never learned to stop; a second one stops
+at EOS. Step 2 merges the adapter, answers prompts of like length together, stops at EOS and knows the references'
+lengths. Random weights hardly ever stop: there every answer is as long as its limit, and the second loop is left out.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from benchmarks.architecture import MEAN_ANSWER, MEAN_PROMPT, REAL_ARCHITECTURE
+from fine_tuning.batches import plan_batches, token_limit
+from fine_tuning.chat import encode_completion, encode_prompt
+from fine_tuning.common import choose_dtype, device_name, for_generation, load_base_model, lora_config
+from fine_tuning.csv_rows import read_rows
+from fine_tuning.generation import generate_batch
+from fine_tuning.options import EMBEDDED_FOLDER, SEED, Options
+from fine_tuning.presets import preset_for
+from fine_tuning.workspace import PROJECT, Workspace
+
+PLAIN_LIMIT = 1280
+BOS, EOS, PADDING = 32013, 32021, 32014  # deepseek-coder's
+
+Task = tuple[list[int], int]  # a prompt's token ids and how many tokens its reference has
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--architecture", choices=("embedded", "real"), default="embedded")
+    parser.add_argument("--layers", type=int, default=24, help="of the real architecture (default: 24)")
+    parser.add_argument("--samples", type=int, default=150, help="that step 2's way draws (default: 150)")
+    parser.add_argument("--plain", type=int, default=3, help="samples that the plain loop draws (default: 3)")
+    args = parser.parse_args()
+    is_embedded = args.architecture == "embedded"
+    preset = preset_for(is_embedded)
+    if is_embedded:
+        options = Options("embedded", None, Workspace(PROJECT), SEED, None, "auto", False, False)
+        tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
+        tasks = embedded_tasks(tokenizer, args.samples, preset.samples_per_prompt)
+        base = load_base_model(options).to(device_name())
+    else:
+        tokenizer = SimpleNamespace(eos_token_id=EOS, pad_token_id=PADDING, decode=lambda ids, **_: "")
+        tasks = random_tasks(args.samples)
+        config = LlamaConfig(**REAL_ARCHITECTURE | {"num_hidden_layers": args.layers})
+        with torch.device(device_name()):
+            base = LlamaForCausalLM._from_config(config, dtype=choose_dtype("auto"), attn_implementation="sdpa")
+    torch.manual_seed(SEED)
+    model = get_peft_model(base, lora_config(preset)).eval()
+
+    def every(count: int) -> list[Task]:
+        return [tasks[k * len(tasks) // count] for k in range(count)]
+
+    few, more = every(args.plain), every(8 * args.plain)
+    results = [timed("one by one, to a limit of 1,280", few, lambda: one_by_one(model, tokenizer, few, False))]
+    if is_embedded:
+        results.append(timed("one by one, stopping at EOS", more, lambda: one_by_one(model, tokenizer, more, True)))
+    merged = for_generation(model)
+    generate_batch(merged, tokenizer, [tasks[0][0]], 8, 1.0, SEED)  # the first kernels of a shape take longer
+    results.append(timed("step 2", tasks, lambda: in_batches(merged, tokenizer, tasks, preset.generation_batch)))
+
+    print("| sampling | samples | seconds | tokens | diagrams per minute | times faster | peak GiB |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | --- |")
+    plain = results[0]["per minute"]
+    for row in results:
+        row["times faster"] = row["per minute"] / plain
+        print(
+            f"| {row['name']} | {row['samples']} | {row['seconds']:.1f} | {row['tokens']} | {row['per minute']:.1f} | "
+            f"{row['times faster']:.1f} | {row['peak'] or 'not measured'} |"
+        )
+    device = torch.cuda.get_device_name() if device_name() == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    print(json.dumps({"architecture": args.architecture, "device": device, "results": results}))
+
+
+def embedded_tasks(tokenizer: Any, samples: int, per_prompt: int) -> list[Task]:
+    """Committed prompts, evenly over the file, each as often as step 2 samples it."""
+    rows, _ = read_rows(PROJECT / "create_dataset" / "orpo_dataset_llm.csv", scored=True, remedy="")
+    prompts = -(-samples // per_prompt)
+    rows = [rows[k * len(rows) // prompts] for k in range(prompts)]
+    return [
+        (encode_prompt(tokenizer, row.prompt), len(encode_completion(tokenizer, row.answer)))
+        for row in rows
+        for _ in range(per_prompt)
+    ][:samples]
+
+
+def random_tasks(samples: int) -> list[Task]:
+    """Random prompts of the committed rows' mean length, references from half to one and a half times their mean."""
+    rng = Random(SEED)
+    return [
+        (
+            [BOS, *(rng.randrange(32000) for _ in range(MEAN_PROMPT - 1))],
+            rng.randrange(MEAN_ANSWER // 2, MEAN_ANSWER * 3 // 2),
+        )
+        for _ in range(samples)
+    ]
+
+
+def one_by_one(model: PeftModel, tokenizer: Any, tasks: Sequence[Task], stops: bool) -> int:
+    """The plain loop; the tokens that it generated."""
+    tokens = 0
+    for prompt, _ in tasks:
+        ids = torch.tensor([prompt], device=model.device)
+        with torch.inference_mode():
+            output = model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=True,
+                top_k=0,
+                max_new_tokens=PLAIN_LIMIT,
+                min_new_tokens=0 if stops else PLAIN_LIMIT,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        tokens += output.shape[1] - len(prompt)
+    return tokens
+
+
+def in_batches(model: Any, tokenizer: Any, tasks: Sequence[Task], batch_size: int) -> int:
+    """Step 2's way; the tokens that it generated."""
+    tokens = 0
+    for number, batch in enumerate(plan_batches([reference for _, reference in tasks], batch_size)):
+        limit = token_limit(max(tasks[k][1] for k in batch))
+        answers = generate_batch(model, tokenizer, [tasks[k][0] for k in batch], limit, 1.0, SEED + number)
+        tokens += sum(answer.tokens for answer in answers)
+    return tokens
+
+
+def timed(name: str, tasks: Sequence[Task], generate: Callable[[], int]) -> dict[str, Any]:
+    """Figures of one way of sampling; on a GPU with its peak memory, allocated (reserved)."""
+    on_gpu = device_name() == "cuda"
+    if on_gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    start = time.perf_counter()
+    tokens = generate()
+    if on_gpu:
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - start
+    peak = ""
+    if on_gpu:
+        peaks = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+        peak = "{:.2f} ({:.2f})".format(*(size / 2**30 for size in peaks))
+    return {
+        "name": name, "samples": len(tasks), "seconds": seconds, "tokens": tokens,
+        "per minute": 60 * len(tasks) / seconds,
+        "peak": peak,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""Time this project's trainings beside TRL's stock trainers, on the same rows and pairs, in the same run.
+
+    python benchmarks/training_speed.py                                    the embedded model
+    python benchmarks/training_speed.py --architecture real --layers 2     deepseek-coder's, random weights, cut short
+    python benchmarks/training_speed.py --architecture real                all of it, for a GPU
+
+Both sides have the same adapter, batch size 1, dtype, gradient checkpointing and learning rate; TRL has its own
+defaults for everything else. Ours are the trainers as steps 1 and 3 run them, with their progress bars and logs. Rounds
+alternate and the median counts. Pairs have answers of like length, so that little of TRL's time is spent on padding. A
+rate in tokens counts the prompt once for each answer on both sides, as TRL computes it. On a GPU, peak memory is shown.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftModel, get_peft_model
+from transformers import (
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from trl import SFTConfig, SFTTrainer
+
+from benchmarks.architecture import MEAN_ANSWER, MEAN_PROMPT, REAL_ARCHITECTURE
+from benchmarks.baselines import ORPOConfig, StockOrpoTrainer, stock_pairs
+from fine_tuning.chat import encode_completion, encode_prompt
+from fine_tuning.common import choose_dtype, device_name, load_base_model, lora_config
+from fine_tuning.csv_rows import read_rows
+from fine_tuning.options import EMBEDDED_FOLDER, SEED, Options
+from fine_tuning.orpo_trainer import OrpoTrainer
+from fine_tuning.pair_batch import EncodedPair
+from fine_tuning.presets import Preset, preset_for
+from fine_tuning.training import Reporter, train, trainer_arguments
+from fine_tuning.training_log import TrainingLog
+from fine_tuning.workspace import PROJECT, Workspace
+
+WARM_UP = 3  # steps before the clock starts
+# What training arguments say about this project's ways and not about the task: stock trainers keep their own.
+OURS = ("gradient_checkpointing_kwargs", "logging_steps", "dataloader_pin_memory")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--architecture", choices=("embedded", "real"), default="embedded")
+    parser.add_argument("--layers", type=int, default=24, help="of the real architecture (default: 24)")
+    parser.add_argument("--steps", type=int, default=40, help="timed in each round (default: 40)")
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    is_embedded = args.architecture == "embedded"
+    options = Options("embedded", None, Workspace(PROJECT), SEED, None, "auto", False, False)
+    preset = preset_for(is_embedded)
+    pairs = embedded_pairs(args.steps + WARM_UP) if is_embedded else random_pairs(args.steps + WARM_UP)
+
+    def make_model() -> PeftModel:
+        torch.manual_seed(SEED)
+        if is_embedded:
+            return get_peft_model(load_base_model(options), lora_config(preset))
+        config = REAL_ARCHITECTURE | {"num_hidden_layers": args.layers}
+        with torch.device(device_name()):
+            base = LlamaForCausalLM._from_config(
+                LlamaConfig(**config), dtype=choose_dtype("auto"), attn_implementation="sdpa"
+            )
+        return get_peft_model(base, lora_config(preset))
+
+    print("| training | steps/s | tokens/s | TRL steps/s | times faster | each round | peak GiB (reserved) | TRL's |")
+    print("| --- | ---: | ---: | ---: | ---: | --- | --- | --- |")
+    result = {}
+    for name, ours, stock in (("ORPO", our_orpo, stock_orpo), ("SFT", our_sft, stock_sft)):
+        tokens = sum(count_tokens(pair, name) for pair in pairs[WARM_UP:]) / args.steps
+        measured = {"ours": [], "TRL": []}
+        for _ in range(args.rounds):
+            for side, make in (("TRL", stock), ("ours", ours)):
+                measured[side].append(timed(make, make_model, options, preset, pairs))
+        seconds = {side: [s for s, _ in rounds] for side, rounds in measured.items()}
+        ratios = [theirs / own for theirs, own in zip(seconds["TRL"], seconds["ours"], strict=True)]
+        rate, theirs = (args.steps / median(seconds[side]) for side in ("ours", "TRL"))
+        memory = [measured[side][-1][1] or "not measured" for side in ("ours", "TRL")]
+        each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(
+            f"| {name} | {rate:.2f} | {rate * tokens:.0f} | {theirs:.2f} | {median(ratios):.2f} | {each} | "
+            f"{' | '.join(memory)} |",
+            flush=True,
+        )
+        result[name] = {"steps per second": rate, "TRL steps per second": theirs, "ratio": median(ratios)}
+        result[name] |= {"tokens per second": rate * tokens, "peak": memory[0], "TRL peak": memory[1]}
+    device = torch.cuda.get_device_name() if device_name() == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    print(json.dumps({"architecture": args.architecture, "device": device} | result))
+
+
+def embedded_pairs(count: int) -> list[EncodedPair]:
+    """Committed rows, each with the answer of the row that is next in length as the rejected one."""
+    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
+    rows, _ = read_rows(PROJECT / "create_dataset" / "orpo_dataset_llm.csv", scored=True, remedy="")
+    rows = sorted(rows, key=lambda row: len(row.answer))
+    pairs = [
+        {
+            "prompt": encode_prompt(tokenizer, row.prompt),
+            "chosen": encode_completion(tokenizer, row.answer),
+            "rejected": encode_completion(tokenizer, following.answer),
+        }
+        for row, following in zip(rows, rows[1:], strict=False)
+    ]
+    Random(SEED).shuffle(pairs)
+    return [pairs[k % len(pairs)] for k in range(count)]
+
+
+def random_pairs(count: int) -> list[EncodedPair]:
+    """Random tokens in the mean lengths of the committed rows."""
+    rng = Random(SEED)
+    lengths = {"prompt": MEAN_PROMPT, "chosen": MEAN_ANSWER, "rejected": MEAN_ANSWER}
+    return [{part: [rng.randrange(32000) for _ in range(n)] for part, n in lengths.items()} for _ in range(count)]
+
+
+def count_tokens(pair: EncodedPair, training: str) -> int:
+    sides = ("chosen", "rejected") if training == "ORPO" else ("chosen",)
+    return sum(len(pair["prompt"]) + len(pair[side]) for side in sides)
+
+
+def our_orpo(model: PeftModel, arguments: dict[str, Any], preset: Preset, pairs: Sequence[EncodedPair]) -> Trainer:
+    arguments = TrainingArguments(**arguments, remove_unused_columns=False)
+    return OrpoTrainer(model=model, args=arguments, train_dataset=pairs, orpo_lambda=preset.orpo_lambda)
+
+
+def stock_orpo(model: PeftModel, arguments: dict[str, Any], preset: Preset, pairs: Sequence[EncodedPair]) -> Trainer:
+    arguments = {name: value for name, value in arguments.items() if name not in OURS}
+    return StockOrpoTrainer(
+        model=model,
+        args=ORPOConfig(**arguments, beta=preset.orpo_lambda, max_length=preset.max_length),
+        train_dataset=stock_pairs(pairs),
+        processing_class=AutoTokenizer.from_pretrained(EMBEDDED_FOLDER),
+    )
+
+
+def our_sft(model: PeftModel, arguments: dict[str, Any], preset: Preset, pairs: Sequence[EncodedPair]) -> Trainer:
+    rows = [
+        {"input_ids": pair["prompt"] + pair["chosen"], "labels": [-100] * len(pair["prompt"]) + pair["chosen"]}
+        for pair in pairs
+    ]
+    arguments = SFTConfig(**arguments, max_length=preset.max_length, dataset_kwargs={"skip_prepare_dataset": True})
+    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
+    return SFTTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+
+
+def stock_sft(model: PeftModel, arguments: dict[str, Any], preset: Preset, pairs: Sequence[EncodedPair]) -> Trainer:
+    return our_sft(model, {name: value for name, value in arguments.items() if name not in OURS}, preset, pairs)
+
+
+class Clock(TrainerCallback):
+    """The seconds of all steps after WARM_UP."""
+
+    seconds = start = 0.0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if device_name() == "cuda":
+            torch.cuda.synchronize()
+        if state.global_step == WARM_UP:
+            self.start = time.perf_counter()
+        self.seconds = time.perf_counter() - self.start
+
+
+def timed(
+    make: Callable[..., Trainer],
+    make_model: Callable[[], PeftModel],
+    options: Options,
+    preset: Preset,
+    pairs: Sequence[EncodedPair],
+) -> tuple[float, str]:
+    """Seconds of the timed steps, and on a GPU the peak memory in GiB, allocated (reserved)."""
+    on_gpu = device_name() == "cuda"
+    if on_gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        arguments = trainer_arguments(options, preset, Path(folder), len(pairs), 1, 1e-5)
+        trainer = make(make_model(), arguments | {"eval_strategy": "no", "save_strategy": "no"}, preset, pairs)
+        trainer.add_callback(clock)
+        trainer.remove_callback(PrinterCallback)
+        if make in (our_orpo, our_sft):
+            trainer.add_callback(Reporter(TrainingLog(Path(folder), "log", "benchmark"), "benchmark"))
+            train(trainer)
+        else:
+            trainer.train()
+    if not on_gpu:
+        return clock.seconds, ""
+    peaks = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+    return clock.seconds, "{:.2f} ({:.2f})".format(*(peak / 2**30 for peak in peaks))
+
+
+if __name__ == "__main__":
+    main()

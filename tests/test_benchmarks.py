@@ -1,0 +1,46 @@
+"""The benchmarks run, print a table with ratios, and one line of JSON last."""
+
+import json
+import sys
+
+import pytest
+
+from benchmarks import architecture, generation, training_speed
+
+NARROW = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "num_key_value_heads": 2}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(generation, "PLAIN_LIMIT", 40)
+    for name, value in NARROW.items():
+        monkeypatch.setitem(architecture.REAL_ARCHITECTURE, name, value)
+    for module in (generation, training_speed):
+        monkeypatch.setattr(module, "MEAN_PROMPT", 8)
+        monkeypatch.setattr(module, "MEAN_ANSWER", 10)
+
+
+def run(module, monkeypatch, capsys, *flags):
+    monkeypatch.setattr(sys, "argv", [module.__name__, *flags])
+    module.main()
+    *table, last = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("|", "{"))]
+    assert all(line.count("|") == table[0].count("|") for line in table)
+    return table[2:], json.loads(last)
+
+
+@pytest.mark.parametrize("flags", [[], ["--architecture", "real", "--layers", "1"]])
+def test_training_speed(monkeypatch, capsys, flags):
+    table, result = run(training_speed, monkeypatch, capsys, *flags, "--steps", "1", "--rounds", "1")
+    assert [row.split(" | ")[0] for row in table] == ["| ORPO", "| SFT"]
+    for name in ("ORPO", "SFT"):
+        measured = result[name]
+        assert measured["ratio"] == pytest.approx(measured["steps per second"] / measured["TRL steps per second"])
+
+
+@pytest.mark.parametrize("flags", [[], ["--architecture", "real", "--layers", "1"]])
+def test_generation(monkeypatch, capsys, flags):
+    table, result = run(generation, monkeypatch, capsys, *flags, "--samples", "3", "--plain", "1")
+    plain, *_, ours = result["results"]
+    assert len(table) == len(result["results"])
+    assert (plain["samples"], plain["tokens"], ours["samples"]) == (1, 40, 3)
+    assert ours["times faster"] == pytest.approx(ours["per minute"] / plain["per minute"])
