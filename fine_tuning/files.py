@@ -52,6 +52,14 @@ def sync_entries(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, so that a power cut cannot undo it."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_entries(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Have everything in a folder on disk, the contents first and then the names."""
     folders = [folder]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fine_tuning.endings import restart_is_done, stop
-from fine_tuning.files import DamagedFile, sha256, sync_entries, sync_folder, write_atomically
+from fine_tuning.files import DamagedFile, make_folder, sha256, sync_entries, sync_folder, write_atomically
 from fine_tuning.options import Options
 from fine_tuning.presets import Preset
 
@@ -78,7 +78,7 @@ class RunState:
             sync_entries(folder.parent)
         shutil.rmtree(discarded, ignore_errors=True)
         if restart or self.read() is None:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             self._write(settings, None)
         if restart:
             restart_is_done()
