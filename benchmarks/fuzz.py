@@ -22,8 +22,8 @@ from fine_tuning.training_log import escape
 
 PROJECT = Path(__file__).resolve().parent.parent
 SPICES = [
-    *"[](){},'\"\\#\n\r\t\0 0-.eEjx_", "[" * 300, "9" * 5_000, "1e999", "nan", "True", "None", "lambda: 0", 
-    "__import__",     "\u202e", "\ud83d", "\U0001f600", "\x1b[2J", "내", "|", "<script>", "](http://x)", "\x85", "\u2028", "f''", ":=",
+    *"[](){},'\"\\#\n\r\t\0 0-.eEjx_", "[" * 300, "9" * 5_000, "1e999", "nan", "True", "None", "lambda: 0",
+    "__import__", "\u202e", "\ud83d", "\U0001f600", "\x1b[2J", "내", "|", "<script>", "](http://x)", "\x85", "\u2028",
 ]  # fmt: skip
 
 

@@ -150,9 +150,10 @@ def train(trainer: Trainer, prompts: Iterable[str]) -> None:
 def _row(trainer: Trainer, batch: Mapping[str, torch.Tensor], prompts: Iterable[str]) -> str:
     """The row in a batch of one, by its length and the beginning of its prompt; empty where it cannot be read."""
     try:
-        longest = max((ids[0].tolist() for name, ids in batch.items() if name.endswith("input_ids")), key=len)
+        rows = [ids.flatten().tolist() for name, ids in batch.items() if name.endswith("input_ids")]
     except RuntimeError:  # a GPU that does not answer
         return ""
+    longest = max(rows, key=len, default=[])
     text = trainer.processing_class.decode(longest)
     prompt = max((prompt for prompt in prompts if prompt in text), key=len, default=text)
     return f", the row of {len(longest)} tokens that begins {prompt[:60]!r}"

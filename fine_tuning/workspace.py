@@ -72,7 +72,7 @@ class Workspace:
     def claim(self) -> None:
         """Keep a workspace that has been used before to this process; ends the program where another one has it."""
         if self._lock.exists():
-            with contextlib.suppress(PermissionError):  # `problems` tells
+            with contextlib.suppress(OSError):  # `problems` tells
                 self._take_lock()
 
     def prepare(self) -> None:
