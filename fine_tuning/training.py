@@ -131,8 +131,8 @@ def train(trainer: Trainer, prompts: Iterable[str]) -> None:
     except NotFinite as error:
         stop(
             [
-                f"step {trainer.state.global_step}{_row(trainer, batch, prompts)}: {error}. The last whole checkpoint "
-                "is kept, but the same row would come again: mend it or take it out of the CSV, or give --dtype "
+                f"step {trainer.state.global_step}{_row(trainer, batch, prompts)}: {error}. Whole checkpoints "
+                "are kept, but the same row would come again: mend it or take it out of the CSV, or give --dtype "
                 f"float32 or another --seed, and start anew: {go_on_command()} --restart"
             ]
         )
@@ -144,7 +144,7 @@ def train(trainer: Trainer, prompts: Iterable[str]) -> None:
             raise
         step = trainer.state.global_step
         where = f"step {step + 1}{_row(trainer, batch, prompts)}" if is_in_step else f"after step {step}"
-        stop([f"{where}: {told}. The last whole checkpoint is kept. Then go on: {go_on_command()}"])
+        stop([f"{where}: {told}. Whole checkpoints are kept. Then go on: {go_on_command()}"])
 
 
 def _row(trainer: Trainer, batch: Mapping[str, torch.Tensor], prompts: Iterable[str]) -> str:
