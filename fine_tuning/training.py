@@ -20,7 +20,7 @@ from transformers import (
 
 from fine_tuning.checkpoints import Checkpoints, last_whole_checkpoint
 from fine_tuning.common import choose_dtype, device_name
-from fine_tuning.endings import explain, go_on_command, stop
+from fine_tuning.endings import explain, go_on_command, restart_command, stop
 from fine_tuning.options import Options
 from fine_tuning.presets import Preset
 from fine_tuning.training_history import record
@@ -133,11 +133,11 @@ def train(trainer: Trainer, prompts: Iterable[str]) -> None:
             [
                 f"step {trainer.state.global_step}{_row(trainer, batch, prompts)}: {error}. Whole checkpoints "
                 "are kept, but the same row would come again: mend it or take it out of the CSV, or give --dtype "
-                f"float32 or another --seed, and start anew: {go_on_command()} --restart"
+                f"float32 or another --seed, and start anew: {restart_command()}"
             ]
         )
     except UnpicklingError:
-        stop([f"{last}: this checkpoint holds more than numbers, and is not read. To start anew: add --restart"])
+        stop([f"{last}: this checkpoint holds more than numbers, and is not read. To start anew: {restart_command()}"])
     except Exception as error:
         told = explain(error)
         if told is None:
