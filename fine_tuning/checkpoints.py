@@ -38,7 +38,8 @@ def seal(checkpoint: Path) -> None:
     """Mark a checkpoint as whole, once all of it is on disk."""
     sync_folder(checkpoint)
     write_atomically(checkpoint / WHOLE, json.dumps(_fingerprints(checkpoint), indent=1) + "\n")
-    sync_entries(checkpoint.parent)
+    for folder in (checkpoint.parent, checkpoint.parent.parent):  # where the checkpoint and the first one's place is
+        sync_entries(folder)
 
 
 def is_whole(checkpoint: Path) -> bool:

@@ -88,6 +88,11 @@ def go_on_command() -> str:
     return shlex.join(word for word in typed if not (_restart_is_done and word == "--restart"))
 
 
+def restart_command() -> str:
+    """The command that throws this step's run away and does the step again; of run_all it would be all steps."""
+    return shlex.join(["python", *(word for word in sys.argv if word != "--restart"), "--restart"])
+
+
 def restart_is_done() -> None:
     """From here on the same command with --restart would throw this run away."""
     global _restart_is_done

@@ -1,8 +1,10 @@
 """Files that are whole or not there, also after a power cut, and their fingerprints."""
 
+import contextlib
 import hashlib
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -19,8 +21,8 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+        with naming(path), open(temporary, "wb") as file:
+            file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         _replace(temporary, path)
@@ -28,6 +30,16 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         temporary.unlink(missing_ok=True)  # on a full disk it would take the room that is left
         raise
     sync_entries(path.parent)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an error while a file is written name it; the system itself names files only when they are opened."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def _replace(temporary: Path, path: Path) -> None:
@@ -50,6 +62,14 @@ def sync_entries(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, so that a power cut cannot undo it."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_entries(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,6 +5,7 @@ The lock file is empty and stays where it is; only the kernel's lock on it count
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 _held: dict[Path, int] = {}  # open for as long as this process lives
@@ -13,7 +14,8 @@ _held: dict[Path, int] = {}  # open for as long as this process lives
 def take_lock(path: Path) -> str | None:
     """Lock a file, which is made where it is missing, until this process ends.
 
-    Returns None once it is held, or who else holds it. Raises OSError where the file cannot be made or locked.
+    Returns None once it is held, or who else holds it. A file system without locks is noted and let pass. Raises
+    OSError where the file cannot be made.
     """
     if path in _held:
         return None
@@ -25,6 +27,9 @@ def take_lock(path: Path) -> str | None:
         os.close(descriptor)
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return _holder(inode)
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            print(f"note: {path.parent} cannot be locked; see that no other run works there", file=sys.stderr)
+            return None
         raise
     _held[path] = descriptor
     return None

@@ -99,7 +99,9 @@ def parse_options(description: str) -> Options:
 
 def make_parser(description: str, is_step: bool = True) -> argparse.ArgumentParser:
     """A parser with the flags that all scripts share; without those of a step where the script is none."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     model = parser.add_argument_group("model")
     model.add_argument(
         "--model",

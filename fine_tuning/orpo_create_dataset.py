@@ -17,7 +17,7 @@ from statistics import fmean
 from fine_tuning import sample_store
 from fine_tuning.batches import plan_batches, token_limit
 from fine_tuning.csv_rows import MAX_PROBLEMS_SHOWN, limit_prompts, read_rows, shape_info
-from fine_tuning.endings import run, stop
+from fine_tuning.endings import restart_command, restart_is_done, run, stop
 from fine_tuning.files import sha256
 from fine_tuning.options import model_problems, parse_options
 from fine_tuning.presets import preset_for
@@ -69,7 +69,7 @@ def main() -> None:
         stop(
             [
                 f"{csv_path} holds samples that were drawn otherwise ({', '.join(names)} differ). "
-                "To drop them and sample again: add --restart"
+                f"To drop them and sample again: {restart_command()}"
             ]
         )
 
@@ -100,6 +100,7 @@ def main() -> None:
     csv_path = workspace.orpo_csv
     if options.restart:
         sample_store.drop_samples(csv_path)
+        restart_is_done()
     state = sample_store.read_state(csv_path) or sample_store.begin(csv_path, settings, [len(b) for b in batches])
     done, cut = sample_store.recover(csv_path, state)
     if cut:
@@ -110,6 +111,7 @@ def main() -> None:
     log.set("Result", "sampling has begun")
     log.set("Settings", settings)
     log.set("Machine", machine())
+    log.write()  # so that the result of an earlier run is not taken for this one's
 
     # 4. Sample batch by batch; each is scored and on disk before the next begins.
     tokens, ended_now = 0, []

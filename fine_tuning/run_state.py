@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.endings import restart_is_done, stop
-from fine_tuning.files import DamagedFile, sha256, sync_entries, sync_folder, write_atomically
+from fine_tuning.endings import restart_command, restart_is_done, stop
+from fine_tuning.files import DamagedFile, make_folder, sha256, sync_entries, sync_folder, write_atomically
 from fine_tuning.options import Options
 from fine_tuning.presets import Preset
 
@@ -42,7 +42,7 @@ class RunState:
 
     def answer_if_done(self, settings: Mapping[str, Any], step: int) -> bool:
         """True, and says so, where this very run is finished; ends the program where another run is stored."""
-        anew = f"To throw it away and do step {step} again: add --restart"
+        anew = f"To throw it away and do step {step} again: {restart_command()}"
         try:
             differences = self.differences(settings)
         except DamagedFile as error:
@@ -78,7 +78,7 @@ class RunState:
             sync_entries(folder.parent)
         shutil.rmtree(discarded, ignore_errors=True)
         if restart or self.read() is None:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             self._write(settings, None)
         if restart:
             restart_is_done()

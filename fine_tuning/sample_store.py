@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fine_tuning.files import DamagedFile, sync_entries, write_atomically
+from fine_tuning.files import DamagedFile, naming, sync_entries, write_atomically
 
 CHUNK = 2**20  # bytes
 
@@ -103,7 +103,7 @@ def reference_size(csv_path: Path, state: SamplingState | None) -> int:
 def copy_references(source: Path, target: Path) -> None:
     """Write a CSV without the samples that were appended to it to a new file, on disk."""
     left = reference_size(source, read_state(source))
-    with open(source, "rb") as old, open(target, "wb") as new:
+    with naming(target), open(source, "rb") as old, open(target, "wb") as new:
         while chunk := old.read(min(left, CHUNK)):
             new.write(chunk)
             left -= len(chunk)
@@ -178,7 +178,7 @@ def append(csv_path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, s
     buffer = io.StringIO()
     # A carriage return in a cell would end the row; not every version of csv quotes it by itself.
     csv.DictWriter(buffer, columns, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
-    with open(csv_path, "ab") as file:
+    with naming(csv_path), open(csv_path, "ab") as file:
         file.write(buffer.getvalue().encode())
         file.flush()
         os.fsync(file.fileno())

@@ -21,7 +21,7 @@ from transformers import (
 
 from fine_tuning.checkpoints import Checkpoints, last_whole_checkpoint
 from fine_tuning.common import choose_dtype, device_name
-from fine_tuning.endings import explain, go_on_command, stop
+from fine_tuning.endings import explain, go_on_command, restart_command, stop
 from fine_tuning.options import Options
 from fine_tuning.presets import Preset
 from fine_tuning.training_history import record
@@ -133,28 +133,29 @@ def train(trainer: Trainer, prompts: Iterable[str]) -> None:
     except NotFinite as error:
         stop(
             [
-                f"step {trainer.state.global_step}{_row(trainer, batch, prompts)}: {error}. The last whole checkpoint "
-                "is kept, but the same row would come again: mend it or take it out of the CSV, or give --dtype "
-                f"float32 or another --seed, and start anew: {go_on_command()} --restart"
+                f"step {trainer.state.global_step}{_row(trainer, batch, prompts)}: {error}. Whole checkpoints "
+                "are kept, but the same row would come again: mend it or take it out of the CSV, or give --dtype "
+                f"float32 or another --seed, and start anew: {restart_command()}"
             ]
         )
     except UnpicklingError:
-        stop([f"{last}: this checkpoint holds more than numbers, and is not read. To start anew: add --restart"])
+        stop([f"{last}: this checkpoint holds more than numbers, and is not read. To start anew: {restart_command()}"])
     except Exception as error:
         told = explain(error)
         if told is None:
             raise
         step = trainer.state.global_step
         where = f"step {step + 1}{_row(trainer, batch, prompts)}" if is_in_step else f"after step {step}"
-        stop([f"{where}: {told}. The last whole checkpoint is kept. Then go on: {go_on_command()}"])
+        stop([f"{where}: {told}. Whole checkpoints are kept. Then go on: {go_on_command()}"])
 
 
 def _row(trainer: Trainer, batch: Mapping[str, torch.Tensor], prompts: Iterable[str]) -> str:
     """The row in a batch of one, by its length and the beginning of its prompt; empty where it cannot be read."""
     try:
-        longest = max((ids[0].tolist() for name, ids in batch.items() if name.endswith("input_ids")), key=len)
+        rows = [ids.flatten().tolist() for name, ids in batch.items() if name.endswith("input_ids")]
     except RuntimeError:  # a GPU that does not answer
         return ""
+    longest = max(rows, key=len, default=[])
     text = trainer.processing_class.decode(longest)
     prompt = max((prompt for prompt in prompts if prompt in text), key=len, default=text)
     return f", the row of {len(longest)} tokens that begins {prompt[:60]!r}"

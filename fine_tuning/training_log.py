@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.files import write_atomically
+from fine_tuning.files import make_folder, write_atomically
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "datasets", "pandas", "accelerate")
 TABLE_ROWS = 40  # of a long history; the JSON file holds every step
@@ -49,7 +49,7 @@ class TrainingLog:
 
     def write(self) -> None:
         """Write both files."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         stored = {"title": self.title, **self.sections, "history": self.history}
         write_atomically(
             self.folder / f"{self.name}.json", json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fine_tuning.endings import stop
-from fine_tuning.files import sync_entries
+from fine_tuning.files import make_folder, sync_entries
 from fine_tuning.lock import take_lock
 from fine_tuning.sample_store import copy_references
 
@@ -72,12 +72,12 @@ class Workspace:
     def claim(self) -> None:
         """Keep a workspace that has been used before to this process; ends the program where another one has it."""
         if self._lock.exists():
-            with contextlib.suppress(PermissionError):  # `problems` tells
+            with contextlib.suppress(OSError):  # `problems` tells
                 self._take_lock()
 
     def prepare(self) -> None:
         """Keep the workspace to this process until it ends, make its folders and, where it is new, its CSVs."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_folder(self.root)
         self._take_lock()
         if self.is_new:
             folder = self.sft_csv.parent
@@ -89,7 +89,7 @@ class Workspace:
             sync_entries(temporary)
             os.replace(temporary, folder)
             sync_entries(self.root)
-        self.log.mkdir(parents=True, exist_ok=True)
+        make_folder(self.log)
 
     @property
     def _lock(self) -> Path:

@@ -48,7 +48,7 @@ def test_a_restart_needs_nothing_of_a_damaged_run(tmp_path):
 def test_files_of_an_unknown_run_are_not_gone_on_with(refused, workspace):
     (workspace / "models" / "sft" / "checkpoints" / "checkpoint-10").mkdir(parents=True)
     (message,) = refused(STEP_1, *EMBEDDED_RUN, workspace)
-    assert "no run.json" in message and message.endswith("add --restart")
+    assert "no run.json" in message and message.endswith(f"--workspace {workspace} --restart")
 
 
 def test_a_missing_adapter_is_named_with_the_command_that_makes_it(refused, workspace):

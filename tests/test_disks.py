@@ -83,15 +83,15 @@ run(main)
 """
 
 
-def write_on_a_full_disk(path: Path, size: int) -> str:
-    """Write more than a disk has room for, as a process whose files may have so many bytes; returns its message."""
+def write_on_a_full_disk(path: Path, size: int) -> None:
+    """Write more than a disk has room for, as a process whose files may have so many bytes."""
     ended = subprocess.run(
         [sys.executable, "-c", LIMITED, str(path), str(size)], cwd=PROJECT, capture_output=True, text=True
     )
     assert ended.returncode == 2, ended.stderr
     (message,) = ended.stderr.splitlines()
+    assert message.startswith(f"error: {path.parent}{os.sep}")
     assert "Make room there. Then go on: python" in message
-    return message
 
 
 needs_limits = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")

@@ -1,5 +1,6 @@
 """Two runs never write to one workspace at once, and a dead one never stands in the way."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -80,3 +81,12 @@ def test_asking_for_a_held_lock_again_keeps_it(tmp_path):
 def test_a_workspace_that_was_never_used_is_not_touched_by_a_claim(tmp_path):
     Workspace(tmp_path).claim()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_is_used_with_a_note(tmp_path, capsys, monkeypatch):
+    def unsupported(_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(lock, "_lock", unsupported)
+    Workspace(tmp_path).prepare()
+    assert capsys.readouterr().err.startswith(f"note: {tmp_path} cannot be locked")

@@ -1,5 +1,6 @@
 """The workspace: one folder, made when a run begins and left whole by a crash."""
 
+import json
 import os
 from pathlib import Path
 
@@ -77,3 +78,8 @@ def test_a_written_file_holds_the_content_and_leaves_nothing_beside_it(tmp_path)
     write_atomically(tmp_path / "file", b"\r\n\xff")
     assert (tmp_path / "file").read_bytes() == b"\r\n\xff"
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_a_name_that_is_no_unicode_does_not_stop_a_log(tmp_path):
+    write_atomically(tmp_path / "log.json", '{"model": "\udcff"}')
+    assert json.loads((tmp_path / "log.json").read_text("utf-8")) == {"model": "\udcff"}

@@ -1,0 +1,98 @@
+"""Feed a million damaged lines to the parser, the score, the log's escape and the CSV reader: none of them may raise.
+
+    python benchmarks/fuzz.py                     a million lines
+    python benchmarks/fuzz.py --lines 20000       a first look
+
+Lines of the committed references are cut, swapped, repeated and sprinkled with what breaks parsers. Prints, last, one
+JSON object; ends with a traceback at the first line that is not taken as it should be.
+"""
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from diagram import parse, score_diagram
+from fine_tuning.csv_rows import read_rows
+from fine_tuning.training_log import escape
+
+PROJECT = Path(__file__).resolve().parent.parent
+SPICES = [
+    *"[](){},'\"\\#\n\r\t\0 0-.eEjx_", "[" * 300, "9" * 5_000, "1e999", "nan", "True", "None", "lambda: 0",
+    "__import__", "\u202e", "\ud83d", "\U0001f600", "\x1b[2J", "내", "|", "<script>", "](http://x)", "\x85", "\u2028",
+]  # fmt: skip
+
+
+def damaged(text: str, rng: random.Random) -> str:
+    """A text with a few things wrong in it, or none."""
+    for _ in range(rng.choice((0, 1, 1, 2, 5, 20))):
+        start = rng.randrange(len(text) + 1)
+        end = min(len(text), start + rng.choice((0, 1, 3, 40)))
+        kind = rng.randrange(5)
+        if kind == 0:
+            text = text[:start] + text[end:]
+        elif kind == 1:
+            text = text[:start] + rng.choice(SPICES) + text[end:]
+        elif kind == 2:
+            text = text[:end] + text[start:]
+        elif kind == 3:
+            text = text[:start] + text[start:end][::-1] + text[end:]
+        else:
+            text = text[:start] + chr(rng.randrange(0x11_0000)) + text[end:]
+    return text if rng.random() < 0.9 else text[: rng.randrange(len(text) + 1)]
+
+
+def check_answer(answer: str, reference: str) -> int:
+    """Parse, score and show a text; returns its lines."""
+    diagram = parse(answer)
+    score = score_diagram(answer, reference)
+    assert all(0 <= part <= 1 for part in score.parts().values()), answer
+    assert not (score.total == 1 and diagram.problems), answer
+    assert len(escape(answer).splitlines()) <= 1, answer
+    return max(1, answer.count("\n") + 1)
+
+
+def check_file(content: bytes, path: Path) -> int:
+    """Read a damaged CSV; returns its lines."""
+    path.write_bytes(content)
+    for scored in (False, True):
+        rows, problems = read_rows(path, scored, "Make it", unique=True)
+        assert rows or problems, content
+        assert all(problem.startswith(str(path)) for problem in problems), problems
+    return content.count(b"\n") + 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lines", type=int, default=1_000_000, help="how many in all (default: 1000000)")
+    parser.add_argument("--seed", type=int, default=2025, help="of the damage (default: 2025)")
+    args = parser.parse_args()
+    rng = random.Random(args.seed)
+    csv_path = PROJECT / "create_dataset" / "orpo_dataset_llm.csv"
+    references = [row.answer for row in read_rows(csv_path, True, "")[0] if row.score == 1]
+    lines = csv_path.read_bytes().splitlines(keepends=True)
+    answers = files = done = 0
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, tqdm(total=args.lines, unit="line", unit_scale=True) as progress:
+        while done < args.lines:
+            if rng.random() < 0.02:
+                first = rng.randrange(len(lines))
+                text = b"".join([lines[0], *lines[first : first + 100]]).decode()
+                new = check_file(damaged(text, rng).encode(errors="surrogatepass"), Path(folder) / "damaged.csv")
+                files += 1
+            else:
+                reference = rng.choice(references)
+                new = check_answer(damaged(reference, rng), reference)
+                answers += 1
+            done += new
+            progress.update(new)
+    seconds = round(time.monotonic() - start, 1)
+    print(json.dumps({"lines": done, "answers": answers, "files": files, "exceptions": 0, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Kill real runs at many points, start them again, and compare where they end with runs that nobody disturbed.
+
+    python benchmarks/kills.py                100 kills over the three steps, with the embedded model on a CPU
+    python benchmarks/kills.py --kills 12     a first look
+
+Every run of a step is killed again and again, at a random moment or right after a file of a certain kind has changed,
+mostly with SIGKILL; then it may run to its end. Adapters and CSVs must be the same, bit for bit, the loss of every step
+and the validations in the logs too, and nothing temporary may be left. Prints a markdown table and, last, one JSON
+object; exit status 1 where anything differs.
+"""
+
+import argparse
+import contextlib
+import fnmatch
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+PROJECT = Path(__file__).resolve().parent.parent
+STEPS = ("sft_fine_tuning", "orpo_create_dataset", "orpo_fine_tuning")
+MODEL = {"sft_fine_tuning": "models/sft", "orpo_fine_tuning": "models/orpo"}
+LOG = {
+    "sft_fine_tuning": "log_train_final_sft",
+    "orpo_create_dataset": "log_create_orpo_dataset",
+    "orpo_fine_tuning": "log_train_final_orpo",
+}
+CSV = "create_dataset/orpo_dataset_llm.csv"
+SIGNALS = [signal.SIGKILL] * 6 + [signal.SIGTERM, signal.SIGINT]
+KILLS_IN_A_RUN = 9
+MAX_DELAY = 0.05  # seconds between a change of a file and the kill
+RESTART_SHARE = 0.06  # of the starts, with --restart, so that throwing a run away is interrupted too
+
+
+def points(step: str) -> list[str | None]:
+    """After which files have changed a step is killed; None is a random moment."""
+    common = [None, None, None, "log/*.md", "log/.*.tmp", "log/*.png"]
+    if step == "orpo_create_dataset":
+        return [*common, CSV, CSV, CSV, "create_dataset/*.sampling.json"]
+    model = MODEL[step]
+    inside = [f"{model}/checkpoints/checkpoint-*{name}" for name in ("", "/adapter_model.safetensors", "/optimizer.pt")]
+    sealed = [f"{model}/checkpoints/checkpoint-*/{name}" for name in ("trainer_state.json", "whole.json", "whole.json")]
+    return [*common, *inside, *sealed, f"{model}/run.json", f"{model}/adapter_model.safetensors", f"{model}/README.md"]
+
+
+def command(step: str, workspace: Path, rows: int) -> list[str]:
+    script = str(PROJECT / "fine_tuning" / f"{step}.py")
+    return [sys.executable, script, "--model", "embedded", "--workspace", str(workspace), "--max-rows", str(rows)]
+
+
+def run_to_the_end(step: str, workspace: Path, rows: int) -> float:
+    """Run a step undisturbed; returns the seconds. Raises RuntimeError where it fails."""
+    start = time.monotonic()
+    done = subprocess.run(command(step, workspace, rows), capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{step} ended with status {done.returncode}: {done.stderr[-2000:]}")
+    return time.monotonic() - start
+
+
+def files_in(workspace: Path) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Every file and folder with its time of change and size; what vanishes meanwhile is left out."""
+    for parent, folders, files in os.walk(workspace):  # passes over a folder that is gone
+        for path in (Path(parent) / name for name in folders + files):
+            with contextlib.suppress(FileNotFoundError):
+                state = path.lstat()
+                yield path.relative_to(workspace).as_posix(), (state.st_mtime_ns, state.st_size)
+
+
+def has_changed(workspace: Path, pattern: str, before: dict[str, tuple[int, int]]) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) and before.get(name) != state for name, state in files_in(workspace))
+
+
+def kill_once(step: str, workspace: Path, rows: int, point: str | None, seconds: float, rng: random.Random) -> bool:
+    """Start a step and kill it at a point; False where it had ended before. Raises RuntimeError where it fails."""
+    flags = ["--restart"] if rng.random() < RESTART_SHARE else []
+    before = dict(files_in(workspace)) if workspace.exists() else {}
+    delay = rng.random() * (seconds if point is None else MAX_DELAY)
+    number = rng.choice(SIGNALS)
+    start = time.monotonic()
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen([*command(step, workspace, rows), *flags], stdout=subprocess.DEVNULL, stderr=errors)
+        while point and process.poll() is None and not has_changed(workspace, point, before):
+            time.sleep(0.002)
+        end = (start if point is None else time.monotonic()) + delay
+        while process.poll() is None and time.monotonic() < end:
+            time.sleep(0.002)
+        process.send_signal(number)
+        status = process.wait()
+        errors.seek(0)
+        told = errors.read()
+    if status == 0:
+        return False
+    told_well = told.splitlines()[-1:] and told.splitlines()[-1].startswith("stopped. To go on: python ")
+    as_promised = status == -number or (status == 128 + number and told_well)
+    if not as_promised and time.monotonic() - start > 2:  # before that, Python itself is still starting
+        raise RuntimeError(f"{step} ended with status {status} after signal {number}: {told[-2000:]}")
+    return True
+
+
+def result(step: str, workspace: Path) -> dict[str, bytes | str | list]:
+    """What must not depend on interruptions, by name."""
+    log = json.loads((workspace / "log" / f"{LOG[step]}.json").read_text("utf-8"))
+    timeless = {
+        name: value for name, value in log["Result"].items() if not any(w in name for w in ("second", "memory"))
+    }
+    found = {"figures": timeless, "losses": log["history"], "validations": log.get("Loss by epoch", [])}
+    if step in MODEL:
+        found["adapter"] = (workspace / MODEL[step] / "adapter_model.safetensors").read_bytes()
+    else:
+        found["CSV"] = (workspace / CSV).read_bytes()
+    rests = [name for name, _ in files_in(workspace) if name.endswith((".tmp", ".discarded")) or "/checkpoints" in name]
+    return found | {"rests": rests}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100, help="how many in all (default: 100)")
+    parser.add_argument("--max-rows", type=int, default=24, help="prompts of each CSV (default: 24)")
+    parser.add_argument("--seed", type=int, default=2025, help="of the moments and points (default: 2025)")
+    args = parser.parse_args()
+    rng = random.Random(args.seed)
+    quota = {step: args.kills // 3 + (number < args.kills % 3) for number, step in enumerate(STEPS)}
+    kills, finished, same, differences = Counter(), Counter(), Counter(), []
+    folder = Path(tempfile.mkdtemp(prefix="kills-"))
+    start = time.monotonic()
+    seconds, wanted = {}, {}
+    undisturbed = folder / "undisturbed"
+    for step in STEPS:
+        if undisturbed.exists():
+            shutil.copytree(undisturbed, folder / f"before {step}")
+        seconds[step] = run_to_the_end(step, undisturbed, args.max_rows)
+        wanted[step] = result(step, undisturbed)
+    with tqdm(total=args.kills, desc="kills", unit="kill") as progress:
+        for step in STEPS:
+            while kills[step] < quota[step]:
+                workspace = folder / f"{step} {finished[step]}"
+                if (folder / f"before {step}").exists():
+                    shutil.copytree(folder / f"before {step}", workspace)
+                for _ in range(min(quota[step] - kills[step], KILLS_IN_A_RUN)):
+                    point = rng.choice(points(step))
+                    if not kill_once(step, workspace, args.max_rows, point, seconds[step], rng):
+                        break
+                    kills[step] += 1
+                    progress.update()
+                run_to_the_end(step, workspace, args.max_rows)
+                finished[step] += 1
+                found = result(step, workspace)
+                wrong = [name for name in found if found[name] != wanted[step][name]]
+                same[step] += not wrong
+                differences += [f"{workspace.name}: {name}" for name in wrong]
+                if not wrong:
+                    shutil.rmtree(workspace)
+    print("| step | kills | runs to the end | the same as undisturbed |\n| --- | --- | --- | --- |")
+    for step in STEPS:
+        print(f"| {step} | {kills[step]} | {finished[step]} | {same[step]} |")
+    if differences:
+        print("differences, in", folder, *differences, sep="\n- ")
+    else:
+        shutil.rmtree(folder)
+    minutes = round((time.monotonic() - start) / 60, 1)
+    print(json.dumps({"kills": kills.total(), "runs": finished.total(), "same": same.total(), "minutes": minutes}))
+    raise SystemExit(bool(differences))
+
+
+if __name__ == "__main__":
+    main()
