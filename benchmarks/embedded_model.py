@@ -7,7 +7,6 @@ that neither training saw (140 of the SFT CSV, 40 of the ORPO CSV), with the lik
 1. About a quarter of an hour for each seed on two CPU cores. Stopped at any moment, the same command goes on.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.report import report, table
+from benchmarks.report import benchmark_parser, flags_given, report, table
 from diagram import parse
 from diagram.contact_sheet import Cell, Picture, contact_sheet
 from fine_tuning.csv_rows import Row, held_out_rows, read_rows
@@ -37,10 +36,9 @@ PICTURE = PROJECT / "docs" / "base_sft_orpo.png"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[2025, 2026, 2027], help="(default: 2025 2026 2027)")
     parser.add_argument("--work", type=Path, default=PROJECT / "build" / "embedded_benchmark", help="where runs go")
-    parser.add_argument("--record", action="store_true", help="keep the table in RESULTS.md and the picture in docs/")
     args = parser.parse_args()
 
     runs = {}
@@ -62,7 +60,7 @@ def main() -> None:
     body = f"{_table_of_means(runs)}\n\nEach seed by itself, the mean score:\n\n{_table_of_seeds(runs)}"
     report(
         "The embedded model: base, SFT and ORPO",
-        "python benchmarks/embedded_model.py",
+        f"python benchmarks/embedded_model.py{flags_given()}",
         f"Means over {len(runs)} seeds, in brackets the lowest and the highest; "
         f"{len(runs[args.seeds[0]]['prompts'])} held-out prompts each. "
         f"Settings: the preset `EMBEDDED` of `fine_tuning/presets.py`.\n\n{body}",

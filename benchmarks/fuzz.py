@@ -3,12 +3,10 @@
     python benchmarks/fuzz.py                     a million lines
     python benchmarks/fuzz.py --lines 20000       a first look
 
-Lines of the committed references are cut, swapped, repeated and sprinkled with what breaks parsers. Prints, last, one
-JSON object; ends with a traceback at the first line that is not taken as it should be.
+Lines of the committed references are cut, swapped, repeated and sprinkled with what breaks parsers. Ends with a
+traceback at the first line that is not taken as it should be.
 """
 
-import argparse
-import json
 import random
 import tempfile
 import time
@@ -16,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from benchmarks.report import benchmark_parser, flags_given, report, table
 from diagram import parse, score_diagram
 from fine_tuning.csv_rows import read_rows
 from fine_tuning.training_log import escape
@@ -67,7 +66,7 @@ def check_file(content: bytes, path: Path) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--lines", type=int, default=1_000_000, help="how many in all (default: 1000000)")
     parser.add_argument("--seed", type=int, default=2025, help="of the damage (default: 2025)")
     args = parser.parse_args()
@@ -91,7 +90,9 @@ def main() -> None:
             done += new
             progress.update(new)
     seconds = round(time.monotonic() - start, 1)
-    print(json.dumps({"lines": done, "answers": answers, "files": files, "exceptions": 0, "seconds": seconds}))
+    figures = {"lines": done, "answers": answers, "files": files, "exceptions": 0, "seconds": seconds}
+    body = table(list(figures), [list(figures.values())])
+    report("Damaged input", f"python benchmarks/fuzz.py{flags_given()}", body, figures, args.record)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ at EOS. Step 2 merges the adapter, answers prompts of like length together, stop
 lengths. Random weights hardly ever stop: there every answer is as long as its limit, and the second loop is left out.
 """
 
-import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
 from random import Random
@@ -22,6 +20,7 @@ from peft import PeftModel, get_peft_model
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.architecture import MEAN_ANSWER, MEAN_PROMPT, REAL_ARCHITECTURE
+from benchmarks.report import benchmark_parser, device_in_words, flags_given, report, table
 from fine_tuning.batches import plan_batches, token_limit
 from fine_tuning.chat import encode_completion, encode_prompt
 from fine_tuning.common import choose_dtype, device_name, for_generation, load_base_model, lora_config
@@ -38,7 +37,7 @@ Task = tuple[list[int], int]  # a prompt's token ids and how many tokens its ref
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--architecture", choices=("embedded", "real"), default="embedded")
     parser.add_argument("--layers", type=int, default=24, help="of the real architecture (default: 24)")
     parser.add_argument("--samples", type=int, default=150, help="that step 2's way draws (default: 150)")
@@ -71,17 +70,23 @@ def main() -> None:
     generate_batch(merged, tokenizer, [tasks[0][0]], 8, 1.0, SEED)  # the first kernels of a shape take longer
     results.append(timed("step 2", tasks, lambda: in_batches(merged, tokenizer, tasks, preset.generation_batch)))
 
-    print("| sampling | samples | seconds | tokens | diagrams per minute | times faster | peak GiB |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | --- |")
     plain = results[0]["per minute"]
     for row in results:
         row["times faster"] = row["per minute"] / plain
-        print(
-            f"| {row['name']} | {row['samples']} | {row['seconds']:.1f} | {row['tokens']} | {row['per minute']:.1f} | "
-            f"{row['times faster']:.1f} | {row['peak'] or 'not measured'} |"
-        )
-    device = torch.cuda.get_device_name() if device_name() == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(json.dumps({"architecture": args.architecture, "device": device, "results": results}))
+    columns = ["sampling", "samples", "seconds", "tokens", "diagrams per minute", "times faster", "peak GiB (reserved)"]
+    rows = [
+        [row["name"], row["samples"], f"{row['seconds']:.1f}", row["tokens"], f"{row['per minute']:.1f}"]
+        + [f"{row['times faster']:.1f}", row["peak"] or "not measured"]
+        for row in results
+    ]
+    where = "embedded model" if is_embedded else f"real architecture, {args.layers} layers, random weights"
+    report(
+        f"Speed of sampling, {where}",
+        f"python benchmarks/generation.py{flags_given()}",
+        f"On {device_in_words()}.\n\n{table(columns, rows)}",
+        {"architecture": args.architecture, "device": device_in_words(), "results": results},
+        args.record,
+    )
 
 
 def embedded_tasks(tokenizer: Any, samples: int, per_prompt: int) -> list[Task]:

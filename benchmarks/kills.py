@@ -9,7 +9,6 @@ and the validations in the logs too, and nothing temporary may be left. Prints a
 object; exit status 1 where anything differs.
 """
 
-import argparse
 import contextlib
 import fnmatch
 import json
@@ -26,6 +25,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
+
+from benchmarks.report import benchmark_parser, flags_given, report, table
 
 PROJECT = Path(__file__).resolve().parent.parent
 STEPS = ("sft_fine_tuning", "orpo_create_dataset", "orpo_fine_tuning")
@@ -123,7 +124,7 @@ def result(step: str, workspace: Path) -> dict[str, bytes | str | list]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--kills", type=int, default=100, help="how many in all (default: 100)")
     parser.add_argument("--max-rows", type=int, default=24, help="prompts of each CSV (default: 24)")
     parser.add_argument("--seed", type=int, default=2025, help="of the moments and points (default: 2025)")
@@ -160,15 +161,19 @@ def main() -> None:
                 differences += [f"{workspace.name}: {name}" for name in wrong]
                 if not wrong:
                     shutil.rmtree(workspace)
-    print("| step | kills | runs to the end | the same as undisturbed |\n| --- | --- | --- | --- |")
-    for step in STEPS:
-        print(f"| {step} | {kills[step]} | {finished[step]} | {same[step]} |")
+    minutes = round((time.monotonic() - start) / 60, 1)
+    rows = [[step, kills[step], finished[step], same[step]] for step in STEPS]
+    report(
+        "Kills",
+        f"python benchmarks/kills.py{flags_given()}",
+        table(["step", "kills", "runs to the end", "the same as undisturbed"], rows),
+        {"kills": kills.total(), "runs": finished.total(), "same": same.total(), "minutes": minutes},
+        args.record,
+    )
     if differences:
-        print("differences, in", folder, *differences, sep="\n- ")
+        print("differences, in", folder, *differences, sep="\n- ", file=sys.stderr)
     else:
         shutil.rmtree(folder)
-    minutes = round((time.monotonic() - start) / 60, 1)
-    print(json.dumps({"kills": kills.total(), "runs": finished.total(), "same": same.total(), "minutes": minutes}))
     raise SystemExit(bool(differences))
 
 

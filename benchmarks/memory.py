@@ -1,6 +1,6 @@
 """Count the peak memory of a training step at the real architecture, beside TRL's.
 
-    python benchmarks/memory.py
+    python benchmarks/memory.py [--record]
 
 deepseek-coder-1.3b's architecture, bfloat16 weights, LoRA of rank 16 on q, k, v and o in float32, gradient
 checkpointing, AdamW, batch size 1. A row has 1,536 tokens, a prompt of 256 and an answer of 1,280; a pair is two such
@@ -8,7 +8,6 @@ rows. Counted on fake tensors, with neither weights nor a GPU, as fine_tuning/me
 bitsandbytes would hold (NF4 with double quantisation, the output layer and the embeddings in bfloat16); it is not run.
 """
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +22,7 @@ from transformers import LlamaConfig
 
 from benchmarks.architecture import REAL_ARCHITECTURE
 from benchmarks.baselines import StockOrpoTrainer
+from benchmarks.report import benchmark_parser, report, table
 from fine_tuning.common import lora_config
 from fine_tuning.memory import GIB, MemoryCount, count_step
 from fine_tuning.orpo_loss import pair_loss
@@ -38,13 +38,21 @@ CONFIG = LlamaConfig(**REAL_ARCHITECTURE)
 
 
 def main() -> None:
+    parser = benchmark_parser(__doc__)
+    args = parser.parse_args()
     counts = {name: count(name) for name in LOSSES}
-    print("| step | weights GiB | peak GiB | peak / weights | goal |")
-    print("| --- | ---: | ---: | ---: | --- |")
-    for name, counted in counts.items():
-        goal = LOSSES[name][2]
-        print(f"| {name} | {counted.weights / GIB:.2f} | {counted.peak / GIB:.3f} | {counted.ratio:.3f} | {goal} |")
-    print(json.dumps({name: {"weights": c.weights, "peak": c.peak} for name, c in counts.items()}))
+    rows = [
+        [name, f"{c.weights / GIB:.2f}", f"{c.peak / GIB:.3f}", f"{c.ratio:.3f}", LOSSES[name][2]]
+        for name, c in counts.items()
+    ]
+    report(
+        "Memory of a training step, counted",
+        "python benchmarks/memory.py",
+        "The real architecture on fake tensors, without weights or a GPU; never measured on a GPU.\n\n"
+        + table(["step", "weights GiB", "peak GiB", "peak / weights", "goal, at most"], rows),
+        {name: {"weights": c.weights, "peak": c.peak} for name, c in counts.items()},
+        args.record,
+    )
 
 
 def count(name: str) -> MemoryCount:

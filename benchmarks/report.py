@@ -1,8 +1,11 @@
 """What every benchmark ends with: a markdown table, optionally kept in RESULTS.md, and one JSON line."""
 
+import argparse
 import datetime
 import json
 import re
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,28 @@ from fine_tuning.files import write_atomically
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEADING = "# Results\n\nEach section is written by the command it names, run with `--record`.\n"
+
+
+def benchmark_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the flag that all benchmarks share."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--record", action="store_true", help=f"keep the result in benchmarks/{RESULTS.name}")
+    return parser
+
+
+def flags_given() -> str:
+    """The flags of this command line, for the heading of its result."""
+    return "".join(f" {shlex.quote(word)}" for word in sys.argv[1:] if word != "--record")
+
+
+def device_in_words() -> str:
+    """What torch computes on."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    threads = torch.get_num_threads()
+    return f"a CPU, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -10,10 +10,8 @@ alternate and the median counts. Pairs have answers of like length, so that litt
 rate in tokens counts the prompt once for each answer on both sides, as TRL computes it. On a GPU, peak memory is shown.
 """
 
-import argparse
 import contextlib
 import io
-import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -38,6 +36,7 @@ from trl import SFTConfig, SFTTrainer
 
 from benchmarks.architecture import MEAN_ANSWER, MEAN_PROMPT, REAL_ARCHITECTURE
 from benchmarks.baselines import ORPOConfig, StockOrpoTrainer, stock_pairs
+from benchmarks.report import benchmark_parser, device_in_words, flags_given, report, table
 from fine_tuning.chat import encode_completion, encode_prompt
 from fine_tuning.common import choose_dtype, device_name, load_base_model, lora_config
 from fine_tuning.csv_rows import read_rows
@@ -55,7 +54,7 @@ OURS = ("gradient_checkpointing_kwargs", "logging_steps", "dataloader_pin_memory
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--architecture", choices=("embedded", "real"), default="embedded")
     parser.add_argument("--layers", type=int, default=24, help="of the real architecture (default: 24)")
     parser.add_argument("--steps", type=int, default=40, help="timed in each round (default: 40)")
@@ -77,9 +76,7 @@ def main() -> None:
             )
         return get_peft_model(base, lora_config(preset))
 
-    print("| training | steps/s | tokens/s | TRL steps/s | times faster | each round | peak GiB (reserved) | TRL's |")
-    print("| --- | ---: | ---: | ---: | ---: | --- | --- | --- |")
-    result = {}
+    result, rows = {}, []
     for name, ours, stock in (("ORPO", our_orpo, stock_orpo), ("SFT", our_sft, stock_sft)):
         tokens = sum(count_tokens(pair, name) for pair in pairs[WARM_UP:]) / args.steps
         measured = {"ours": [], "TRL": []}
@@ -91,15 +88,22 @@ def main() -> None:
         rate, theirs = (args.steps / median(seconds[side]) for side in ("ours", "TRL"))
         memory = [measured[side][-1][1] or "not measured" for side in ("ours", "TRL")]
         each = " ".join(f"{ratio:.2f}" for ratio in ratios)
-        print(
-            f"| {name} | {rate:.2f} | {rate * tokens:.0f} | {theirs:.2f} | {median(ratios):.2f} | {each} | "
-            f"{' | '.join(memory)} |",
-            flush=True,
+        rows.append(
+            [name, f"{rate:.2f}", f"{rate * tokens:.0f}", f"{theirs:.2f}", f"{median(ratios):.2f}", each, *memory]
         )
         result[name] = {"steps per second": rate, "TRL steps per second": theirs, "ratio": median(ratios)}
         result[name] |= {"tokens per second": rate * tokens, "peak": memory[0], "TRL peak": memory[1]}
-    device = torch.cuda.get_device_name() if device_name() == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(json.dumps({"architecture": args.architecture, "device": device} | result))
+    where = f"{args.architecture} model"
+    if not is_embedded:
+        where = f"real architecture, {args.layers} layers, random weights"
+    columns = ["training", "steps/s", "tokens/s", "TRL steps/s", "times faster", "each round"]
+    report(
+        f"Speed of training, {where}",
+        f"python benchmarks/training_speed.py{flags_given()}",
+        f"On {device_in_words()}.\n\n{table([*columns, 'peak GiB (reserved)', 'the same of TRL'], rows)}",
+        {"architecture": args.architecture, "device": device_in_words()} | result,
+        args.record,
+    )
 
 
 def embedded_pairs(count: int) -> list[EncodedPair]:
@@ -193,7 +197,7 @@ def timed(
         trainer.remove_callback(PrinterCallback)
         if make in (our_orpo, our_sft):
             trainer.add_callback(Reporter(TrainingLog(Path(folder), "log", "benchmark"), "benchmark"))
-            train(trainer)
+            train(trainer, [])
         else:
             trainer.train()
     if not on_gpu:

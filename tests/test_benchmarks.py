@@ -2,10 +2,11 @@
 
 import json
 import sys
+import time
 
 import pytest
 
-from benchmarks import architecture, generation, training_speed
+from benchmarks import architecture, generation, pipeline, training_speed
 
 NARROW = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "num_key_value_heads": 2}
 
@@ -44,3 +45,24 @@ def test_generation(monkeypatch, capsys, flags):
     assert len(table) == len(result["results"])
     assert (plain["samples"], plain["tokens"], ours["samples"]) == (1, 40, 3)
     assert ours["times faster"] == pytest.approx(ours["per minute"] / plain["per minute"])
+
+
+def test_a_stopwatch_counts_nested_calls_once():
+    watch = pipeline.Stopwatch()
+    inner = watch.around(lambda: time.sleep(0.05))
+    watch.around(lambda: (inner(), inner()))()
+    assert 0.1 <= watch.seconds < 0.19
+
+
+def test_the_times_of_imports_are_added_up():
+    told = "import time: self [us] | cumulative | imported package\nimport time:       112 |        112 |   a\n"
+    told += "a bar at 100 %\rimport time:      1000 |       1112 | b\nimport time:      2 |          2 | c\n"
+    assert pipeline.IMPORT.findall(told) == ["112", "1000", "2"]
+
+
+@pytest.mark.slow
+def test_the_whole_pipeline(monkeypatch, capsys):
+    table, result = run(pipeline, monkeypatch, capsys, "--max-rows", "6")
+    assert len(table) == 4
+    for step in pipeline.STEPS:
+        assert all(0 < result[step][name] < result[step]["seconds"] for name in ("importing", "tokenising", "logging"))

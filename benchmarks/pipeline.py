@@ -1,0 +1,110 @@
+"""Time the three steps with the embedded model, and how much of it goes to importing, tokenising and logging.
+
+    python benchmarks/pipeline.py [--max-rows N] [--record]
+
+Each step runs as a user starts it, in a process of its own and a new workspace. Importing is what
+`python -X importtime` adds up; tokenising is all time in fine_tuning.chat; logging is all time in which a log takes
+figures, draws its pictures or is written, with the imports that only drawing needs counted on both sides.
+"""
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import benchmark_parser, flags_given, report, table
+from fine_tuning.run_all import STEPS
+from fine_tuning.workspace import PROJECT
+
+SPENT = "SPENT "
+IMPORT = re.compile(r"import time:\s+(\d+) \|")  # also at the end of a progress bar
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--step"]:
+        run_step(Path(sys.argv[2]), sys.argv[3:])
+        return
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--max-rows", type=int, help="prompts of each CSV (default: all)")
+    args = parser.parse_args()
+    rows, figures = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        for step in STEPS:
+            figures[step] = timed(step, Path(folder), args.max_rows)
+    total = {name: sum(spent[name] for spent in figures.values()) for name in figures[STEPS[0]]}
+    for name, spent in (figures | {"all": total}).items():
+        others = [spent["importing"], spent["tokenising"], spent["logging"]]
+        share = f"{100 * sum(others) / spent['seconds']:.1f} %"
+        rows.append([name, f"{spent['seconds']:.1f}", *(f"{seconds:.1f}" for seconds in others), share])
+    report(
+        "The whole pipeline, embedded model",
+        f"python benchmarks/pipeline.py{flags_given()}",
+        table(["step", "seconds", "importing", "tokenising", "logging", "share of the three"], rows),
+        figures | {"all": total},
+        args.record,
+    )
+
+
+def timed(step: str, workspace: Path, max_rows: int | None) -> dict[str, float]:
+    """The seconds of a step, and those of them that are not its work."""
+    script = str(PROJECT / "fine_tuning" / f"{step}.py")
+    flags = ["--model", "embedded", "--workspace", str(workspace)]
+    flags += ["--max-rows", str(max_rows)] if max_rows else []
+    command = [sys.executable, "-X", "importtime", __file__, "--step", script, *flags]
+    start = time.perf_counter()
+    # The bars of a step go to stderr like the times of its imports; a file holds both.
+    with tempfile.TemporaryFile("w+") as errors:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        seconds = time.perf_counter() - start
+        errors.seek(0)
+        told = errors.read()
+    if done.returncode:
+        raise SystemExit(f"{step} ended with status {done.returncode}: {told[-2000:]}")
+    spent = json.loads(next(line for line in told.splitlines() if line.startswith(SPENT)).removeprefix(SPENT))
+    importing = sum(map(int, IMPORT.findall(told))) / 1e6
+    return {"seconds": seconds, "importing": importing} | spent
+
+
+def run_step(script: Path, flags: list[str]) -> None:
+    """Run a step in this process, and tell on stderr what it spent on tokenising and on logging."""
+    from fine_tuning import chat, training_history, training_log
+
+    tokenising, logging = Stopwatch(), Stopwatch()
+    for name in ("encode_prompt", "encode_completion", "encode_row", "encode_rows", "decode_answer"):
+        setattr(chat, name, tokenising.around(getattr(chat, name)))
+    for name in ("set", "picture", "write"):
+        setattr(training_log.TrainingLog, name, logging.around(getattr(training_log.TrainingLog, name)))
+    training_history.record = logging.around(training_history.record)
+    sys.argv = [str(script), *flags]
+    runpy.run_path(str(script), run_name="__main__")
+    print(f"\n{SPENT}{json.dumps({'tokenising': tokenising.seconds, 'logging': logging.seconds})}", file=sys.stderr)
+
+
+class Stopwatch:
+    """Adds up the seconds in functions, once where one calls another."""
+
+    def __init__(self) -> None:
+        self.seconds, self._depth = 0.0, 0
+
+    def around(self, function: Callable) -> Callable:
+        def timed_function(*args: Any, **arguments: Any) -> Any:
+            self._depth += 1
+            start = time.perf_counter()
+            try:
+                return function(*args, **arguments)
+            finally:
+                self._depth -= 1
+                if not self._depth:
+                    self.seconds += time.perf_counter() - start
+
+        return timed_function
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""Results are kept by section, and a new measurement replaces only its own."""
+
+import json
+
+from benchmarks.report import keep_section, report, table
+
+
+def test_a_section_is_appended_or_replaced_and_the_others_stay(tmp_path):
+    path = tmp_path / "RESULTS.md"
+    for title, body in (("Memory", "1 GiB"), ("Speed (ORPO)", "2 x"), ("Memory", "3 GiB")):
+        keep_section(path, title, body)
+    text = path.read_text()
+    assert text.startswith("# Results\n")
+    assert text.endswith("## Memory\n\n3 GiB\n\n## Speed (ORPO)\n\n2 x\n")
+
+
+def test_a_report_prints_its_figures_as_the_last_line(capsys):
+    report("Memory", "python benchmarks/memory.py", table(["a", "b"], [[1, 2]]), {"peak": 1.5}, record=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert "| a | b |" in lines and "| 1 | 2 |" in lines
+    assert json.loads(lines[-1]) == {"peak": 1.5}
