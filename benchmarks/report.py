@@ -48,7 +48,7 @@ def report(title: str, command: str, body: str, figures: Mapping[str, Any], reco
     """Print `body` and, as the last line, the figures as JSON; keep the section in RESULTS.md where asked."""
     print(f"\n## {title}\n\n{body}\n")
     if record:
-        keep_section(RESULTS, title, f"    {command}\n\nMeasured on {datetime.date.today()}.\n\n{body}")
+        keep_section(RESULTS, title, f"`{command}`, measured on {datetime.date.today()}\n\n{body}")
     print(json.dumps(figures))
 
 

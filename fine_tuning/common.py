@@ -105,7 +105,10 @@ def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
 
 def load_config(options: Options) -> PreTrainedConfig:
     """The base model's configuration, which is enough to count its memory."""
-    return AutoConfig.from_pretrained(options.model_source, revision=options.revision)
+    try:
+        return AutoConfig.from_pretrained(options.model_source, revision=options.revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        stop([f"--model {options.model}: {str(error).splitlines()[0]}"])
 
 
 def load_base_model(options: Options) -> PreTrainedModel:
@@ -127,7 +130,7 @@ def load_base_model(options: Options) -> PreTrainedModel:
             device_map={"": device_name()} if device_name() == "cuda" else None,
             **arguments,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:  # bitsandbytes may be there and still not run
         stop([f"--model {options.model}: {str(error).splitlines()[0]}"])
 
 

@@ -64,14 +64,22 @@ def explain(error: BaseException) -> str | None:
         return f"a checkpoint could not be written. {_remedy(errno.ENOSPC)}"
     if not isinstance(error, RuntimeError | MemoryError):
         return None
-    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+    if is_out_of_memory(error):
         return (
-            "out of memory. End other programs that use the same memory, or load the weights smaller with "
-            "--dtype bfloat16 or --load-in-4bit (both with --restart, for they change the run)"
+            "out of memory. End other programs that use the same memory or, where they are larger now, load the "
+            "weights smaller, with --dtype bfloat16 or --load-in-4bit (and --restart, for that changes the run)"
         )
-    if "CUDA error" in text or "CUDA driver" in text or "No CUDA GPUs" in text:
+    if any(words in text for words in ("CUDA error", "CUDA driver", "No CUDA GPUs", "cuDNN error")):
         return f"the GPU does not answer any more ({text.splitlines()[0]}). See that nvidia-smi lists it"
     return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True where memory ran out, of the machine or of its GPU; CUDA's libraries have words of their own for it."""
+    words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
 
 
 def _remedy(number: int) -> str:

@@ -31,8 +31,9 @@ def generate_batch(
 ) -> list[Answer]:
     """One answer for each prompt (token ids).
 
-    `temperature` 0 takes the likeliest token, else the full distribution is sampled. The same arguments give the same
-    answers on the same machine. On a GPU, a batch that its free memory cannot hold is answered in parts.
+    `temperature` 0 takes the likeliest token, else the full distribution is sampled. On a CPU, the same arguments give
+    the same answers on the same machine; on a GPU, a batch that its free memory cannot hold is answered in parts, which
+    draw otherwise.
     """
     rows = rows_that_fit(model, max(map(len, prompts)) + max_new_tokens)
     if len(prompts) > rows:
@@ -59,7 +60,8 @@ def cache_bytes_per_token(model: PreTrainedModel) -> int:
     """The bytes of one token's keys and values in all layers."""
     config = model.config
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return 2 * config.num_hidden_layers * config.num_key_value_heads * head * model.dtype.itemsize
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * head * model.dtype.itemsize
 
 
 def _in_two_parts(

@@ -10,7 +10,7 @@ from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 
 from fine_tuning.common import choose_dtype, device_name, load_config, lora_config
-from fine_tuning.endings import stop
+from fine_tuning.endings import is_out_of_memory, stop
 from fine_tuning.memory import GIB, MemoryCount, count_step
 from fine_tuning.options import Options
 from fine_tuning.orpo_loss import pair_loss, token_log_probs
@@ -71,13 +71,17 @@ def try_on_gpu(
     """
     if device_name() != "cuda":
         return
+    fits = True
     try:
         try_step(make_model(), loss_of, choose_dtype(options.dtype), preset.gradient_checkpointing)
-    except torch.OutOfMemoryError:
-        stop([_too_large(options, preset, loss_of, example)])
-    gc.collect()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        fits = False
+    gc.collect()  # outside of the handler, whose traceback holds on to the model that was tried
     torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
+    if not fits:
+        stop([_too_large(options, preset, loss_of, example)])
 
 
 def try_step(model: PeftModel, loss_of: Loss, dtype: torch.dtype, gradient_checkpointing: bool) -> None:

@@ -126,7 +126,7 @@ def make_parser(description: str, is_step: bool = True) -> argparse.ArgumentPars
         parser.set_defaults(max_rows=None, seed=SEED, restart=False)
         return parser
     run.add_argument("--max-rows", type=_positive, help="use only this many prompts of each CSV, to try things out")
-    run.add_argument("--seed", type=int, default=SEED, help=f"of the split, training and sampling (default: {SEED})")
+    run.add_argument("--seed", type=_seed, default=SEED, help=f"of the split, training and sampling (default: {SEED})")
     run.add_argument("--restart", action="store_true", help="throw away what an earlier run of this step left")
     return parser
 
@@ -198,6 +198,12 @@ def _looks_like_path(model: str) -> bool:
 
 def _quoted(text: str) -> str:
     return f'"{text}"' if " " in text else text
+
+
+def _seed(text: str) -> int:
+    if not (text.isdecimal() and int(text) < 2**32):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
+    return int(text)
 
 
 def _positive(text: str) -> int:

@@ -11,6 +11,7 @@ Stopped at any moment, the same command goes on from its last checkpoint.
 """
 
 import time
+from dataclasses import replace
 
 from fine_tuning import sample_store
 from fine_tuning.csv_rows import held_out_rows, limit_prompts, read_rows, split_prompts
@@ -34,7 +35,7 @@ def main() -> None:
     csv_path, sft_csv = workspace.readable(workspace.orpo_csv), workspace.readable(workspace.sft_csv)
     step_2 = f"python fine_tuning/orpo_create_dataset.py{options.flags()}"
     sft_rows, problems = read_rows(sft_csv, scored=False, remedy=workspace.remedy, unique=True)
-    sampling = sample_store.read_state(csv_path)
+    sampling = None if workspace.is_new else sample_store.read_state(csv_path)
     if sampling and csv_path.is_file() and not sample_store.is_complete(csv_path, sampling):
         stop([*problems, f"{csv_path}: step 2 has not finished. Let it go on: {step_2}"])
     all_rows, csv_problems = read_rows(csv_path, scored=True, remedy=workspace.remedy)
@@ -74,7 +75,7 @@ def main() -> None:
     from fine_tuning.chat import encode_rows
     from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer, save_adapter
     from fine_tuning.memory_check import announce, longest_pair_loss, try_on_gpu
-    from fine_tuning.orpo_trainer import OrpoTrainer
+    from fine_tuning.orpo_trainer import OrpoTrainer, without_dropout
     from fine_tuning.pair_batch import encode_fitting
     from fine_tuning.training import Reporter, train, trainer_arguments
     from fine_tuning.training_history import epochs_of, record, training_figures
@@ -97,16 +98,21 @@ def main() -> None:
     if problems:
         stop([f"{sft_csv}: {problem}" for problem in problems])
     held_out = held_out_rows([row for row, _ in sft_examples], rows, options.seed)
+    answerable, problems = encode_rows(tokenizer, held_out, preset.max_length)
+    held_out = [row for row, _ in answerable]
+    if problems:
+        stop([f"{csv_path}: {problem}" for problem in problems])
 
     # 4. What a step will need, and on a GPU whether it fits.
     def tuned_model(trainable):
         return load_adapter(load_base_model(options), workspace.sft_model, options, trainable)
 
-    longest = longest_pair_loss([encoded for _, encoded in fitting], preset)
-    needs = announce(options, preset, longest, "pair")
-    try_on_gpu(lambda: tuned_model(trainable=True), options, preset, longest, "pair")
-
     workspace.prepare()
+    longest = longest_pair_loss([encoded for _, encoded in fitting], preset)
+    undropped = replace(preset, lora_dropout=0.0)
+    needs = announce(options, undropped, longest, "pair")
+    try_on_gpu(lambda: without_dropout(tuned_model(trainable=True)), options, undropped, longest, "pair")
+
     state.begin(settings, options.restart)
     log = TrainingLog(workspace.log, LOG_NAME, f"ORPO ({options.model_name})")
     log.set("Result", "training has begun")
@@ -160,6 +166,7 @@ def main() -> None:
         nll_over_prompt=preset.orpo_nll_over_prompt,
     )
     train(trainer, train_prompts)
+    peak_memory = peak_memory_mib()
     save_adapter(model, tokenizer, workspace.orpo_model, options)
     record(log, trainer.state.log_history)
     tokens = sum(len(part) for pair in train_pairs for part in pair.values())
@@ -175,7 +182,7 @@ def main() -> None:
     log_validation(log, "Validation", {"after SFT": before, "after ORPO": after})
     figures |= {f"validation {name} before": value for name, value in before.figures().items()}
     figures |= {f"validation {name}": value for name, value in after.figures().items()}
-    figures |= {"peak memory MiB": peak_memory_mib(), "wall seconds": round(time.perf_counter() - start, 1)}
+    figures |= {"peak memory MiB": peak_memory, "wall seconds": round(time.perf_counter() - start, 1)}
     log.finish(figures)
     state.finish(settings, figures)
     log.announce()

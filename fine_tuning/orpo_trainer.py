@@ -24,9 +24,7 @@ class OrpoTrainer(Trainer):
         super().__init__(data_collator=collate_pairs, **arguments)
         self.orpo_lambda, self.nll_over_prompt = orpo_lambda, nll_over_prompt
         self._figures: dict[bool, list[Tensor]] = {True: [], False: []}  # since the last log, by whether training
-        for module in self.model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
+        without_dropout(self.model)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], **_: Any) -> Tensor:
         with self.accelerator.autocast():  # the trainer's own wraps the model's forward, which is not called
@@ -46,3 +44,11 @@ class OrpoTrainer(Trainer):
                 logs |= {f"{prefix}{name}": mean for name, mean in zip(FIGURES, means, strict=True)}
                 self._figures[training].clear()
         super().log(logs, start_time)
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    """The same model with all dropout switched off."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model

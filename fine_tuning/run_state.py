@@ -69,7 +69,12 @@ class RunState:
         ]
 
     def begin(self, settings: Mapping[str, Any], restart: bool) -> None:
-        """Note the settings of a run that begins or goes on; `restart` throws an earlier one away."""
+        """Note the settings of a run that begins or goes on; `restart` throws an earlier one away.
+
+        Ends the program where another run has begun here since `answer_if_done` looked.
+        """
+        if not restart and (differences := self.differences(settings)):
+            stop([f"{self.folder}: another run has begun here meanwhile: {'; '.join(differences)}"])
         folder = self.folder.resolve()  # which may lie on another drive
         discarded = folder.with_name(f".{folder.name}.discarded")
         if restart and folder.exists():

@@ -71,11 +71,11 @@ def main() -> None:
     def new_adapter():
         return add_adapter(load_base_model(options), options, preset)
 
+    workspace.prepare()
     longest = longest_row_loss([example for _, example in examples])
     needs = announce(options, preset, longest, "row")
     try_on_gpu(new_adapter, options, preset, longest, "row")
 
-    workspace.prepare()
     state.begin(settings, options.restart)
     log = TrainingLog(workspace.log, LOG_NAME, f"Supervised fine-tuning ({options.model_name})")
     log.set("Result", "training has begun")
@@ -119,6 +119,7 @@ def main() -> None:
         callbacks=[reporter],
     )
     train(trainer, train_prompts)
+    peak_memory = peak_memory_mib()
     save_adapter(model, tokenizer, workspace.sft_model, options)
     record(log, trainer.state.log_history)
     tokens = preset.sft_epochs * sum(len(example["input_ids"]) for example in train_examples)
@@ -131,7 +132,7 @@ def main() -> None:
     )
     log_validation(log, "Validation", {"after SFT": validation})
     figures |= {f"validation {name}": value for name, value in validation.figures().items()}
-    figures |= {"peak memory MiB": peak_memory_mib(), "wall seconds": round(time.perf_counter() - start, 1)}
+    figures |= {"peak memory MiB": peak_memory, "wall seconds": round(time.perf_counter() - start, 1)}
     log.finish(figures)
     state.finish(settings, figures)
     log.announce()

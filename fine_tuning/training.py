@@ -87,9 +87,11 @@ class Reporter(TrainerCallback):
         if "loss" in last and self.bar is not None:
             self.bar.set_postfix(loss=f"{last['loss']:.4f}", refresh=False)
             # In float16 a gradient overflows now and then, and the scaler leaves that step out.
-            for name in ("loss",) if args.fp16 else ("loss", "grad_norm"):
+            for name, words in (("loss", "loss"),) if args.fp16 else (("loss", "loss"), ("grad_norm", "gradient")):
                 if not math.isfinite(last.get(name, 0.0)):
-                    raise NotFinite(f"the {'loss' if name == 'loss' else 'gradient'} is {last[name]}")
+                    raise NotFinite(f"the {words} is {last[name]}")
+        if not math.isfinite(last.get("eval_loss", 0.0)):
+            raise NotFinite(f"the validation loss is {last['eval_loss']}")
         if self.log.is_due(SECONDS_BETWEEN_WRITES):
             record(self.log, state.log_history, plot="eval_loss" in last)
             self.log.write()
@@ -114,6 +116,8 @@ def train(trainer: Trainer, prompts: Iterable[str]) -> None:
     trainer.remove_callback(PrinterCallback)  # a line for every step
     trainer.add_callback(Checkpoints())
     spare_walks(trainer)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()  # what was sampled before is not the training's
     batch: Mapping[str, torch.Tensor] = {}  # of the step that was begun last
     is_in_step = False
     training_step = trainer.training_step
@@ -133,9 +137,9 @@ def train(trainer: Trainer, prompts: Iterable[str]) -> None:
     except NotFinite as error:
         stop(
             [
-                f"step {trainer.state.global_step}{_row(trainer, batch, prompts)}: {error}. Whole checkpoints "
-                "are kept, but the same row would come again: mend it or take it out of the CSV, or give --dtype "
-                f"float32 or another --seed, and start anew: {restart_command()}"
+                f"step {trainer.state.global_step}{_row(trainer, batch, prompts)}: {error}. Whole checkpoints are "
+                "kept, but the same would come again: mend that row or take it out of the CSV, or give --dtype float32 "
+                f"or another --seed, and start anew: {restart_command()}"
             ]
         )
     except UnpicklingError:
@@ -167,6 +171,7 @@ def spare_walks(trainer: Trainer) -> None:
     model = trainer.model
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     set_mode = model.train
+    set_mode()  # all modules, once: a loaded model is half in evaluation mode, where layers are not checkpointed
 
     def zero_grad(set_to_none: bool = True) -> None:
         for weight in trained:

@@ -196,12 +196,14 @@ def test_a_model_of_the_hub_is_taken_at_a_commit_and_not_at_what_may_move(refuse
     [
         (["--max-rows", "0"], "argument --max-rows: '0' is not a whole number of at least 1"),
         (["--max-rows", "many"], "argument --max-rows: 'many' is not a whole number of at least 1"),
-        (["--seed", "x"], "argument --seed: invalid int value: 'x'"),
+        (["--seed", "x"], "argument --seed: 'x' is not a whole number from 0 to 4294967295"),
+        (["--seed", "-1"], "argument --seed: '-1' is not a whole number from 0 to 4294967295"),
+        (["--seed", str(2**32)], "is not a whole number from 0 to 4294967295"),
         (["--dtype", "int8"], "argument --dtype: invalid choice: 'int8'"),
         (["--epochs", "3"], "unrecognized arguments: --epochs 3"),
         (["--workspace", str(ROOT / "pyproject.toml")], "a file, not a folder"),
     ],
-    ids=["no rows", "rows in words", "seed", "dtype", "unknown", "workspace"],
+    ids=["no rows", "rows in words", "seed", "negative seed", "large seed", "dtype", "unknown", "workspace"],
 )
 def test_a_wrong_flag_is_named(refused, flags, said):
     messages = refused(STEP_1, "--model", "embedded", *flags)

@@ -16,6 +16,7 @@ from fine_tuning.common import (
     for_generation,
     load_adapter,
     load_base_model,
+    load_config,
     load_tokenizer,
     save_adapter,
 )
@@ -139,9 +140,10 @@ def test_code_that_comes_with_a_model_is_not_run_and_nobody_is_asked(tmp_path, c
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "own", "auto_map": auto}))
     monkeypatch.setattr("builtins.input", lambda _: pytest.fail("the user was asked"))
     load_tokenizer(options(folder))
-    with pytest.raises(SystemExit):
-        load_base_model(options(folder))
-    assert capsys.readouterr().err.startswith(f"error: --model {folder}: ")
+    for load in (load_config, load_base_model):
+        with pytest.raises(SystemExit):
+            load(options(folder))
+        assert capsys.readouterr().err.startswith(f"error: --model {folder}: ")
     assert not (tmp_path / "exploded").exists()
 
 

@@ -45,9 +45,9 @@ def test_every_difference_is_named_with_both_values(state):
 def test_beginning_again_keeps_the_run_and_its_checkpoints(state):
     state.begin(SETTINGS, restart=False)
     state.checkpoints.mkdir()
-    state.begin(SETTINGS | {"seed": 7}, restart=False)
+    state.begin(SETTINGS, restart=False)
     assert state.checkpoints.is_dir()
-    assert state.read()["settings"]["seed"] == 2025
+    assert state.read()["settings"]["seed"] == SETTINGS["seed"]
 
 
 def test_a_restart_throws_everything_of_the_earlier_run_away(state):
@@ -96,3 +96,13 @@ def test_a_run_with_other_settings_is_neither_continued_nor_taken_for_done(state
     error = capsys.readouterr().err
     assert "seed was 2025 and is now 7" in error and str(state.folder) in error and "--restart" in error
     assert state.path.read_bytes() == before
+
+
+def test_a_run_that_another_process_began_meanwhile_is_left_alone(state, capsys):
+    assert not state.answer_if_done(SETTINGS, 1)
+    RunState(state.folder).begin(SETTINGS | {"seed": 7}, restart=False)
+    with pytest.raises(SystemExit) as stopped:
+        state.begin(SETTINGS, restart=False)
+    assert stopped.value.code == 2
+    assert "seed was 7 and is now 2025" in capsys.readouterr().err
+    assert state.read()["settings"]["seed"] == 7

@@ -4,6 +4,7 @@ import errno
 import os
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from fine_tuning.checkpoints import WHOLE, is_whole, last_whole_checkpoint, seal
 from fine_tuning.common import add_adapter, load_base_model, load_tokenizer
 from fine_tuning.csv_rows import read_rows
 from fine_tuning.options import Options
-from fine_tuning.presets import EMBEDDED
+from fine_tuning.presets import EMBEDDED, Preset
 from fine_tuning.training import Reporter, train, trainer_arguments
 from fine_tuning.training_history import epochs_of, steps_of
 from fine_tuning.training_log import TrainingLog
@@ -27,16 +28,16 @@ from fine_tuning.workspace import PROJECT, Workspace
 ROWS, EPOCHS = 10, 2  # 20 steps, with checkpoints after 10 and 20
 
 
-def make_trainer(folder: Path) -> tuple[SFTTrainer, list[str]]:
+def make_trainer(folder: Path, preset: Preset = EMBEDDED) -> tuple[SFTTrainer, list[str]]:
     """A trainer of the embedded model as step 1 makes it, on a few rows, and their prompts."""
     options = Options("embedded", None, Workspace(folder), 2025, None, "auto", False, False)
     rows, _ = read_rows(PROJECT / "create_dataset" / "sft_dataset_llm.csv", scored=False, remedy="")
     tokenizer = load_tokenizer(options)
     examples = [example for _, example in encode_rows(tokenizer, rows[: ROWS + 2], EMBEDDED.max_length)[0]]
-    arguments = trainer_arguments(options, EMBEDDED, folder / "checkpoints", ROWS, EPOCHS, EMBEDDED.sft_learning_rate)
+    arguments = trainer_arguments(options, preset, folder / "checkpoints", ROWS, EPOCHS, preset.sft_learning_rate)
     trainer = SFTTrainer(
-        model=add_adapter(load_base_model(options), options, EMBEDDED),
-        args=SFTConfig(**arguments, loss_type="nll", dataset_kwargs={"skip_prepare_dataset": True}),
+        model=add_adapter(load_base_model(options), options, preset),
+        args=SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}),
         train_dataset=Dataset.from_list(examples[:ROWS]),
         eval_dataset=Dataset.from_list(examples[ROWS:]),
         processing_class=tokenizer,
@@ -91,6 +92,27 @@ def test_going_on_from_an_epochs_last_checkpoint_ends_in_the_same_adapter_and_hi
     assert len(epochs_of(history)) == EPOCHS
     assert epochs_of(trainer.state.log_history) == epochs_of(history)
     assert steps_of(trainer.state.log_history) == steps_of(history) and len(steps_of(history)) == ROWS * EPOCHS
+
+
+@pytest.mark.parametrize("first", [0, 10], ids=["from the start", "going on"])
+def test_every_layer_is_checkpointed_in_every_step(uninterrupted, tmp_path, first):
+    if first:
+        shutil.copytree(uninterrupted[0] / "checkpoints" / "checkpoint-10", tmp_path / "checkpoints" / "checkpoint-10")
+    trainer, prompts = make_trainer(tmp_path, replace(EMBEDDED, gradient_checkpointing=True))
+    forwards = []
+    for layer in trainer.model.get_base_model().base_model.layers:
+        # A layer's own hooks stand outside of its checkpoint, and run once.
+        layer.self_attn.register_forward_pre_hook(lambda part, _: forwards.append(part) if part.training else None)
+    train(trainer, prompts)
+    layers = trainer.model.config.num_hidden_layers
+    assert len(forwards) == 2 * layers * (ROWS * EPOCHS - first)  # forward, and again in the backward pass
+
+
+def test_a_validation_loss_that_is_no_number_stops_the_training(tmp_path, capsys):
+    trainer, prompts = make_trainer(tmp_path)
+    prediction_step = trainer.prediction_step
+    trainer.prediction_step = lambda *given, **named: (prediction_step(*given, **named)[0] * float("nan"), None, None)
+    assert "the validation loss is nan" in stopped_message(trainer, prompts, capsys)
 
 
 @pytest.mark.parametrize(
