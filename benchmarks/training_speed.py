@@ -1,13 +1,15 @@
 """Time this project's trainings beside TRL's stock trainers, on the same rows and pairs, in the same run.
 
     python benchmarks/training_speed.py                                    the embedded model
+    python benchmarks/training_speed.py --pairs demo/create_dataset/orpo_dataset_llm.csv    the pairs of a finished run
     python benchmarks/training_speed.py --architecture real --layers 2     deepseek-coder's, random weights, cut short
     python benchmarks/training_speed.py --architecture real                all of it, for a GPU
 
 Both sides have the same adapter, batch size 1, dtype, gradient checkpointing and learning rate; TRL has its own
 defaults for everything else. Ours are the trainers as steps 1 and 3 run them, with their progress bars and logs. Rounds
-alternate and the median counts. Pairs have answers of like length, so that little of TRL's time is spent on padding. A
-rate in tokens counts the prompt once for each answer on both sides, as TRL computes it. On a GPU, peak memory is shown.
+alternate and the median counts. Without --pairs, pairs have answers of like length, so that little of TRL's time is
+spent on padding. A rate in tokens counts the prompt once for each answer on both sides, as TRL computes it. On a GPU,
+peak memory is shown.
 """
 
 import contextlib
@@ -42,7 +44,8 @@ from fine_tuning.common import choose_dtype, device_name, load_base_model, lora_
 from fine_tuning.csv_rows import read_rows
 from fine_tuning.options import EMBEDDED_FOLDER, SEED, Options
 from fine_tuning.orpo_trainer import OrpoTrainer
-from fine_tuning.pair_batch import EncodedPair
+from fine_tuning.pair_batch import EncodedPair, encode_fitting
+from fine_tuning.preference_pairs import make_pairs
 from fine_tuning.presets import Preset, preset_for
 from fine_tuning.training import Reporter, train, trainer_arguments
 from fine_tuning.training_log import TrainingLog
@@ -57,13 +60,18 @@ def main() -> None:
     parser = benchmark_parser(__doc__)
     parser.add_argument("--architecture", choices=("embedded", "real"), default="embedded")
     parser.add_argument("--layers", type=int, default=24, help="of the real architecture (default: 24)")
+    parser.add_argument("--pairs", type=Path, help="ORPO CSV with samples, for the embedded model")
     parser.add_argument("--steps", type=int, default=40, help="timed in each round (default: 40)")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     is_embedded = args.architecture == "embedded"
     options = Options("embedded", None, Workspace(PROJECT), SEED, None, "auto", False, False)
     preset = preset_for(is_embedded)
-    pairs = embedded_pairs(args.steps + WARM_UP) if is_embedded else random_pairs(args.steps + WARM_UP)
+    count = args.steps + WARM_UP
+    if args.pairs:
+        pairs = sampled_pairs(args.pairs, preset, count)
+    else:
+        pairs = embedded_pairs(count) if is_embedded else random_pairs(count)
 
     def make_model() -> PeftModel:
         torch.manual_seed(SEED)
@@ -119,6 +127,18 @@ def embedded_pairs(count: int) -> list[EncodedPair]:
         }
         for row, following in zip(rows, rows[1:], strict=False)
     ]
+    Random(SEED).shuffle(pairs)
+    return [pairs[k % len(pairs)] for k in range(count)]
+
+
+def sampled_pairs(csv_path: Path, preset: Preset, count: int) -> list[EncodedPair]:
+    """The pairs that step 3 makes of a CSV."""
+    rows, problems = read_rows(csv_path, scored=True, remedy="")
+    if problems:
+        raise SystemExit("\n".join(problems))
+    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
+    fitting = encode_fitting(tokenizer, make_pairs(rows, preset.min_margin), preset.max_length)
+    pairs = [encoded for _, encoded in fitting]
     Random(SEED).shuffle(pairs)
     return [pairs[k % len(pairs)] for k in range(count)]
 
