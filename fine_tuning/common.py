@@ -4,7 +4,6 @@ import json
 import warnings
 from pathlib import Path
 
-import datasets
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
@@ -45,7 +44,6 @@ well it does stands in the log of the run that made it; `run.json` holds its set
 # The libraries call each other by names that they have deprecated, and draw bars for what takes no time.
 warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-datasets.disable_progress_bars()
 transformers.utils.logging.disable_progress_bar()
 
 

@@ -43,7 +43,7 @@ def main() -> None:
         return
 
     # 2. Only now import what takes seconds.
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
     from trl import SFTConfig, SFTTrainer
 
     from fine_tuning.chat import encode_rows
@@ -97,6 +97,7 @@ def main() -> None:
     print(f"{options.model_name}: {len(train_examples)} rows to train on, {len(validation_examples)} to validate on")
 
     # 5. Train a LoRA adapter.
+    disable_progress_bars()  # for what takes no time
     model = new_adapter()
     reporter = Reporter(log, "supervised fine-tuning")
     trainer = SFTTrainer(
