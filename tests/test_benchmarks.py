@@ -54,12 +54,6 @@ def test_a_stopwatch_counts_nested_calls_once():
     assert 0.1 <= watch.seconds < 0.19
 
 
-def test_the_times_of_imports_are_added_up():
-    told = "import time: self [us] | cumulative | imported package\nimport time:       112 |        112 |   a\n"
-    told += "a bar at 100 %\rimport time:      1000 |       1112 | b\nimport time:      2 |          2 | c\n"
-    assert pipeline.IMPORT.findall(told) == ["112", "1000", "2"]
-
-
 @pytest.mark.slow
 def test_the_whole_pipeline(monkeypatch, capsys):
     table, result = run(pipeline, monkeypatch, capsys, "--max-rows", "6")

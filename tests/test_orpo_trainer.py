@@ -59,11 +59,11 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
 
 
 def test_the_loss_falls_and_the_figures_are_logged_when_training_and_when_validating(tmp_path):
-    history = trained(tmp_path, 6).state.log_history
+    history = trained(tmp_path, 30).state.log_history
     evaluations = [entry for entry in history if "eval_loss" in entry]
     steps = [entry for entry in history if "loss" in entry]
-    assert len(steps) == 6 and len(evaluations) == 2
-    assert evaluations[1]["eval_loss"] < evaluations[0]["eval_loss"]
+    assert len(steps) == 30 and len(evaluations) == 10
+    assert evaluations[-1]["eval_loss"] < evaluations[0]["eval_loss"]
     for entry, prefix in ((steps[0], ""), (evaluations[0], "eval_")):
         figures = [entry[f"{prefix}{name}"] for name in FIGURES]
         assert torch.tensor(figures).isfinite().all()
