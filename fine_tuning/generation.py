@@ -35,16 +35,19 @@ def generate_batch(
     the same answers on the same machine; on a GPU, a batch that its free memory cannot hold is answered in parts, which
     draw otherwise.
     """
-    rows = rows_that_fit(model, max(map(len, prompts)) + max_new_tokens)
-    if len(prompts) > rows:
-        return _in_two_parts(model, tokenizer, prompts, max_new_tokens, temperature, seed)
-    try:
-        return _generate(model, tokenizer, prompts, max_new_tokens, temperature, seed)
-    except torch.OutOfMemoryError:
-        if len(prompts) == 1:
-            raise
-    torch.cuda.empty_cache()  # outside of the handler, whose traceback holds on to the failed batch
-    return _in_two_parts(model, tokenizer, prompts, max_new_tokens, temperature, seed)
+    if len(prompts) <= rows_that_fit(model, max(map(len, prompts)) + max_new_tokens):
+        try:
+            return _generate(model, tokenizer, prompts, max_new_tokens, temperature, seed)
+        except torch.OutOfMemoryError:
+            if len(prompts) == 1:
+                raise
+        torch.cuda.empty_cache()  # outside of the handler, whose traceback holds on to the failed batch
+    half = len(prompts) // 2
+    other_seed = seed + 1_000_003 * len(prompts)  # the same one would draw a prompt's samples alike in both parts
+    return [
+        *generate_batch(model, tokenizer, prompts[:half], max_new_tokens, temperature, seed),
+        *generate_batch(model, tokenizer, prompts[half:], max_new_tokens, temperature, other_seed),
+    ]
 
 
 def rows_that_fit(model: PreTrainedModel, length: int) -> int:
@@ -62,22 +65,6 @@ def cache_bytes_per_token(model: PreTrainedModel) -> int:
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     return 2 * config.num_hidden_layers * heads * head * model.dtype.itemsize
-
-
-def _in_two_parts(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[int]],
-    max_new_tokens: int,
-    temperature: float,
-    seed: int,
-) -> list[Answer]:
-    half = len(prompts) // 2
-    other_seed = seed + 1_000_003 * len(prompts)  # the same one would draw a prompt's samples alike in both parts
-    return [
-        *generate_batch(model, tokenizer, prompts[:half], max_new_tokens, temperature, seed),
-        *generate_batch(model, tokenizer, prompts[half:], max_new_tokens, temperature, other_seed),
-    ]
 
 
 def _generate(
