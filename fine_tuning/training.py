@@ -63,6 +63,9 @@ def trainer_arguments(
     }
 
 
+OVERFLOWS = 30  # float16's loss scale begins at 65,536 and halves at each one: so many in a row are no search for it
+
+
 class NotFinite(Exception):
     """A loss or a gradient that is infinite or no number: whatever is trained on from here is worth nothing."""
 
@@ -74,6 +77,7 @@ class Reporter(TrainerCallback):
         self.log, self.title = log, title
         self.bar: tqdm | None = None
         self.first_step = 0
+        self.overflows = 0  # in a row
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.first_step = state.global_step
@@ -86,15 +90,25 @@ class Reporter(TrainerCallback):
         last = state.log_history[-1]
         if "loss" in last and self.bar is not None:
             self.bar.set_postfix(loss=f"{last['loss']:.4f}", refresh=False)
-            # In float16 a gradient overflows now and then, and the scaler leaves that step out.
-            for name, words in (("loss", "loss"),) if args.fp16 else (("loss", "loss"), ("grad_norm", "gradient")):
-                if not math.isfinite(last.get(name, 0.0)):
-                    raise NotFinite(f"the {words} is {last[name]}")
+            self._check_finite(last, args.fp16)
         if not math.isfinite(last.get("eval_loss", 0.0)):
             raise NotFinite(f"the validation loss is {last['eval_loss']}")
         if self.log.is_due(SECONDS_BETWEEN_WRITES):
             record(self.log, state.log_history, plot="eval_loss" in last)
             self.log.write()
+
+    def _check_finite(self, last: Mapping[str, float], is_float16: bool) -> None:
+        if not math.isfinite(last["loss"]):
+            raise NotFinite(f"the loss is {last['loss']}")
+        if math.isfinite(last.get("grad_norm", 0.0)):
+            self.overflows = 0
+            return
+        self.overflows += 1
+        if not is_float16:
+            raise NotFinite(f"the gradient is {last['grad_norm']}")
+        # In float16 a gradient overflows now and then, and the scaler leaves that step out.
+        if self.overflows >= OVERFLOWS:
+            raise NotFinite(f"the gradient overflowed in {OVERFLOWS} steps in a row, none of which taught anything")
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.bar.close()

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from benchmarks import architecture, generation, pipeline, training_speed
+from benchmarks import architecture, generation, loss_equality, pipeline, training_speed
 
 NARROW = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "num_key_value_heads": 2}
 
@@ -45,6 +45,13 @@ def test_generation(monkeypatch, capsys, flags):
     assert len(table) == len(result["results"])
     assert (plain["samples"], plain["tokens"], ours["samples"]) == (1, 40, 3)
     assert ours["times faster"] == pytest.approx(ours["per minute"] / plain["per minute"])
+
+
+def test_loss_equality(monkeypatch, capsys):
+    monkeypatch.setattr(loss_equality, "NARROW", NARROW)
+    table, result = run(loss_equality, monkeypatch, capsys)
+    assert len(table) == len(result) == 12
+    assert all(row.endswith("| yes |") for row in table)
 
 
 def test_a_stopwatch_counts_nested_calls_once():

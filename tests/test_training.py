@@ -1,11 +1,14 @@
 """Training that fails halfway: the last good checkpoint stays, the row is named, and nothing is lost by going on."""
 
 import errno
+import math
 import os
 import pickle
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,7 +23,7 @@ from fine_tuning.common import add_adapter, load_base_model, load_tokenizer
 from fine_tuning.csv_rows import read_rows
 from fine_tuning.options import Options
 from fine_tuning.presets import EMBEDDED, Preset
-from fine_tuning.training import Reporter, train, trainer_arguments
+from fine_tuning.training import OVERFLOWS, NotFinite, Reporter, train, trainer_arguments
 from fine_tuning.training_history import epochs_of, steps_of
 from fine_tuning.training_log import TrainingLog
 from fine_tuning.workspace import PROJECT, Workspace
@@ -251,3 +254,23 @@ def test_the_seal_is_set_only_after_everything_else_is_on_disk(checkpoint, monke
     seal(checkpoint)
     assert {str(checkpoint), *map(str, checkpoint.rglob("*"))} - {str(checkpoint / WHOLE)} == at_seal
     assert str(checkpoint.parent) in synced
+
+
+@pytest.mark.parametrize(
+    ("is_float16", "gradients", "told"),
+    [
+        (True, [math.inf] * (OVERFLOWS - 1) + [1.0] + [math.inf] * (OVERFLOWS - 1), None),
+        (True, [math.inf] * OVERFLOWS, "overflowed"),
+        (True, [math.nan] * OVERFLOWS, "overflowed"),
+        (False, [math.inf], "the gradient is inf"),
+    ],
+)
+def test_float16_may_overflow_now_and_then_but_not_for_ever(tmp_path, is_float16, gradients, told):
+    reporter = Reporter(TrainingLog(tmp_path, "log", "training"), "training")
+    state = SimpleNamespace(global_step=0, max_steps=len(gradients), log_history=[])
+    arguments = SimpleNamespace(fp16=is_float16)
+    reporter.on_train_begin(arguments, state, None)
+    with pytest.raises(NotFinite, match=told) if told else nullcontext():
+        for step, gradient in enumerate(gradients, start=1):
+            state.log_history.append({"step": step, "epoch": 1.0, "loss": 0.1, "grad_norm": gradient})
+            reporter.on_log(arguments, state, None)

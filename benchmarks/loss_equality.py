@@ -1,0 +1,198 @@
+"""Compare this project's ORPO loss, log-probabilities and gradients with TRL's, on the same pairs.
+
+    python benchmarks/loss_equality.py [--full-width] [--record]
+
+Ours are computed a chunk of tokens at a time on sequences that hold the prompt once; TRL's by its ORPOTrainer. Both
+take the NLL over prompt and answer, as TRL does. The models are the embedded one and deepseek-coder's architecture with
+two layers and random weights, narrow or, with --full-width, as wide as it is. LoRA adapters are not at their start,
+where half of the gradients are zero. A gradient's difference is relative to the largest entry of TRL's.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from benchmarks.architecture import REAL_ARCHITECTURE
+from benchmarks.baselines import ORPOConfig, StockOrpoTrainer, stock_pairs
+from benchmarks.report import benchmark_parser, flags_given, report, table
+from fine_tuning import orpo_loss
+from fine_tuning.options import EMBEDDED_FOLDER
+from fine_tuning.orpo_loss import pair_loss
+from fine_tuning.pair_batch import EncodedPair, collate_pairs
+
+NARROW = {"hidden_size": 256, "intermediate_size": 688, "num_attention_heads": 4, "num_key_value_heads": 4}
+LAMBDA = 0.5
+# Tokens of prompt, chosen and rejected answer.
+LENGTHS = {"equal": [(20, 40, 40)], "very unequal": [(20, 90, 3)]}
+LENGTHS |= {f"{name}, 3 pairs": [*lengths, (7, 12, 31), (33, 1, 60)] for name, lengths in LENGTHS.items()}
+TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What both sides compute from a batch: scalars, and one entry for each pair or each LoRA weight."""
+
+    loss: Tensor
+    nll: float
+    log_odds_ratio: float
+    chosen: Tensor
+    rejected: Tensor
+    gradients: dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """The largest absolute ones; a gradient's relative to the largest entry of TRL's."""
+
+    loss: float
+    log_probs: float
+    gradients: float
+
+    @property
+    def largest(self) -> float:
+        return max(self.loss, self.log_probs, self.gradients)
+
+
+def main() -> None:
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--full-width", action="store_true", help="2,048 wide: takes about 10 GiB of memory")
+    args = parser.parse_args()
+    width = {} if args.full_width else NARROW
+    real = partial(random_model, REAL_ARCHITECTURE | width)
+    models = [
+        ("embedded", embedded_model, torch.float64),
+        ("real architecture, 2 layers", real, torch.float64),
+        ("real architecture, 2 layers", real, torch.float32),
+    ]
+    rows, figures = [], {}
+    for name, make_model, dtype in models:
+        model = with_adapter(make_model()).to(dtype).eval()
+        dtype_name = str(dtype).removeprefix("torch.")
+        for lengths, pairs in LENGTHS.items():
+            found = differences(model, encoded_pairs(pairs))
+            cells = [f"{value:.1e}" for value in (found.loss, found.log_probs, found.gradients)]
+            verdict = "yes" if found.largest <= TOLERANCE[dtype] else "NO"
+            rows.append([name, dtype_name, lengths, *cells, f"{TOLERANCE[dtype]:.0e}", verdict])
+            figures[f"{name}, {dtype_name}, {lengths}"] = found.largest
+        del model
+    columns = ["model", "dtype", "answers", "loss", "log-probabilities", "gradients", "allowed", "equal"]
+    report(
+        "The ORPO loss beside TRL's, largest differences",
+        f"python benchmarks/loss_equality.py{flags_given()}",
+        table(columns, rows),
+        figures,
+        args.record,
+    )
+
+
+def embedded_model() -> LlamaForCausalLM:
+    """The committed embedded model."""
+    return AutoModelForCausalLM.from_pretrained(EMBEDDED_FOLDER)
+
+
+def random_model(config: Mapping[str, Any]) -> LlamaForCausalLM:
+    """Two layers of an architecture, with random weights."""
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(**{**config, "num_hidden_layers": 2}))
+
+
+def with_adapter(model: LlamaForCausalLM) -> PeftModel:
+    """The model with a LoRA adapter that is not at its start, where half of the gradients are zero."""
+    torch.manual_seed(1)
+    modules = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=16, lora_dropout=0.0, target_modules=modules))
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.02)
+    return adapted
+
+
+def encoded_pairs(lengths: Sequence[tuple[int, int, int]], vocabulary: int = 1500) -> list[EncodedPair]:
+    """Pairs of random token ids, of these lengths of prompt, chosen and rejected answer."""
+    rng = Random(0)
+    return [
+        {
+            part: [rng.randrange(3, vocabulary) for _ in range(length)]
+            for part, length in zip(("prompt", "chosen", "rejected"), pair, strict=True)
+        }
+        for pair in lengths
+    ]
+
+
+def differences(model: PeftModel, pairs: Sequence[EncodedPair]) -> Differences:
+    """Between both sides' outcomes."""
+    stock, ours = stock_outcome(model, pairs), own_outcome(model, pairs)
+    if ours.gradients.keys() != stock.gradients.keys():
+        raise ValueError("the two sides have gradients of different weights")
+    scalars = [(ours.loss, stock.loss), (ours.nll, stock.nll), (ours.log_odds_ratio, stock.log_odds_ratio)]
+    log_probs = [(ours.chosen, stock.chosen), (ours.rejected, stock.rejected)]
+    return Differences(
+        max(abs(float(a) - float(b)) for a, b in scalars),
+        max(float((a - b).abs().max()) for a, b in log_probs),
+        max(
+            float((ours.gradients[name] - gradient).abs().max() / gradient.abs().max())
+            for name, gradient in stock.gradients.items()
+        ),
+    )
+
+
+def own_outcome(model: PeftModel, pairs: Sequence[EncodedPair]) -> Outcome:
+    """From this project's loss, in chunks of 25 tokens, so that these short pairs take several."""
+    with patch.object(orpo_loss, "CHUNK_LOGITS", 25 * model.config.vocab_size):
+        found = pair_loss(model.get_base_model(), collate_pairs(pairs), LAMBDA, nll_over_prompt=True)
+        gradients = gradients_of(model, found.loss)
+    return Outcome(
+        found.loss.detach(),
+        float(found.nll),
+        float(found.log_odds_ratios.mean()),
+        found.chosen_log_probs,
+        found.rejected_log_probs,
+        gradients,
+    )
+
+
+def stock_outcome(model: PeftModel, pairs: Sequence[EncodedPair]) -> Outcome:
+    """From TRL's ORPOTrainer."""
+    model.get_base_model().set_attn_implementation("sdpa")
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ORPOConfig(
+            output_dir=folder, beta=LAMBDA, use_cpu=True, report_to="none", bf16=False, gradient_checkpointing=False,
+            max_length=4096, remove_unused_columns=False, per_device_train_batch_size=len(pairs),
+        )  # fmt: skip
+        trainer = StockOrpoTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=stock_pairs(pairs),
+            processing_class=AutoTokenizer.from_pretrained(EMBEDDED_FOLDER),
+        )
+    batch = trainer.data_collator([trainer.train_dataset[k] for k in range(len(pairs))])
+    chosen, rejected, *_ = trainer.concatenated_forward(model, batch)
+    loss, metrics = trainer.get_batch_loss_metrics(model, batch)
+    return Outcome(
+        loss.detach(),
+        float(metrics["nll_loss"]),
+        float(metrics["log_odds_chosen"]),
+        chosen.detach(),
+        rejected.detach(),
+        gradients_of(model, loss),
+    )
+
+
+def gradients_of(model: PeftModel, loss: Tensor) -> dict[str, Tensor]:
+    """The gradient of every weight that is trained."""
+    model.zero_grad()
+    loss.backward()
+    return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+if __name__ == "__main__":
+    main()
