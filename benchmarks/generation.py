@@ -7,6 +7,8 @@ The same prompts and the same adapter in the same run. The plain loop leaves the
 references' lengths and generates 1,280 tokens each time, as a model does that never learned to stop; a second one stops
 at EOS. Step 2 merges the adapter, answers prompts of like length together, stops at EOS and knows the references'
 lengths. Random weights hardly ever stop: there every answer is as long as its limit, and the second loop is left out.
+Beside them stands transformers' continuous batching, with the adapter merged, the same limits, and on a GPU the
+library's own settings for everything else; its time includes setting up the cache.
 """
 
 import time
@@ -17,7 +19,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, ContinuousBatchingConfig, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.architecture import MEAN_ANSWER, MEAN_PROMPT, REAL_ARCHITECTURE
 from benchmarks.report import benchmark_parser, device_in_words, flags_given, report, table
@@ -69,6 +71,7 @@ def main() -> None:
     merged = for_generation(model)
     generate_batch(merged, tokenizer, [tasks[0][0]], 8, 1.0, SEED)  # the first kernels of a shape take longer
     results.append(timed("step 2", tasks, lambda: in_batches(merged, tokenizer, tasks, preset.generation_batch)))
+    results.append(timed("continuous batching", tasks, lambda: continuously(merged, tokenizer, tasks)))
 
     plain = results[0]["per minute"]
     for row in results:
@@ -140,6 +143,36 @@ def in_batches(model: Any, tokenizer: Any, tasks: Sequence[Task], batch_size: in
         limit = token_limit(max(tasks[k][1] for k in batch))
         answers = generate_batch(model, tokenizer, [tasks[k][0] for k in batch], limit, 1.0, SEED + number)
         tokens += sum(answer.tokens for answer in answers)
+    return tokens
+
+
+def continuously(model: Any, tokenizer: Any, tasks: Sequence[Task]) -> int:
+    """Transformers' continuous batching, to step 2's limits; the tokens that it generated."""
+    settings = GenerationConfig(
+        do_sample=True, top_k=0, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
+    page = ContinuousBatchingConfig().page_size
+    pages = sum(-(-(len(prompt) + token_limit(reference)) // page) for prompt, reference in tasks)
+    # On a CPU the library would take most of the machine's memory for its cache.
+    cache = ContinuousBatchingConfig(num_blocks=None if device_name() == "cuda" else pages)
+    tokens = done = 0
+    with (
+        torch.no_grad(),
+        model.continuous_batching_context_manager(
+            generation_config=settings, continuous_batching_config=cache
+        ) as manager,
+    ):
+        for prompt, reference in tasks:
+            manager.add_request(prompt, max_new_tokens=token_limit(reference))
+        while done < len(tasks):
+            result = manager.get_result(timeout=1)
+            if result is not None and result.is_finished():
+                if result.error:
+                    raise RuntimeError(f"continuous batching failed: {result.error}")
+                done += 1
+                tokens += len(result.generated_tokens)
+            elif result is None and not manager.is_running():
+                raise RuntimeError("continuous batching ended before all prompts were answered")
     return tokens
 
 

@@ -41,7 +41,8 @@ def test_training_speed(monkeypatch, capsys, flags):
 @pytest.mark.parametrize("flags", [[], ["--architecture", "real", "--layers", "1"]])
 def test_generation(monkeypatch, capsys, flags):
     table, result = run(generation, monkeypatch, capsys, *flags, "--samples", "3", "--plain", "1")
-    plain, *_, ours = result["results"]
+    plain, *_, ours, continuous = result["results"]
+    assert continuous["name"] == "continuous batching" and continuous["samples"] == 3 and continuous["tokens"] > 3
     assert len(table) == len(result["results"])
     assert (plain["samples"], plain["tokens"], ours["samples"]) == (1, 40, 3)
     assert ours["times faster"] == pytest.approx(ours["per minute"] / plain["per minute"])
