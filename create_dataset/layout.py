@@ -1,4 +1,8 @@
-"""Place a graph on the canvas: one column for each step of the flow, left to right, everything centred."""
+"""Place a graph on the canvas: one column for each step of the flow, left to right, every column centred.
+
+A diagram begins at the left margin, however many columns it has. A model writes it from left to right, and would have
+to know the length of the whole flow to centre its first shape.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,15 +15,20 @@ from diagram import CANVAS_HEIGHT, CANVAS_WIDTH, Diagram, Node, format, score_di
 
 @dataclass(frozen=True, slots=True)
 class Pitch:
-    """The distance between neighbouring columns and between neighbouring rows, in pixels (even numbers)."""
+    """Where columns and rows stand, in pixels: how far apart (even numbers), and with `left` the first column.
+
+    Without `left` all columns together are centred on the canvas.
+    """
 
     column: int
     row: int
+    left: int | None = None
 
 
-FLOWCHART = Pitch(120, 110)
-NEURONS = Pitch(180, 90)
-LAYERS = Pitch(70, 110)
+LEFT = 80  # from here eight columns of a flowchart fit on the canvas
+FLOWCHART = Pitch(120, 110, LEFT)
+NEURONS = Pitch(180, 90, LEFT)
+LAYERS = Pitch(70, 110, LEFT)
 
 
 def place(graph: nx.DiGraph, looks: Mapping[str, Look], pitch: Pitch) -> Diagram:
@@ -31,6 +40,7 @@ def place(graph: nx.DiGraph, looks: Mapping[str, Look], pitch: Pitch) -> Diagram
     columns: dict[int, list[int]] = {}
     for number, column in graph.nodes(data="column"):
         columns.setdefault(column, []).append(number)
+    first = CANVAS_WIDTH // 2 - (len(columns) - 1) * pitch.column // 2 if pitch.left is None else pitch.left
     nodes = []
     for number in sorted(graph):
         column = graph.nodes[number]["column"]
@@ -39,7 +49,7 @@ def place(graph: nx.DiGraph, looks: Mapping[str, Look], pitch: Pitch) -> Diagram
         nodes.append(
             Node(
                 number,
-                CANVAS_WIDTH // 2 + (2 * column - len(columns) + 1) * pitch.column // 2,
+                first + column * pitch.column,
                 CANVAS_HEIGHT // 2 + (2 * peers.index(number) - len(peers) + 1) * pitch.row // 2,
                 look.shape,
                 look.width,

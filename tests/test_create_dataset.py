@@ -179,6 +179,15 @@ def test_every_connection_leads_from_left_to_right():
         assert all(shapes[start][1] < shapes[end][1] for start, end in edges_of(row)), row["input_data"]
 
 
+def test_every_diagram_begins_at_the_left_margin_and_centres_each_column():
+    for row in ROWS:
+        columns = defaultdict(list)
+        for _, x, y, *_ in shapes_of(row):
+            columns[x].append(y)
+        assert min(columns) == 80
+        assert all(min(ys) + max(ys) == 2 * 300 for ys in columns.values())
+
+
 def test_every_shape_is_connected():
     for row in ROWS:
         assert {number for edge in edges_of(row) for number in edge} == {shape[0] for shape in shapes_of(row)}

@@ -1,22 +1,26 @@
 """The committed embedded model, and what it was pre-trained on."""
 
 import csv
-import subprocess
+import functools
 import sys
 from pathlib import Path
 from random import Random
 
 import pytest
-from transformers import AutoModelForCausalLM, AutoTokenizer
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from create_dataset.create_dataset import INSTRUCTION
 from create_dataset.house_style import HOUSE_STYLE
 from diagram import parse
 from fine_tuning.chat import decode_answer, encode_completion
-from fine_tuning.embedded_model import build
+from fine_tuning.embedded_model import build, pretraining_stages
+from fine_tuning.embedded_model.build import grown
 from fine_tuning.embedded_model.build_tokenizer import CHAT_TEMPLATE
 from fine_tuning.embedded_model.pretraining_batches import IGNORE, MAX_SHAPES, batches_of
-from fine_tuning.embedded_model.pretraining_data import BASE_STYLE, pretraining_row
+from fine_tuning.embedded_model.pretraining_data import BASE_STYLE, Mix, pretraining_row
+from fine_tuning.embedded_model.pretraining_stages import EASY_SHAPES, GROUP, LAST, MORE_LISTS, STAGES, rows_of
 
 PROJECT = Path(__file__).resolve().parent.parent
 FOLDER = PROJECT / "fine_tuning" / "embedded_model"
@@ -39,7 +43,7 @@ def rows():
 @pytest.fixture(scope="module")
 def pretraining_rows():
     rng = Random(1)
-    return [pretraining_row(rng, 16, lists=0.3) for _ in range(5000)]
+    return [pretraining_row(rng, 16, Mix(3, 0.3, shuffled=k % 2 == 1, more_wordings=k % 4 > 1)) for k in range(5000)]
 
 
 def test_it_is_at_most_8_megabytes_and_loads_as_an_ordinary_llama():
@@ -77,14 +81,46 @@ def test_no_prompt_of_the_csvs_is_pretrained_on(rows, pretraining_rows):
 @pytest.mark.slow
 def test_no_prompt_of_the_csvs_is_among_the_rows_the_committed_model_saw(rows):
     prompts = {row["input_data"] for row in rows}
-    for group in range(-(-build.STEPS // build.GROUP)):
-        assert not prompts & {row.prompt for row in build.rows_of(group, build.STEPS)[1]}
+    for stage in STAGES:
+        for group in range(-(-stage.steps // GROUP)):
+            assert not prompts & {row.prompt for row in rows_of(stage, group, stage.steps)[1]}
 
 
-def test_the_instruction_decides_nothing_before_fine_tuning(pretraining_rows):
-    lists = sum(not parse(row.answer).nodes for row in pretraining_rows)
-    assert 0.25 < lists / len(pretraining_rows) < 0.35
-    assert build.MORE_LISTS > 0.5
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_the_instruction_decides_nothing_before_fine_tuning(stage):
+    """Prompts are answered by diagrams and by lists, and at last mostly by lists."""
+
+    def lists(group):
+        _, rows = rows_of(stage, group, stage.steps)
+        return sum(not row.is_diagram for row in rows) / len(rows)
+
+    groups = stage.steps // GROUP
+    assert lists(groups // 2) == pytest.approx(stage.mix.lists, abs=0.07)
+    assert lists(round(LAST * groups) + 1) == pytest.approx(MORE_LISTS, abs=0.07)
+
+
+def test_the_first_stage_begins_with_easy_diagrams():
+    def largest(group):
+        return max(len(row.kinds) for row in rows_of(STAGES[0], group, STAGES[0].steps)[1])
+
+    assert largest(0) == EASY_SHAPES < largest(20) < largest(100)
+
+
+def test_a_shuffled_list_has_the_lines_of_one_in_order():
+    for seed in range(200):
+        ordered, shuffled = (
+            pretraining_row(Random(seed), 16, Mix(flows=3, lists=1.0, shuffled=shuffled)) for shuffled in (False, True)
+        )
+        assert shuffled.prompt == ordered.prompt
+        heading, *lines = shuffled.answer.split("\n")
+        assert heading == "Shapes:" and sorted(lines) == sorted(ordered.answer.replace(":", "").split("\n"))
+
+
+def test_new_layers_change_nothing_at_first():
+    model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
+    ids = torch.arange(3, 60)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(grown(model, (2, 5))(ids).logits, model(ids).logits)
 
 
 def test_a_request_says_which_shape_is_mentioned_where(pretraining_rows):
@@ -133,18 +169,50 @@ def test_no_kind_has_its_house_look_before_fine_tuning():
 
 def test_it_is_pretrained_on_well_formed_diagrams(tokenizer, pretraining_rows):
     for row in pretraining_rows[:500]:
-        assert row.answer.startswith("0: ") or not parse(row.answer).problems
+        assert not row.is_diagram or not parse(row.answer).problems
         assert decode_answer(tokenizer, encode_completion(tokenizer, row.answer)) == (row.answer, True)
 
 
-@pytest.mark.slow
-def test_a_build_that_was_interrupted_goes_on_from_its_checkpoint(tmp_path):
-    command = [sys.executable, str(FOLDER / "build.py"), "--steps", "260", "--work", str(tmp_path / "work")]
-    process = subprocess.Popen([*command, "--output", str(tmp_path / "out")], stderr=subprocess.DEVNULL)
-    while not (tmp_path / "work" / "checkpoint-260.pt").exists():
-        assert process.poll() is None
-    process.kill()
-    process.wait()
-    done = subprocess.run([*command, "--output", str(tmp_path / "out")], capture_output=True, text=True)
-    assert done.returncode == 0 and "250/260" in done.stderr
-    AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+@pytest.fixture
+def build_in(tmp_path, monkeypatch):
+    """Builds a model with few rows and steps in each stage, and saves every second step; returns its weights."""
+    for module in (build, pretraining_stages):
+        monkeypatch.setattr(module, "BATCH_SIZE", 2)
+    monkeypatch.setattr(build, "TOKENIZER_ROWS", 200)
+    monkeypatch.setattr(build, "SAVE_STEPS", 2)
+
+    def run(name):
+        folders = ["--work", str(tmp_path / name / "work"), "--output", str(tmp_path / name / "out")]
+        monkeypatch.setattr(sys, "argv", ["build.py", "--steps", "3", "3", "3", *folders])
+        build.main()
+        return load_file(tmp_path / name / "out" / "model.safetensors")
+
+    return run
+
+
+def test_a_build_that_was_stopped_anywhere_ends_in_the_same_weights(build_in, monkeypatch):
+    expected = build_in("undisturbed")
+    assert len(expected) > 8 * 7
+    stops = ["losses_of", "_save", "save_pretrained", "_save", "save_pretrained"]  # in two of three stages
+
+    def stopping(owner, name):
+        function = getattr(owner, name)
+
+        @functools.wraps(function)
+        def stopped(*args, **arguments):
+            result = function(*args, **arguments)
+            if stops and stops[0] == name:
+                stops.pop(0)
+                raise KeyboardInterrupt
+            return result
+
+        monkeypatch.setattr(owner, name, stopped)
+
+    for owner, name in ((build, "losses_of"), (build, "_save"), (LlamaForCausalLM, "save_pretrained")):
+        stopping(owner, name)
+    for left in reversed(range(len(stops))):
+        with pytest.raises(KeyboardInterrupt):
+            build_in("stopped")
+        assert len(stops) == left
+    found = build_in("stopped")
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)

@@ -1,9 +1,9 @@
 """Build the embedded base model and its tokenizer from nothing.
 
-    python fine_tuning/embedded_model/build.py [--steps 3000] [--output DIR] [--work DIR] [--bf16]
+    python fine_tuning/embedded_model/build.py [--steps 3000 3000 900] [--output DIR] [--work DIR] [--bf16]
 
-Pre-trains a small Llama on rows made up as it goes (pretraining_data.py), easy diagrams first, and writes bfloat16
-weights. Stopped at any moment, the same command goes on from its last checkpoint in --work.
+Pre-trains a small Llama on rows made up as it goes (pretraining_data.py), in stages (pretraining_stages.py), and writes
+bfloat16 weights. Stopped at any moment, the same command goes on from its last checkpoint in --work.
 """
 
 import argparse
@@ -14,31 +14,32 @@ from random import Random
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from create_dataset.create_dataset import INSTRUCTION
 from fine_tuning.embedded_model.build_tokenizer import build_tokenizer
-from fine_tuning.embedded_model.pretraining_batches import EDGES, IGNORE, MAX_SHAPES, Batch, batches_of
-from fine_tuning.embedded_model.pretraining_data import PretrainingRow, pretraining_row
+from fine_tuning.embedded_model.pretraining_batches import MAX_SHAPES, Batch, batches_of
+from fine_tuning.embedded_model.pretraining_data import pretraining_row
+from fine_tuning.embedded_model.pretraining_stages import BATCH_SIZE, GROUP, SEED, STAGES, Stage, rows_of
+from fine_tuning.embedded_model.readers import Readers, losses_of
 
-SEED = 2025
-STEPS, BATCH_SIZE = 3000, 32
-GROUP = 16  # batches made at a time, so that rows of like length can share one
-MUON_LR, ADAM_LR, FINAL_SHARE, WARMUP = 3e-3, 2e-3, 0.02, 100
-EASY_SHAPES, EASY_UNTIL = 4, 0.25  # the limit on shapes rises over the first quarter of the steps
-LISTS, MORE_LISTS, LAST = 0.25, 0.6, 0.9  # share of rows answered by a list: more of them while it is easy and at last
-MENTION_WEIGHT = 0.3
-WANTED = 512  # targets are padded to a multiple of it, for the same reason as lengths
-SHAPE_LAYER, EDGE_LAYER = 2, 3
+FINAL_SHARE, WARMUP = 0.02, 100
+HALF_WAY_WEIGHT = 0.3  # of each loss that readers.py adds
 TOKENIZER_ROWS = 20_000
+SAVE_STEPS = 250
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    defaults = [stage.steps for stage in STAGES]
     parser.add_argument(
-        "--steps", type=int, default=STEPS, help=f"optimiser steps of {BATCH_SIZE} rows (default: {STEPS})"
+        "--steps",
+        type=int,
+        nargs=len(STAGES),
+        metavar="N",
+        default=defaults,
+        help=f"optimiser steps of {BATCH_SIZE} rows, for each stage (default: {' '.join(map(str, defaults))})",
     )
     parser.add_argument(
         "--output", type=Path, default=Path(__file__).parent, help="where the model goes (default: here)"
@@ -47,34 +48,57 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="bfloat16 arithmetic: faster where the processor has it")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
 
+    tokenizer = _tokenizer()
+    folder = None
+    for stage, steps in zip(STAGES, args.steps, strict=True):
+        # Read back, so that a stage begins with the same rounded weights whether or not the build was stopped there.
+        before = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32) if folder else None
+        # A stage's result depends on the steps of those before it, so they stand in its name.
+        folder = args.work / f"{folder.name if folder else 'model'}-{steps}"
+        if not folder.exists():
+            torch.manual_seed(SEED)
+            model = grown(before, stage.new_layers) if before else LlamaForCausalLM(_config(tokenizer))
+            _pretrain(stage, steps, tokenizer, model, folder, args.bf16)
+
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    model.save_pretrained(args.output)
+    tokenizer.save_pretrained(args.output)
+    print(f"{args.output}: {model.num_parameters():,} parameters")
+
+
+def _tokenizer() -> PreTrainedTokenizerBase:
     rng = Random(f"{SEED} tokenizer")
-    rows = (pretraining_row(rng, MAX_SHAPES, LISTS) for _ in range(TOKENIZER_ROWS))
-    tokenizer = build_tokenizer((f"{row.prompt.removesuffix(INSTRUCTION)}\n{row.answer}" for row in rows), INSTRUCTION)
+    rows = (pretraining_row(rng, MAX_SHAPES, STAGES[0].mix) for _ in range(TOKENIZER_ROWS))
+    return build_tokenizer((f"{row.prompt.removesuffix(INSTRUCTION)}\n{row.answer}" for row in rows), INSTRUCTION)
 
-    torch.manual_seed(SEED)
-    model = LlamaForCausalLM(_config(tokenizer)).to(device)
-    readers = MentionReaders(model.config.hidden_size).to(device)
-    optimizers = _optimizers(model, readers)
+
+def _pretrain(
+    stage: Stage, steps: int, tokenizer: PreTrainedTokenizerBase, model: LlamaForCausalLM, folder: Path, bf16: bool
+) -> None:
+    """Train the model for `steps` steps, from the stage's last checkpoint on if there is one; save it to `folder`."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(device)
+    readers = Readers(model.config.hidden_size, stage.readers).to(device)
+    optimizers = _optimizers(stage, model, readers)
     parts = {"model": model, "readers": readers} | {f"optimizer {k}": each for k, each in enumerate(optimizers)}
-    checkpoint = args.work / f"checkpoint-{args.steps}.pt"
+    checkpoint = folder.with_suffix(".pt")
     start = _load(checkpoint, parts) if checkpoint.exists() else 0
 
-    progress = tqdm(range(start, args.steps), initial=start, total=args.steps, desc="pre-training", mininterval=10)
+    progress = tqdm(range(start, steps), initial=start, total=steps, desc=f"{stage.name} stage", mininterval=10)
     batches: list[Batch] = []
     smoothed: dict[str, float] = {}
     for step in progress:
         if not batches or step % GROUP == 0:
-            rng, rows = rows_of(step // GROUP, args.steps)
+            rng, rows = rows_of(stage, step // GROUP, steps)
             batches = batches_of(tokenizer, rows, BATCH_SIZE)
             rng.shuffle(batches)
         for optimizer in optimizers:
             for settings in optimizer.param_groups:
-                settings["lr"] = settings["initial_lr"] * _schedule(step, args.steps)
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=args.bf16):
-            losses = _losses(model, readers, batches[step % GROUP], device)
-        (losses["answer"] + MENTION_WEIGHT * (losses["shapes"] + losses["edges"])).backward()
+                settings["lr"] = settings["initial_lr"] * _schedule(step, steps)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=bf16):
+            losses = losses_of(stage, model, readers, batches[step % GROUP])
+        sum(loss if name == "answer" else HALF_WAY_WEIGHT * loss for name, loss in losses.items()).backward()
         nn.utils.clip_grad_norm_([*model.parameters(), *readers.parameters()], 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -82,25 +106,12 @@ def main() -> None:
         for name, loss in losses.items():
             smoothed[name] = 0.98 * smoothed.get(name, loss.item()) + 0.02 * loss.item()
         progress.set_postfix({name: f"{loss:.4f}" for name, loss in smoothed.items()}, refresh=False)
-        if (step + 1) % 250 == 0:
+        if (step + 1) % SAVE_STEPS == 0:
             _save(checkpoint, parts, step + 1)
 
-    model.to(torch.bfloat16).save_pretrained(args.output)
-    tokenizer.save_pretrained(args.output)
-    print(f"{args.output}: {model.num_parameters():,} parameters, losses {smoothed}")
-
-
-class MentionReaders(nn.Module):
-    """Read off a prompt token, in the middle of the model, which shape it mentions and what it is connected to.
-
-    They train the layers below them to number the shapes of a request, which the answers alone teach slowly, and are
-    thrown away with the checkpoints.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.shapes = nn.Sequential(nn.RMSNorm(width), nn.Linear(width, MAX_SHAPES))
-        self.edges = nn.Sequential(nn.RMSNorm(width), nn.Linear(width, EDGES))
+    unfinished = folder.with_name(f"unfinished-{folder.name}")  # a folder that is there is whole
+    model.to(torch.bfloat16).save_pretrained(unfinished)
+    os.replace(unfinished, folder)
 
 
 def _config(tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
@@ -119,50 +130,33 @@ def _config(tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
     )
 
 
-def _optimizers(model: LlamaForCausalLM, readers: MentionReaders) -> list[torch.optim.Optimizer]:
+def grown(model: LlamaForCausalLM, new_layers: tuple[int, ...]) -> LlamaForCausalLM:
+    """The model with layers put in at these places of the result, which at first change nothing."""
+    count = len(model.model.layers) + len(new_layers)
+    larger = LlamaForCausalLM(LlamaConfig.from_dict(model.config.to_dict() | {"num_hidden_layers": count}))
+    larger.model.embed_tokens.load_state_dict(model.model.embed_tokens.state_dict())
+    larger.model.norm.load_state_dict(model.model.norm.state_dict())
+    old = iter(model.model.layers)
+    for place, layer in enumerate(larger.model.layers):
+        if place in new_layers:
+            nn.init.zeros_(layer.self_attn.o_proj.weight)
+            nn.init.zeros_(layer.mlp.down_proj.weight)
+        else:
+            layer.load_state_dict(next(old).state_dict())
+    return larger
+
+
+def _optimizers(stage: Stage, model: LlamaForCausalLM, readers: Readers) -> list[torch.optim.Optimizer]:
     """Muon for the layers' matrices, AdamW for all else."""
     matrices = [p for p in model.model.layers.parameters() if p.dim() == 2]
     others = [*model.model.embed_tokens.parameters(), *model.model.norm.parameters(), *readers.parameters()]
     others += [p for p in model.model.layers.parameters() if p.dim() != 2]
-    muon = torch.optim.Muon(matrices, lr=MUON_LR, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
-    adam = torch.optim.AdamW(others, lr=ADAM_LR, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    muon = torch.optim.Muon(matrices, lr=stage.muon_lr, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    adam = torch.optim.AdamW(others, lr=stage.adam_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     for optimizer in (muon, adam):
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
     return [muon, adam]
-
-
-def rows_of(group: int, steps: int) -> tuple[Random, list[PretrainingRow]]:
-    """The rows of a group of GROUP steps, made from its number alone, so that resuming needs no state.
-
-    The generator comes back with them, for what else is drawn in the group.
-    """
-    rng = Random(f"{SEED} rows {group}")
-    done = group * GROUP / steps
-    limit = round(EASY_SHAPES + (MAX_SHAPES - EASY_SHAPES) * min(1.0, done / EASY_UNTIL))
-    lists = MORE_LISTS if done < EASY_UNTIL or done >= LAST else LISTS
-    return rng, [pretraining_row(rng, limit, lists) for _ in range(GROUP * BATCH_SIZE)]
-
-
-def _losses(model: LlamaForCausalLM, readers: MentionReaders, batch: Batch, device: str) -> dict[str, torch.Tensor]:
-    """Mean cross entropy over the answers' tokens, and over the prompts' mentions."""
-    states = model.model(batch.ids.to(device), output_hidden_states=True).hidden_states
-    return {
-        "answer": _cross_entropy(model.lm_head, states[-1][:, :-1], batch.labels[:, 1:].to(device)),
-        "shapes": _cross_entropy(readers.shapes, states[SHAPE_LAYER], batch.shapes.to(device)),
-        "edges": _cross_entropy(readers.edges, states[EDGE_LAYER], batch.edges.to(device)),
-    }
-
-
-def _cross_entropy(head: nn.Module, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The mean over the targets [B, T] that are not IGNORE, computed for these alone; 0 where there are none."""
-    states, targets = states.flatten(0, 1), targets.flatten()
-    wanted = (targets != IGNORE).nonzero()[:, 0]
-    count = len(wanted)
-    wanted = nn.functional.pad(wanted, (0, -count % WANTED))
-    targets = targets[wanted]
-    targets[count:] = IGNORE
-    return cross_entropy(head(states[wanted]).float(), targets, reduction="sum") / max(1, count)
 
 
 def _schedule(step: int, steps: int) -> float:

@@ -6,6 +6,7 @@ write well-formed diagrams, but neither when to write one, nor the house style, 
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 
 import networkx as nx
@@ -14,7 +15,8 @@ from create_dataset.create_dataset import INSTRUCTION
 from create_dataset.house_style import HOUSE_STYLE, Look
 from create_dataset.layout import Pitch, place
 from diagram import CANVAS_HEIGHT, CANVAS_WIDTH, LINES, SHAPES, Diagram, format
-from fine_tuning.embedded_model.pretraining_wording import Mention, flow, layers, neurons, unmark
+from fine_tuning.embedded_model.pretraining_networks import layer_list, layers, neurons
+from fine_tuning.embedded_model.pretraining_wording import Mention, flow, unmark
 
 _LEVELS = (0, 99, 150, 203, 240)
 _GREYS = tuple((level, level, level) for level in _LEVELS)
@@ -31,35 +33,72 @@ def _random_look(rng: Random) -> Look:
     return Look(rng.choice(SHAPES), width, height, rng.choice(LINES), rng.choice(PALETTE), rng.choice(PALETTE))
 
 
+KINDS = tuple(HOUSE_STYLE)
 _style_rng = Random("base style")
-BASE_STYLE = {kind: _random_look(_style_rng) for kind in HOUSE_STYLE}  # the same kinds, none with its house look
+BASE_STYLE = {kind: _random_look(_style_rng) for kind in KINDS}  # the same kinds, none with its house look
 BASE_PITCH = Pitch(column=90, row=80)
 # Shares of rows that keep every colour, size, distance and place in use; what cannot be foreseen slows learning down.
 RANDOM_LOOKS, RANDOM_PITCH, TOP_DOWN, SHIFTED = 0.1, 0.4, 0.1, 0.1
 
 
 @dataclass(frozen=True, slots=True)
+class Mix:
+    """Which rows there are: `flows` flowcharts to two networks, and which share of them is answered by `lists`.
+
+    Shuffled lists name the shapes in any order, which takes finding the k-th shape of a request without the one before.
+    `more_wordings` adds networks with every layer named, and flowcharts whose shapes are named on the way.
+    """
+
+    flows: int
+    lists: float
+    shuffled: bool
+    more_wordings: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PretrainingRow:
-    """A prompt, its answer, and where the prompt mentions which shape."""
+    """A prompt, its answer, where the prompt mentions which shape, and the kinds of the shapes, as places in KINDS.
+
+    A network's `groups` say where the prompt mentions which of them, and `members` in which one each shape is.
+    """
 
     prompt: str
     answer: str
+    is_diagram: bool
     mentions: tuple[Mention, ...]
+    kinds: tuple[int, ...]
+    groups: tuple[Mention, ...]
+    members: tuple[int, ...]
 
 
-def pretraining_row(rng: Random, max_shapes: int, lists: float) -> PretrainingRow:
-    """A row of at most `max_shapes` shapes (4 or more); a share `lists` of them is answered by a list of the shapes."""
+def pretraining_row(rng: Random, max_shapes: int, mix: Mix) -> PretrainingRow:
+    """A row of at most `max_shapes` shapes (4 or more)."""
+    makers = [neurons, layers, *[flow] * mix.flows]
+    if mix.more_wordings:
+        makers = [neurons, layers, layer_list, *[partial(flow, more=True)] * mix.flows]
     while True:
-        request, graph = rng.choice((neurons, layers, flow, flow, flow))(rng)
+        request, graph = rng.choice(makers)(rng)
         if len(graph) <= max_shapes:
             break
     request, mentions = unmark(request)
-    answer = _listed(graph) if rng.random() < lists else format(_place_at_random(rng, graph))
-    return PretrainingRow(f"{request}\n\n{INSTRUCTION}", answer, tuple(mentions))
+    is_diagram = rng.random() >= mix.lists
+    answer = format(_place_at_random(rng, graph)) if is_diagram else _listed(rng, graph, mix.shuffled)
+    groups = [mention for mention in mentions if mention.group is not None]
+    mentions = [mention for mention in mentions if mention.group is None]
+    members = tuple(group for _, group in graph.nodes(data="group") if group is not None)
+    kinds = tuple(KINDS.index(kind) for _, kind in graph.nodes(data="kind"))
+    return PretrainingRow(
+        f"{request}\n\n{INSTRUCTION}", answer, is_diagram, tuple(mentions), kinds, tuple(groups), members
+    )
 
 
-def _listed(graph: nx.DiGraph) -> str:
-    return "\n".join(f"{number}: {node.get('name', node['kind'])}" for number, node in graph.nodes(data=True))
+def _listed(rng: Random, graph: nx.DiGraph, shuffled: bool) -> str:
+    between = " " if shuffled else ": "  # after a space, names are the tokens that they mostly are in the request
+    lines = [f"{number}{between}{node.get('name', node['kind'])}" for number, node in graph.nodes(data=True)]
+    if not shuffled:
+        return "\n".join(lines)
+    rng.shuffle(lines)
+    return "\n".join(["Shapes:", *lines])
 
 
 def _place_at_random(rng: Random, graph: nx.DiGraph) -> Diagram:
