@@ -37,8 +37,7 @@ KINDS = tuple(HOUSE_STYLE)
 _style_rng = Random("base style")
 BASE_STYLE = {kind: _random_look(_style_rng) for kind in KINDS}  # the same kinds, none with its house look
 BASE_PITCH = Pitch(column=90, row=80)
-# Shares of rows that keep every colour, size, distance and place in use; what cannot be foreseen slows learning down.
-RANDOM_LOOKS, RANDOM_PITCH, TOP_DOWN, SHIFTED = 0.1, 0.4, 0.1, 0.1
+RANDOM_PITCH, TOP_DOWN, SHIFTED = 0.4, 0.1, 0.1  # shares of rows that keep every distance and place in use
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +45,15 @@ class Mix:
     """Which rows there are: `flows` flowcharts to two networks, and which share of them is answered by `lists`.
 
     Shuffled lists name the shapes in any order, which takes finding the k-th shape of a request without the one before.
-    `more_wordings` adds networks with every layer named, and flowcharts whose shapes are named on the way.
+    `more_wordings` adds networks with every layer named, and flowcharts whose shapes are named on the way. A share of
+    `random_looks` keeps every colour and size in use; what cannot be foreseen slows learning down.
     """
 
     flows: int
     lists: float
     shuffled: bool
     more_wordings: bool = False
+    random_looks: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def pretraining_row(rng: Random, max_shapes: int, mix: Mix) -> PretrainingRow:
             break
     request, mentions = unmark(request)
     is_diagram = rng.random() >= mix.lists
-    answer = format(_place_at_random(rng, graph)) if is_diagram else _listed(rng, graph, mix.shuffled)
+    answer = format(_place_at_random(rng, graph, mix.random_looks)) if is_diagram else _listed(rng, graph, mix.shuffled)
     groups = [mention for mention in mentions if mention.group is not None]
     mentions = [mention for mention in mentions if mention.group is None]
     members = tuple(group for _, group in graph.nodes(data="group") if group is not None)
@@ -101,10 +102,10 @@ def _listed(rng: Random, graph: nx.DiGraph, shuffled: bool) -> str:
     return "\n".join(["Shapes:", *lines])
 
 
-def _place_at_random(rng: Random, graph: nx.DiGraph) -> Diagram:
+def _place_at_random(rng: Random, graph: nx.DiGraph, random_looks: float) -> Diagram:
     """The base style and pitch, or random ones, now and then from top to bottom or away from the centre."""
     looks, pitch = BASE_STYLE, BASE_PITCH
-    if rng.random() < RANDOM_LOOKS:
+    if rng.random() < random_looks:
         looks = {kind: _random_look(rng) for kind in sorted({kind for _, kind in graph.nodes(data="kind")})}
     down = rng.random() < TOP_DOWN
     if rng.random() < RANDOM_PITCH:

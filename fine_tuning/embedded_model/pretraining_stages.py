@@ -58,6 +58,19 @@ STAGES = (
         readers={"firsts": 4, "shapes": 5, "starts": 5, "lines": 5, "edges": 6, "kinds": 6},
         pointers={"again": 2, "grouped": 5, "linked": 6},
     ),
+    # Mostly lists at last, so that what is wanted is left for fine-tuning to teach, and all colours, so that their
+    # embeddings, which a LoRA adapter leaves as they are, can be told apart.
+    Stage(
+        "last",
+        400,
+        Mix(flows=5, lists=0.6, shuffled=True, more_wordings=True, random_looks=0.5),
+        5e-4,
+        2e-3,
+        easy_until=0.0,
+        new_layers=(),
+        readers={},
+        pointers={"again": 2, "grouped": 5, "linked": 6},
+    ),
 )
 
 
