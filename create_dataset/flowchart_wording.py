@@ -62,7 +62,7 @@ def flowchart_request(rng: Random, graph: nx.DiGraph) -> str:
     wordings = [_steps, _shapes_then_arrows, _bullets, _letters]
     if all(graph.out_degree(number) <= 1 and graph.in_degree(number) <= 1 for number in graph):
         wordings = [_chain, _chain, _steps, _bullets]
-    elif _named_in_order(graph):
+    elif named_in_order(graph):
         wordings.append(_feeds)
     opener = rng.choice(_OPENERS)
     if rng.random() < 0.25:
@@ -153,7 +153,7 @@ def _feeds(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
     return " ".join(sentences)
 
 
-def _named_in_order(graph: nx.DiGraph) -> bool:
+def named_in_order(graph: nx.DiGraph) -> bool:
     """True when naming each shape together with its targets names all shapes in the order of their numbers."""
     order: list[int] = []
     for number in sorted(graph):

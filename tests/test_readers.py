@@ -13,9 +13,17 @@ from diagram import parse
 from fine_tuning.embedded_model.build import _config
 from fine_tuning.embedded_model.pretraining_batches import IGNORE, MAX_SHAPES, batches_of
 from fine_tuning.embedded_model.pretraining_data import KINDS, Mix, pretraining_row
-from fine_tuning.embedded_model.pretraining_stages import STAGES, rows_of
+from fine_tuning.embedded_model.pretraining_stages import GROUP, STAGES, rows_of
 from fine_tuning.embedded_model.readers import HEAD, POINTERS, Readers, losses_of
 from fine_tuning.options import EMBEDDED_FOLDER
+
+
+ROWS = {
+    "first": "8aa0767cabd977889bac7d60388113b83e9845aa200b14ffa949ae23c0823017",
+    "second": "1ecfeba6128f15e0a4d5bd81818792b2c84c74f06045e8d2857a87317c3d8c91",
+    "third": "cc2331ca08c2f9a959e9c8e77569b008f3722574e8e26835f314d8694e448379",
+    "last": "ad95ce492b3f7f35549d2009d1d6f7314b8d3e341f176243be1c22518d6dd981",
+}  # hashes of some rows of each stage
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +217,10 @@ def test_a_stage_reads_and_directs_only_layers_that_its_model_has(tokenizer):
         assert max(stage.pointers.values(), default=0) < layers
 
 
-def test_the_rows_of_the_first_stage_are_those_that_the_committed_model_began_with():
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_the_rows_of_a_stage_are_those_that_the_committed_model_saw(stage):
     digest = hashlib.sha256()
-    for group in (0, 20, 60, 180):
-        for row in rows_of(STAGES[0], group, STAGES[0].steps)[1][:100]:
+    for share in (0, 0.1, 0.5, 0.95):
+        for row in rows_of(stage, int(share * stage.steps / GROUP), stage.steps)[1][:100]:
             digest.update(f"{row.prompt}\0{row.answer}\0".encode())
-    assert digest.hexdigest() == "73cd98562c6d4f23e81d6977aa419718133978470e76646426a4741b8fa5b151"
+    assert digest.hexdigest() == ROWS[stage.name]

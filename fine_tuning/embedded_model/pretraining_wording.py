@@ -10,7 +10,7 @@ from random import Random
 
 import networkx as nx
 
-from create_dataset.flowchart_wording import NOUNS, TOPICS
+from create_dataset.flowchart_wording import NOUNS, TOPICS, named_in_order
 from create_dataset.graphs import flowchart
 from create_dataset.network_wording import NUMBER_WORDS, enumerate_words
 
@@ -97,7 +97,7 @@ def flow(rng: Random, more: bool = False) -> tuple[str, nx.DiGraph]:
         kind = rng.choice(tuple(NOUNS))
         graph.nodes[number].update(kind=kind, name=f"{topic} {rng.choice(NOUNS[kind])}")
     opener = rng.choice(OPENERS) if rng.random() < 0.7 else f"{in_words(rng, len(graph))} shapes:"
-    if more and rng.random() < 0.2 and _named_on_the_way(graph) == sorted(graph):
+    if more and rng.random() < 0.2 and named_in_order(graph):
         return f"{opener} {_forward(rng, graph)}", graph
     is_chain = all(graph.out_degree(number) <= 1 and graph.in_degree(number) <= 1 for number in graph)
     form = _chain if is_chain and rng.random() < 0.6 else rng.choice((_arrows, _sentences, _sentences, _table))
@@ -146,12 +146,7 @@ def _sentences(rng: Random, graph: nx.DiGraph) -> str:
     parts = []
     if rng.random() < 0.3:
         parts.append(", ".join(_named(graph, number) for number in graph))
-        for number in graph:
-            if graph.out_degree(number):
-                targets = [
-                    article + _named(graph, target, source=number) for target in sorted(graph.successors(number))
-                ]
-                parts.append(f"{article}{_named(graph, number)} {before} {enumerate_words(targets)}")
+        parts += _leading_to(graph, article, before)
     else:
         for number in graph:
             sources = [article + _named(graph, source, target=number) for source in sorted(graph.predecessors(number))]
@@ -177,16 +172,14 @@ def _table(rng: Random, graph: nx.DiGraph) -> str:
 
 def _forward(rng: Random, graph: nx.DiGraph) -> str:
     article, before = rng.choice(("the ", "the ", "", "a ")), rng.choice(_BEFORE)
-    parts = [
+    return rng.choice((". ", "; ", ".\n")).join(_leading_to(graph, article, before)) + "."
+
+
+def _leading_to(graph: nx.DiGraph, article: str, before: str) -> list[str]:
+    """Each shape that leads to others, with all of them."""
+    return [
         f"{article}{_named(graph, number)} {before} "
         + enumerate_words([article + _named(graph, end, source=number) for end in sorted(graph.successors(number))])
         for number in graph
         if graph.out_degree(number)
     ]
-    return rng.choice((". ", "; ", ".\n")).join(parts) + "."
-
-
-def _named_on_the_way(graph: nx.DiGraph) -> list[int]:
-    """The shapes in the order in which each is first named, as a source or as one of its targets."""
-    ways = [(number, *sorted(graph.successors(number))) for number in graph if graph.out_degree(number)]
-    return list(dict.fromkeys(number for way in ways for number in way))
