@@ -17,7 +17,6 @@ from fine_tuning.embedded_model.pretraining_stages import GROUP, STAGES, rows_of
 from fine_tuning.embedded_model.readers import HEAD, POINTERS, Readers, losses_of
 from fine_tuning.options import EMBEDDED_FOLDER
 
-
 ROWS = {
     "first": "8aa0767cabd977889bac7d60388113b83e9845aa200b14ffa949ae23c0823017",
     "second": "1ecfeba6128f15e0a4d5bd81818792b2c84c74f06045e8d2857a87317c3d8c91",
