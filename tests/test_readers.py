@@ -21,7 +21,8 @@ ROWS = {
     "first": "8aa0767cabd977889bac7d60388113b83e9845aa200b14ffa949ae23c0823017",
     "second": "1ecfeba6128f15e0a4d5bd81818792b2c84c74f06045e8d2857a87317c3d8c91",
     "third": "cc2331ca08c2f9a959e9c8e77569b008f3722574e8e26835f314d8694e448379",
-    "last": "ad95ce492b3f7f35549d2009d1d6f7314b8d3e341f176243be1c22518d6dd981",
+    "fourth": "775213926b9c12aae3931b3c78991b0ac2152725086adcb8bd5b394e52948b60",
+    "last": "188f1ed7297c41c47e0e5303f286f18787f5b44d6e14fdfa354deff9000817b8",
 }  # hashes of some rows of each stage
 
 
@@ -51,9 +52,8 @@ def model():
 @pytest.fixture(scope="module")
 def networks():
     rng = Random(5)
-    rows = (
-        pretraining_row(rng, MAX_SHAPES, Mix(flows=0, lists=0.1, shuffled=True, more_wordings=True)) for _ in range(300)
-    )
+    mix = Mix(flows=0, lists=0.1, shuffled=True, more_wordings=True, more_networks=True)
+    rows = (pretraining_row(rng, MAX_SHAPES, mix) for _ in range(300))
     return [row for row in rows if row.is_diagram]
 
 

@@ -5,7 +5,8 @@ prompts are answered by a diagram, others by a list of the shapes. So the base m
 write well-formed diagrams, but neither when to write one, nor the house style, nor the layout that fine-tuning teaches.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 
@@ -15,7 +16,7 @@ from create_dataset.create_dataset import INSTRUCTION
 from create_dataset.house_style import HOUSE_STYLE, Look
 from create_dataset.layout import Pitch, place
 from diagram import CANVAS_HEIGHT, CANVAS_WIDTH, LINES, SHAPES, Diagram, format
-from fine_tuning.embedded_model.pretraining_networks import layer_list, layers, neurons
+from fine_tuning.embedded_model.pretraining_networks import blocks, layer_list, layers, neurons, sizes, totals
 from fine_tuning.embedded_model.pretraining_wording import Mention, flow, unmark
 
 _LEVELS = (0, 99, 150, 203, 240)
@@ -36,6 +37,15 @@ def _random_look(rng: Random) -> Look:
 KINDS = tuple(HOUSE_STYLE)
 _style_rng = Random("base style")
 BASE_STYLE = {kind: _random_look(_style_rng) for kind in KINDS}  # the same kinds, none with its house look
+# With every colour of the house style in it, on another kind: the embedding of a colour that hardly occurs stays so
+# short that no hidden state gives it more than 0.9 of the probability, and a LoRA adapter leaves embeddings alone.
+COMPLETE_STYLE = BASE_STYLE | {
+    "text": replace(BASE_STYLE["text"], fill=(222, 235, 247), outline=(203, 24, 29)),
+    "picture": replace(BASE_STYLE["picture"], outline=(239, 237, 245)),
+    "process": replace(BASE_STYLE["process"], fill=(230, 85, 13), outline=(222, 235, 247)),
+    "hidden neuron": replace(BASE_STYLE["hidden neuron"], fill=(239, 237, 245), outline=(230, 85, 13)),
+    "pooling layer": replace(BASE_STYLE["pooling layer"], outline=(203, 24, 29)),
+}
 BASE_PITCH = Pitch(column=90, row=80)
 RANDOM_PITCH, TOP_DOWN, SHIFTED = 0.4, 0.1, 0.1  # shares of rows that keep every distance and place in use
 
@@ -45,14 +55,18 @@ class Mix:
     """Which rows there are: `flows` flowcharts to two networks, and which share of them is answered by `lists`.
 
     Shuffled lists name the shapes in any order, which takes finding the k-th shape of a request without the one before.
-    `more_wordings` adds networks with every layer named, and flowcharts whose shapes are named on the way. A share of
-    `random_looks` keeps every colour and size in use; what cannot be foreseen slows learning down.
+    `more_wordings` adds networks with every layer named, and flowcharts whose shapes are named on the way;
+    `more_networks` more of them and of those by neuron, and others whose layers take counting. Diagrams are in one
+    `style` but for a share of `random_looks`, which keeps every colour and size in use; what cannot be foreseen slows
+    learning down.
     """
 
     flows: int
     lists: float
     shuffled: bool
     more_wordings: bool = False
+    more_networks: bool = False
+    style: Mapping[str, Look] = field(default_factory=lambda: BASE_STYLE)
     random_looks: float = 0.1
 
 
@@ -77,13 +91,15 @@ def pretraining_row(rng: Random, max_shapes: int, mix: Mix) -> PretrainingRow:
     makers = [neurons, layers, *[flow] * mix.flows]
     if mix.more_wordings:
         makers = [neurons, layers, layer_list, *[partial(flow, more=True)] * mix.flows]
+    if mix.more_networks:
+        makers += [neurons, neurons, layer_list, blocks, sizes, totals]
     while True:
         request, graph = rng.choice(makers)(rng)
         if len(graph) <= max_shapes:
             break
     request, mentions = unmark(request)
     is_diagram = rng.random() >= mix.lists
-    answer = format(_place_at_random(rng, graph, mix.random_looks)) if is_diagram else _listed(rng, graph, mix.shuffled)
+    answer = format(_place_at_random(rng, graph, mix)) if is_diagram else _listed(rng, graph, mix.shuffled)
     groups = [mention for mention in mentions if mention.group is not None]
     mentions = [mention for mention in mentions if mention.group is None]
     members = tuple(group for _, group in graph.nodes(data="group") if group is not None)
@@ -102,10 +118,10 @@ def _listed(rng: Random, graph: nx.DiGraph, shuffled: bool) -> str:
     return "\n".join(["Shapes:", *lines])
 
 
-def _place_at_random(rng: Random, graph: nx.DiGraph, random_looks: float) -> Diagram:
-    """The base style and pitch, or random ones, now and then from top to bottom or away from the centre."""
-    looks, pitch = BASE_STYLE, BASE_PITCH
-    if rng.random() < random_looks:
+def _place_at_random(rng: Random, graph: nx.DiGraph, mix: Mix) -> Diagram:
+    """In the style of the mix and the base pitch, or random ones; now and then top to bottom or off the centre."""
+    looks, pitch = mix.style, BASE_PITCH
+    if rng.random() < mix.random_looks:
         looks = {kind: _random_look(rng) for kind in sorted({kind for _, kind in graph.nodes(data="kind")})}
     down = rng.random() < TOP_DOWN
     if rng.random() < RANDOM_PITCH:

@@ -112,6 +112,69 @@ def layer_list(rng: Random) -> tuple[str, nx.DiGraph]:
     return _around(rng, body, rng.choice(_LAYERS)), _grouped(layer_network(kinds), list(range(len(kinds))))
 
 
+def blocks(rng: Random) -> tuple[str, nx.DiGraph]:
+    """A marked request for a network of counted blocks of counted layers, drawn layer by layer, and its graph."""
+    repeats, convolutions, dense = rng.randint(2, 4), rng.randint(1, 4), rng.randint(0, 3)
+    kinds = ["input layer", *(["convolution layer"] * convolutions + ["pooling layer"]) * repeats]
+    groups = [0, *([1] * convolutions + [2]) * repeats]
+    number, short = in_words(rng, convolutions), rng.random() < 0.5
+    name = "conv" if short else "convolution"
+    counted = f"{number} {name}s", f"{number} {name} layers", f"{name} x {number}", f"{number} times {name}"
+    inside = rng.choice(counted)
+    inside = mark_group(name if convolutions == 1 and rng.random() < 0.5 else inside, 1, 1)
+    inside += rng.choice((", ", " + ", ", one ", " with ", " plus a ")) + mark_group("pool", convolutions + 1, 2)
+    times = in_words(rng, repeats)
+    head = mark_group(rng.choice(("input", "input layer")), 0, 0)
+    if rng.random() < 0.5:
+        forms = f"{times} stacks of {inside}", f"{times} x ({inside})", f"{times} stages, {inside} in each"
+    else:
+        forms = f"repeat {times} times: {inside}", f"({inside}) repeated {times} times", f"{times} [{inside}]"
+    parts = [head, rng.choice(forms)]
+    if dense:
+        groups += [3] * dense
+        parts.append(mark_group(f"{in_words(rng, dense)} dense", len(kinds), 3))
+        kinds += ["dense layer"] * dense
+    groups.append(1 + max(groups))
+    parts.append(mark_group(rng.choice(("output", "output layer")), len(kinds), groups[-1]))
+    body = rng.choice((", then ", ", ", "; ", " / ", "\n")).join(parts)
+    return _around(rng, body, rng.choice(_LAYERS)), _grouped(layer_network([*kinds, "output layer"]), groups)
+
+
+def sizes(rng: Random) -> tuple[str, nx.DiGraph]:
+    """A marked request that gives the units of each layer and the kinds of few, drawn layer by layer, and its graph."""
+    hidden = rng.randint(1, 9)
+    pool = [rng.randint(2, 900) for _ in range(rng.randint(2, 12))]
+    units = sorted((str(rng.choice(pool)) for _ in range(hidden + 2)), key=int, reverse=rng.random() < 0.7)
+    first, *inner, last = (mark_group(size, k, k) for k, size in enumerate(units))
+    listed = rng.choice((enumerate_words(inner), ", ".join(inner), " then ".join(inner)))
+    body = rng.choice((
+        f"{first} in, {listed} hidden, {last} out",
+        f"from {first} over {listed} to {last}",
+        f"{first} units at first, {listed} inside, {last} at last",
+        f"hidden sizes {listed} between {first} inputs and {last} outputs",
+        f"net of {first}, {listed}, {last} units",
+        f"input of {first}, after it hidden {', hidden '.join(inner)}, output of {last}",
+    ))  # fmt: skip
+    kinds = ["input layer", *["hidden layer"] * hidden, "output layer"]
+    return _around(rng, body, rng.choice(_LAYERS)), _grouped(layer_network(kinds), list(range(len(kinds))))
+
+
+def totals(rng: Random) -> tuple[str, nx.DiGraph]:
+    """A marked request that counts all layers and the hidden ones, drawn layer by layer, and its graph."""
+    hidden = rng.randint(1, 10)
+    count = mark_group(in_words(rng, hidden), 1, 1)
+    ends = mark_group("input", 0, 0), mark_group("output", hidden + 1, 2)
+    whole = f"{in_words(rng, hidden + 2)} {rng.choice(('layers in all', 'layers', 'boxes', 'in a row'))}"
+    body = rng.choice((
+        f"{whole}: {ends[0]}, {count} inner, {ends[1]}",
+        f"{ends[0]}, {count} hidden layers, {ends[1]}; {whole}",
+        f"{whole}, {count} of them hidden, from {ends[0]} to {ends[1]}",
+        f"{ends[0]} then {count} inner then {ends[1]}",
+    ))  # fmt: skip
+    kinds = ["input layer", *["hidden layer"] * hidden, "output layer"]
+    return _around(rng, body, rng.choice(_LAYERS)), _grouped(layer_network(kinds), [0, *[1] * hidden, 2])
+
+
 def _runs(rng: Random, kinds: Sequence[str], groups: list[int]) -> str:
     """Names for all kinds, run by run; appends the group of each to `groups`."""
     short = rng.random() < 0.3

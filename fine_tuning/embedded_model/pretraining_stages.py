@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from fine_tuning.embedded_model.pretraining_batches import MAX_SHAPES
-from fine_tuning.embedded_model.pretraining_data import Mix, PretrainingRow, pretraining_row
+from fine_tuning.embedded_model.pretraining_data import COMPLETE_STYLE, Mix, PretrainingRow, pretraining_row
 
 SEED = 2025
 BATCH_SIZE = 32
@@ -58,12 +58,22 @@ STAGES = (
         readers={"firsts": 4, "shapes": 5, "starts": 5, "lines": 5, "edges": 6, "kinds": 6},
         pointers={"again": 2, "grouped": 5, "linked": 6},
     ),
-    # Mostly lists at last, so that what is wanted is left for fine-tuning to teach, and all colours, so that their
-    # embeddings, which a LoRA adapter leaves as they are, can be told apart.
+    Stage(
+        "fourth",
+        1200,
+        Mix(flows=6, lists=0.15, shuffled=True, more_wordings=True, more_networks=True, style=COMPLETE_STYLE),
+        1.5e-3,
+        1e-3,
+        easy_until=0.0,
+        new_layers=(),
+        readers={"firsts": 4, "shapes": 5, "starts": 5, "lines": 5, "edges": 6, "kinds": 6},
+        pointers={"again": 2, "grouped": 5, "linked": 6},
+    ),
+    # Mostly lists at last, so that what is wanted is left for fine-tuning to teach.
     Stage(
         "last",
         400,
-        Mix(flows=5, lists=0.6, shuffled=True, more_wordings=True, random_looks=0.5),
+        Mix(flows=6, lists=0.6, shuffled=True, more_wordings=True, more_networks=True, style=COMPLETE_STYLE),
         5e-4,
         2e-3,
         easy_until=0.0,
