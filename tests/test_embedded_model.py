@@ -167,7 +167,7 @@ def test_tokens_of_a_prompt_carry_what_they_mention(tokenizer, pretraining_rows)
 def test_no_kind_has_its_house_look_before_fine_tuning(style):
     assert style.keys() == HOUSE_STYLE.keys()
     for kind, house in HOUSE_STYLE.items():
-        assert style[kind] != house and (style[kind].fill, style[kind].outline) != (house.fill, house.outline)
+        assert (style[kind].fill, style[kind].outline) != (house.fill, house.outline)
 
 
 def test_the_complete_style_has_every_colour_of_the_house():

@@ -52,7 +52,8 @@ RANDOM_PITCH, TOP_DOWN, SHIFTED = 0.4, 0.1, 0.1  # shares of rows that keep ever
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Which rows there are: `flows` flowcharts to two networks, and which share of them is answered by `lists`.
+    """Which rows there are: `flows` flowcharts to two networks (with the options below three, and with both nine), and
+    which share of them is answered by `lists`.
 
     Shuffled lists name the shapes in any order, which takes finding the k-th shape of a request without the one before.
     `more_wordings` adds networks with every layer named, and flowcharts whose shapes are named on the way;

@@ -62,7 +62,7 @@ def layers(rng: Random) -> tuple[str, nx.DiGraph]:
     groups: list[int] = []
     if form <= 1:
         hidden = rng.randint(0, 8)
-        kinds = ["input layer", *["hidden layer"] * hidden, "output layer"]
+        kinds = _dense(hidden)
         if hidden and form == 0:
             groups = [0, *[1] * hidden, 2]
             count = mark_group(in_words(rng, hidden), 1, 1)
@@ -89,7 +89,7 @@ def layers(rng: Random) -> tuple[str, nx.DiGraph]:
         repeated = [kind for kind in inner for _ in range(rng.choice((1, 1, 1, 2, 2, 3)))]
         kinds = ["input layer", *repeated, "output layer"]
         body = _runs(rng, kinds, groups)
-    return _around(rng, body, rng.choice(_LAYERS)), _grouped(layer_network(kinds), groups)
+    return _by_layer(rng, body, kinds, groups)
 
 
 def layer_list(rng: Random) -> tuple[str, nx.DiGraph]:
@@ -109,7 +109,7 @@ def layer_list(rng: Random) -> tuple[str, nx.DiGraph]:
         short, word = rng.random() < 0.5, rng.choice(("with", "=", "of", "at", ":", ""))
         names = [mark_group(_short(kind) if short else kind, k, k) for k, kind in enumerate(kinds)]
         body = joint.join(f"{name} {word} {size}" if word else name for name, size in zip(names, units, strict=True))
-    return _around(rng, body, rng.choice(_LAYERS)), _grouped(layer_network(kinds), list(range(len(kinds))))
+    return _by_layer(rng, body, kinds, list(range(len(kinds))))
 
 
 def blocks(rng: Random) -> tuple[str, nx.DiGraph]:
@@ -137,7 +137,7 @@ def blocks(rng: Random) -> tuple[str, nx.DiGraph]:
     groups.append(1 + max(groups))
     parts.append(mark_group(rng.choice(("output", "output layer")), len(kinds), groups[-1]))
     body = rng.choice((", then ", ", ", "; ", " / ", "\n")).join(parts)
-    return _around(rng, body, rng.choice(_LAYERS)), _grouped(layer_network([*kinds, "output layer"]), groups)
+    return _by_layer(rng, body, [*kinds, "output layer"], groups)
 
 
 def sizes(rng: Random) -> tuple[str, nx.DiGraph]:
@@ -155,8 +155,7 @@ def sizes(rng: Random) -> tuple[str, nx.DiGraph]:
         f"net of {first}, {listed}, {last} units",
         f"input of {first}, after it hidden {', hidden '.join(inner)}, output of {last}",
     ))  # fmt: skip
-    kinds = ["input layer", *["hidden layer"] * hidden, "output layer"]
-    return _around(rng, body, rng.choice(_LAYERS)), _grouped(layer_network(kinds), list(range(len(kinds))))
+    return _by_layer(rng, body, _dense(hidden), list(range(hidden + 2)))
 
 
 def totals(rng: Random) -> tuple[str, nx.DiGraph]:
@@ -171,8 +170,7 @@ def totals(rng: Random) -> tuple[str, nx.DiGraph]:
         f"{whole}, {count} of them hidden, from {ends[0]} to {ends[1]}",
         f"{ends[0]} then {count} inner then {ends[1]}",
     ))  # fmt: skip
-    kinds = ["input layer", *["hidden layer"] * hidden, "output layer"]
-    return _around(rng, body, rng.choice(_LAYERS)), _grouped(layer_network(kinds), [0, *[1] * hidden, 2])
+    return _by_layer(rng, body, _dense(hidden), [0, *[1] * hidden, 2])
 
 
 def _runs(rng: Random, kinds: Sequence[str], groups: list[int]) -> str:
@@ -197,6 +195,14 @@ def _run(rng: Random, kind: str, times: int, short: bool, groups: list[int]) -> 
     groups += [group] * times
     forms = (f"{in_words(rng, times)} {name}s", f"{in_words(rng, times)} x {name}", f"{name} x {times}")
     return mark_group(rng.choice(forms), shape, group)
+
+
+def _dense(hidden: int) -> list[str]:
+    return ["input layer", *["hidden layer"] * hidden, "output layer"]
+
+
+def _by_layer(rng: Random, body: str, kinds: Sequence[str], groups: Sequence[int]) -> tuple[str, nx.DiGraph]:
+    return _around(rng, body, rng.choice(_LAYERS)), _grouped(layer_network(kinds), groups)
 
 
 def _grouped(graph: nx.DiGraph, groups: Sequence[int]) -> nx.DiGraph:
