@@ -1,5 +1,12 @@
 """The architecture of deepseek-coder-1.3b-instruct, written out so that measuring it needs no download."""
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
 # Tokens of the committed rows under its tokenizer.
 MEAN_PROMPT, MEAN_ANSWER = 240, 546
 
@@ -14,3 +21,14 @@ REAL_ARCHITECTURE = {
     "tie_word_embeddings": False,
     "rope_parameters": {"rope_type": "linear", "rope_theta": 100000.0, "factor": 4.0},
 }
+
+
+@contextmanager
+def random_weights(layers: int) -> Iterator[str]:
+    """A folder with a model of so many layers in bfloat16, to load as one that was downloaded."""
+    torch.manual_seed(0)
+    config = LlamaConfig(**REAL_ARCHITECTURE | {"num_hidden_layers": layers})
+    with tempfile.TemporaryDirectory() as folder:
+        with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+            LlamaForCausalLM._from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+        yield folder

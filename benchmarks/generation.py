@@ -11,21 +11,23 @@ Beside them stands transformers' continuous batching, with the adapter merged, t
 library's own settings for everything else; its time includes setting up the cache.
 """
 
+import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model
-from transformers import AutoTokenizer, ContinuousBatchingConfig, GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, ContinuousBatchingConfig, GenerationConfig
 
-from benchmarks.architecture import MEAN_ANSWER, MEAN_PROMPT, REAL_ARCHITECTURE
+from benchmarks.architecture import MEAN_ANSWER, MEAN_PROMPT, random_weights
 from benchmarks.report import benchmark_parser, device_in_words, flags_given, report, table
 from fine_tuning.batches import plan_batches, token_limit
 from fine_tuning.chat import encode_completion, encode_prompt
-from fine_tuning.common import choose_dtype, device_name, for_generation, load_base_model, lora_config
+from fine_tuning.common import device_name, for_generation, load_base_model, lora_config
 from fine_tuning.csv_rows import read_rows
 from fine_tuning.generation import generate_batch
 from fine_tuning.options import EMBEDDED_FOLDER, SEED, Options
@@ -47,17 +49,16 @@ def main() -> None:
     args = parser.parse_args()
     is_embedded = args.architecture == "embedded"
     preset = preset_for(is_embedded)
+    options = Options("embedded", None, Workspace(PROJECT), SEED, None, "auto", False, False)
     if is_embedded:
-        options = Options("embedded", None, Workspace(PROJECT), SEED, None, "auto", False, False)
         tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
         tasks = embedded_tasks(tokenizer, args.samples, preset.samples_per_prompt)
-        base = load_base_model(options).to(device_name())
+        base = load_base_model(options)
     else:
         tokenizer = SimpleNamespace(eos_token_id=EOS, pad_token_id=PADDING, decode=lambda ids, **_: "")
         tasks = random_tasks(args.samples)
-        config = LlamaConfig(**REAL_ARCHITECTURE | {"num_hidden_layers": args.layers})
-        with torch.device(device_name()):
-            base = LlamaForCausalLM._from_config(config, dtype=choose_dtype("auto"), attn_implementation="sdpa")
+        with random_weights(args.layers) as folder:
+            base = load_base_model(replace(options, model=folder))
     torch.manual_seed(SEED)
     model = get_peft_model(base, lora_config(preset)).eval()
 
@@ -187,6 +188,7 @@ def timed(name: str, tasks: Sequence[Task], generate: Callable[[], int]) -> dict
     if on_gpu:
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
+    print(f"{name}: {len(tasks)} samples, {tokens} tokens, {seconds:.1f} s", file=sys.stderr)  # the next one may fail
     peak = ""
     if on_gpu:
         peaks = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()

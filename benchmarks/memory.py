@@ -6,6 +6,7 @@ deepseek-coder-1.3b's architecture, bfloat16 weights, LoRA of rank 16 on q, k, v
 checkpointing, AdamW, batch size 1. A row has 1,536 tokens, a prompt of 256 and an answer of 1,280; a pair is two such
 rows. Counted on fake tensors, with neither weights nor a GPU, as fine_tuning/memory.py says. The 4-bit rows count what
 bitsandbytes would hold (NF4 with double quantisation, the output layer and the embeddings in bfloat16); it is not run.
+What a GPU really takes for the same rows is measured by `training_speed.py --architecture real --longest`.
 """
 
 import os
@@ -48,7 +49,7 @@ def main() -> None:
     report(
         "Memory of a training step, counted",
         "python benchmarks/memory.py",
-        "The real architecture on fake tensors, without weights or a GPU; never measured on a GPU.\n\n"
+        "The real architecture on fake tensors, without weights or a GPU.\n\n"
         + table(["step", "weights GiB", "peak GiB", "peak / weights", "goal, at most"], rows),
         {name: {"weights": c.weights, "peak": c.peak} for name, c in counts.items()},
         args.record,

@@ -29,11 +29,11 @@ def flags_given() -> str:
 
 
 def device_in_words() -> str:
-    """What torch computes on."""
+    """What torch computes on; a GPU with the version of torch, which has kernels of its own there."""
     import torch
 
     if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     threads = torch.get_num_threads()
     return f"a CPU, {threads} thread{'s' if threads > 1 else ''}"
 

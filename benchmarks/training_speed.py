@@ -4,6 +4,7 @@
     python benchmarks/training_speed.py --pairs demo/create_dataset/orpo_dataset_llm.csv    the pairs of a finished run
     python benchmarks/training_speed.py --architecture real --layers 2     deepseek-coder's, random weights, cut short
     python benchmarks/training_speed.py --architecture real                all of it, for a GPU
+    python benchmarks/training_speed.py --architecture real --longest [--load-in-4bit]    the longest rows, for memory
 
 Both sides have the same adapter, batch size 1, dtype, gradient checkpointing and learning rate; TRL has its own
 defaults for everything else. Ours are the trainers as steps 1 and 3 run them, with their progress bars and logs. Rounds
@@ -13,6 +14,7 @@ peak memory is shown.
 """
 
 import contextlib
+import gc
 import io
 import tempfile
 import time
@@ -25,22 +27,14 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import PeftModel, get_peft_model
-from transformers import (
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
+from transformers import AutoTokenizer, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
-from benchmarks.architecture import MEAN_ANSWER, MEAN_PROMPT, REAL_ARCHITECTURE
+from benchmarks.architecture import MEAN_ANSWER, MEAN_PROMPT, random_weights
 from benchmarks.baselines import ORPOConfig, StockOrpoTrainer, stock_pairs
 from benchmarks.report import benchmark_parser, device_in_words, flags_given, report, table
 from fine_tuning.chat import encode_completion, encode_prompt
-from fine_tuning.common import choose_dtype, device_name, load_base_model, lora_config
+from fine_tuning.common import device_name, load_base_model, lora_config
 from fine_tuning.csv_rows import read_rows
 from fine_tuning.options import EMBEDDED_FOLDER, SEED, Options
 from fine_tuning.orpo_trainer import OrpoTrainer
@@ -52,6 +46,7 @@ from fine_tuning.training_log import TrainingLog
 from fine_tuning.workspace import PROJECT, Workspace
 
 WARM_UP = 3  # steps before the clock starts
+LONGEST = 256, 1280  # tokens of a prompt and of an answer
 # What training arguments say about this project's ways and not about the task: stock trainers keep their own.
 OURS = ("gradient_checkpointing_kwargs", "logging_steps", "dataloader_pin_memory")
 
@@ -60,50 +55,30 @@ def main() -> None:
     parser = benchmark_parser(__doc__)
     parser.add_argument("--architecture", choices=("embedded", "real"), default="embedded")
     parser.add_argument("--layers", type=int, default=24, help="of the real architecture (default: 24)")
+    parser.add_argument("--longest", action="store_true", help="random rows of 1,536 tokens, the most that fit")
+    parser.add_argument("--load-in-4bit", action="store_true", help="of the real architecture, on a GPU")
     parser.add_argument("--pairs", type=Path, help="ORPO CSV with samples, for the embedded model")
     parser.add_argument("--steps", type=int, default=40, help="timed in each round (default: 40)")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     is_embedded = args.architecture == "embedded"
-    options = Options("embedded", None, Workspace(PROJECT), SEED, None, "auto", False, False)
     preset = preset_for(is_embedded)
     count = args.steps + WARM_UP
     if args.pairs:
         pairs = sampled_pairs(args.pairs, preset, count)
+    elif is_embedded:
+        pairs = embedded_pairs(count)
     else:
-        pairs = embedded_pairs(count) if is_embedded else random_pairs(count)
-
-    def make_model() -> PeftModel:
-        torch.manual_seed(SEED)
-        if is_embedded:
-            return get_peft_model(load_base_model(options), lora_config(preset))
-        config = REAL_ARCHITECTURE | {"num_hidden_layers": args.layers}
-        with torch.device(device_name()):
-            base = LlamaForCausalLM._from_config(
-                LlamaConfig(**config), dtype=choose_dtype("auto"), attn_implementation="sdpa"
-            )
-        return get_peft_model(base, lora_config(preset))
-
-    result, rows = {}, []
-    for name, ours, stock in (("ORPO", our_orpo, stock_orpo), ("SFT", our_sft, stock_sft)):
-        tokens = sum(count_tokens(pair, name) for pair in pairs[WARM_UP:]) / args.steps
-        measured = {"ours": [], "TRL": []}
-        for _ in range(args.rounds):
-            for side, make in (("TRL", stock), ("ours", ours)):
-                measured[side].append(timed(make, make_model, options, preset, pairs))
-        seconds = {side: [s for s, _ in rounds] for side, rounds in measured.items()}
-        ratios = [theirs / own for theirs, own in zip(seconds["TRL"], seconds["ours"], strict=True)]
-        rate, theirs = (args.steps / median(seconds[side]) for side in ("ours", "TRL"))
-        memory = [measured[side][-1][1] or "not measured" for side in ("ours", "TRL")]
-        each = " ".join(f"{ratio:.2f}" for ratio in ratios)
-        rows.append(
-            [name, f"{rate:.2f}", f"{rate * tokens:.0f}", f"{theirs:.2f}", f"{median(ratios):.2f}", each, *memory]
-        )
-        result[name] = {"steps per second": rate, "TRL steps per second": theirs, "ratio": median(ratios)}
-        result[name] |= {"tokens per second": rate * tokens, "peak": memory[0], "TRL peak": memory[1]}
+        pairs = random_pairs(count, *(LONGEST if args.longest else (MEAN_PROMPT, MEAN_ANSWER)))
+    with contextlib.ExitStack() as stack:
+        name = "embedded" if is_embedded else stack.enter_context(random_weights(args.layers))
+        options = Options(name, None, Workspace(PROJECT), SEED, None, "auto", args.load_in_4bit, False)
+        rows, result = measure(options, preset, pairs, args.steps, args.rounds)
     where = f"{args.architecture} model"
     if not is_embedded:
-        where = f"real architecture, {args.layers} layers, random weights"
+        size = ", rows of 1,536 tokens" if args.longest else ""
+        size += ", 4-bit" if args.load_in_4bit else ""
+        where = f"real architecture, {args.layers} layers, random weights{size}"
     columns = ["training", "steps/s", "tokens/s", "TRL steps/s", "times faster", "each round"]
     report(
         f"Speed of training, {where}",
@@ -112,6 +87,35 @@ def main() -> None:
         {"architecture": args.architecture, "device": device_in_words()} | result,
         args.record,
     )
+
+
+def measure(
+    options: Options, preset: Preset, pairs: Sequence[EncodedPair], steps: int, rounds: int
+) -> tuple[list[list[str]], dict[str, Any]]:
+    """Rows of the table, and the same figures by name."""
+
+    def make_model() -> PeftModel:
+        torch.manual_seed(SEED)
+        return get_peft_model(load_base_model(options), lora_config(preset))
+
+    rows, result = [], {}
+    for name, ours, stock in (("ORPO", our_orpo, stock_orpo), ("SFT", our_sft, stock_sft)):
+        tokens = sum(count_tokens(pair, name) for pair in pairs[WARM_UP:]) / steps
+        measured = {"ours": [], "TRL": []}
+        for _ in range(rounds):
+            for side, make in (("TRL", stock), ("ours", ours)):
+                measured[side].append(timed(make, make_model, options, preset, pairs))
+        seconds = {side: [s for s, _ in rounds] for side, rounds in measured.items()}
+        ratios = [theirs / own for theirs, own in zip(seconds["TRL"], seconds["ours"], strict=True)]
+        rate, theirs = (steps / median(seconds[side]) for side in ("ours", "TRL"))
+        memory = [measured[side][-1][1] or "not measured" for side in ("ours", "TRL")]
+        each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+        rows.append(
+            [name, f"{rate:.2f}", f"{rate * tokens:.0f}", f"{theirs:.2f}", f"{median(ratios):.2f}", each, *memory]
+        )
+        result[name] = {"steps per second": rate, "TRL steps per second": theirs, "ratio": median(ratios)}
+        result[name] |= {"tokens per second": rate * tokens, "peak": memory[0], "TRL peak": memory[1]}
+    return rows, result
 
 
 def embedded_pairs(count: int) -> list[EncodedPair]:
@@ -143,10 +147,10 @@ def sampled_pairs(csv_path: Path, preset: Preset, count: int) -> list[EncodedPai
     return [pairs[k % len(pairs)] for k in range(count)]
 
 
-def random_pairs(count: int) -> list[EncodedPair]:
-    """Random tokens in the mean lengths of the committed rows."""
+def random_pairs(count: int, prompt: int, answer: int) -> list[EncodedPair]:
+    """Random tokens, so many to a prompt and to each answer."""
     rng = Random(SEED)
-    lengths = {"prompt": MEAN_PROMPT, "chosen": MEAN_ANSWER, "rejected": MEAN_ANSWER}
+    lengths = {"prompt": prompt, "chosen": answer, "rejected": answer}
     return [{part: [rng.randrange(32000) for _ in range(n)] for part, n in lengths.items()} for _ in range(count)]
 
 
@@ -206,15 +210,16 @@ def timed(
 ) -> tuple[float, str]:
     """Seconds of the timed steps, and on a GPU the peak memory in GiB, allocated (reserved)."""
     on_gpu = device_name() == "cuda"
-    if on_gpu:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
+    gc.collect()  # the last trainer and its model, which hold on to each other
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         arguments = trainer_arguments(options, preset, Path(folder), len(pairs), 1, 1e-5)
         trainer = make(make_model(), arguments | {"eval_strategy": "no", "save_strategy": "no"}, preset, pairs)
         trainer.add_callback(clock)
         trainer.remove_callback(PrinterCallback)
+        if on_gpu:  # what loading took is not the training's
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
         if make in (our_orpo, our_sft):
             trainer.add_callback(Reporter(TrainingLog(Path(folder), "log", "benchmark"), "benchmark"))
             train(trainer, [])

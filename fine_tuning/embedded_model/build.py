@@ -1,6 +1,6 @@
 """Build the embedded base model and its tokenizer from nothing.
 
-    python fine_tuning/embedded_model/build.py [--steps 3000 3000 900 1200 400] [--output DIR] [--work DIR] [--bf16]
+    python fine_tuning/embedded_model/build.py [--steps N N N N N N N] [--output DIR] [--work DIR] [--bf16]
 
 Pre-trains a small Llama on rows made up as it goes (pretraining_data.py), in stages (pretraining_stages.py), and writes
 bfloat16 weights. Stopped at any moment, the same command goes on from its last checkpoint in --work.
@@ -9,11 +9,13 @@ bfloat16 weights. Stopped at any moment, the same command goes on from its last 
 import argparse
 import math
 import os
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
@@ -28,6 +30,7 @@ FINAL_SHARE, WARMUP = 0.02, 100
 HALF_WAY_WEIGHT = 0.3  # of each loss that readers.py adds
 TOKENIZER_ROWS = 20_000
 SAVE_STEPS = 250
+WORKERS = 4  # that make rows while a GPU computes; two CPU cores have better to do
 
 
 def main() -> None:
@@ -78,6 +81,7 @@ def _pretrain(
 ) -> None:
     """Train the model for `steps` steps, from the stage's last checkpoint on if there is one; save it to `folder`."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.multiprocessing.set_sharing_strategy("file_system")  # batches of so many tensors run out of descriptors
     model.to(device)
     readers = Readers(model.config.hidden_size, stage.readers).to(device)
     optimizers = _optimizers(stage, model, readers)
@@ -85,26 +89,28 @@ def _pretrain(
     checkpoint = folder.with_suffix(".pt")
     start = _load(checkpoint, parts) if checkpoint.exists() else 0
 
+    groups = DataLoader(
+        _Groups(stage, steps, tokenizer),
+        batch_size=None,
+        sampler=range(start // GROUP, math.ceil(steps / GROUP)),
+        num_workers=WORKERS if device == "cuda" else 0,
+    )
+    batches = islice(chain.from_iterable(groups), start % GROUP, None)
     progress = tqdm(range(start, steps), initial=start, total=steps, desc=f"{stage.name} stage", mininterval=10)
-    batches: list[Batch] = []
     smoothed: dict[str, float] = {}
-    for step in progress:
-        if not batches or step % GROUP == 0:
-            rng, rows = rows_of(stage, step // GROUP, steps)
-            batches = batches_of(tokenizer, rows, BATCH_SIZE)
-            rng.shuffle(batches)
+    for step, batch in zip(progress, batches, strict=False):
         for optimizer in optimizers:
             for settings in optimizer.param_groups:
                 settings["lr"] = settings["initial_lr"] * _schedule(step, steps)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=bf16):
-            losses = losses_of(stage, model, readers, batches[step % GROUP])
+            losses = losses_of(stage, model, readers, batch)
         sum(loss if name == "answer" else HALF_WAY_WEIGHT * loss for name, loss in losses.items()).backward()
         nn.utils.clip_grad_norm_([*model.parameters(), *readers.parameters()], 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        for name, loss in losses.items():
-            smoothed[name] = 0.98 * smoothed.get(name, loss.item()) + 0.02 * loss.item()
+        for name, loss in zip(losses, torch.stack(list(losses.values())).tolist(), strict=True):
+            smoothed[name] = 0.98 * smoothed.get(name, loss) + 0.02 * loss
         progress.set_postfix({name: f"{loss:.4f}" for name, loss in smoothed.items()}, refresh=False)
         if (step + 1) % SAVE_STEPS == 0:
             _save(checkpoint, parts, step + 1)
@@ -112,6 +118,19 @@ def _pretrain(
     unfinished = folder.with_name(f"unfinished-{folder.name}")  # a folder that is there is whole
     model.to(torch.bfloat16).save_pretrained(unfinished)
     os.replace(unfinished, folder)
+
+
+class _Groups(Dataset):
+    """The batches of each GROUP of steps, in the order that they are trained on."""
+
+    def __init__(self, stage: Stage, steps: int, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.stage, self.steps, self.tokenizer = stage, steps, tokenizer
+
+    def __getitem__(self, group: int) -> list[Batch]:
+        rng, rows = rows_of(self.stage, group, self.steps)
+        batches = batches_of(self.tokenizer, rows, BATCH_SIZE)
+        rng.shuffle(batches)
+        return batches
 
 
 def _config(tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
