@@ -9,6 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 # Tokens of the committed rows under its tokenizer.
 MEAN_PROMPT, MEAN_ANSWER = 240, 546
+LONGEST_PROMPT, LONGEST_ANSWER = 256, 1280
 
 REAL_ARCHITECTURE = {
     "hidden_size": 2048,

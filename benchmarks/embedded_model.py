@@ -62,7 +62,7 @@ def main() -> None:
         "The embedded model: base, SFT and ORPO",
         f"python benchmarks/embedded_model.py{flags_given()}",
         f"Means over {len(runs)} seeds, in brackets the lowest and the highest; "
-        f"{len(runs[args.seeds[0]]['prompts'])} held-out prompts each. "
+        f"{len(runs[args.seeds[0]]['prompts'])} held-out prompts each, sampled at temperature 1. "
         f"Settings: the preset `EMBEDDED` of `fine_tuning/presets.py`.\n\n{body}",
         {str(seed): {name: run[name] for name in (*MODELS, "training")} for seed, run in runs.items()},
         args.record,

@@ -31,7 +31,7 @@ from fine_tuning.common import device_name, for_generation, load_base_model, lor
 from fine_tuning.csv_rows import read_rows
 from fine_tuning.generation import generate_batch
 from fine_tuning.options import EMBEDDED_FOLDER, SEED, Options
-from fine_tuning.presets import preset_for
+from fine_tuning.presets import Preset, preset_for
 from fine_tuning.workspace import PROJECT, Workspace
 
 PLAIN_LIMIT = 1280
@@ -65,14 +65,16 @@ def main() -> None:
     def every(count: int) -> list[Task]:
         return [tasks[k * len(tasks) // count] for k in range(count)]
 
-    few, more = every(args.plain), every(8 * args.plain)
-    results = [timed("one by one, to a limit of 1,280", few, lambda: one_by_one(model, tokenizer, few, False))]
+    few, more, heat = every(args.plain), every(8 * args.plain), preset.temperature
+    results = [timed("one by one, to a limit of 1,280", few, lambda: one_by_one(model, tokenizer, few, heat, False))]
     if is_embedded:
-        results.append(timed("one by one, stopping at EOS", more, lambda: one_by_one(model, tokenizer, more, True)))
+        results.append(
+            timed("one by one, stopping at EOS", more, lambda: one_by_one(model, tokenizer, more, heat, True))
+        )
     merged = for_generation(model)
-    generate_batch(merged, tokenizer, [tasks[0][0]], 8, 1.0, SEED)  # the first kernels of a shape take longer
-    results.append(timed("step 2", tasks, lambda: in_batches(merged, tokenizer, tasks, preset.generation_batch)))
-    results.append(timed("continuous batching", tasks, lambda: continuously(merged, tokenizer, tasks)))
+    generate_batch(merged, tokenizer, [tasks[0][0]], 8, heat, SEED)  # the first kernels of a shape take longer
+    results.append(timed("step 2", tasks, lambda: in_batches(merged, tokenizer, tasks, preset)))
+    results.append(timed("continuous batching", tasks, lambda: continuously(merged, tokenizer, tasks, heat)))
 
     plain = results[0]["per minute"]
     for row in results:
@@ -117,7 +119,7 @@ def random_tasks(samples: int) -> list[Task]:
     ]
 
 
-def one_by_one(model: PeftModel, tokenizer: Any, tasks: Sequence[Task], stops: bool) -> int:
+def one_by_one(model: PeftModel, tokenizer: Any, tasks: Sequence[Task], temperature: float, stops: bool) -> int:
     """The plain loop; the tokens that it generated."""
     tokens = 0
     for prompt, _ in tasks:
@@ -127,6 +129,7 @@ def one_by_one(model: PeftModel, tokenizer: Any, tasks: Sequence[Task], stops: b
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 do_sample=True,
+                temperature=temperature,
                 top_k=0,
                 max_new_tokens=PLAIN_LIMIT,
                 min_new_tokens=0 if stops else PLAIN_LIMIT,
@@ -137,20 +140,25 @@ def one_by_one(model: PeftModel, tokenizer: Any, tasks: Sequence[Task], stops: b
     return tokens
 
 
-def in_batches(model: Any, tokenizer: Any, tasks: Sequence[Task], batch_size: int) -> int:
+def in_batches(model: Any, tokenizer: Any, tasks: Sequence[Task], preset: Preset) -> int:
     """Step 2's way; the tokens that it generated."""
     tokens = 0
-    for number, batch in enumerate(plan_batches([reference for _, reference in tasks], batch_size)):
+    for number, batch in enumerate(plan_batches([reference for _, reference in tasks], preset.generation_batch)):
         limit = token_limit(max(tasks[k][1] for k in batch))
-        answers = generate_batch(model, tokenizer, [tasks[k][0] for k in batch], limit, 1.0, SEED + number)
+        prompts = [tasks[k][0] for k in batch]
+        answers = generate_batch(model, tokenizer, prompts, limit, preset.temperature, SEED + number)
         tokens += sum(answer.tokens for answer in answers)
     return tokens
 
 
-def continuously(model: Any, tokenizer: Any, tasks: Sequence[Task]) -> int:
+def continuously(model: Any, tokenizer: Any, tasks: Sequence[Task], temperature: float) -> int:
     """Transformers' continuous batching, to step 2's limits; the tokens that it generated."""
     settings = GenerationConfig(
-        do_sample=True, top_k=0, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+        do_sample=True,
+        temperature=temperature,
+        top_k=0,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
     page = ContinuousBatchingConfig().page_size
     pages = sum(-(-(len(prompt) + token_limit(reference)) // page) for prompt, reference in tasks)

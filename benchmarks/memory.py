@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -21,6 +22,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import LlamaConfig
 
+from benchmarks.architecture import LONGEST_ANSWER as ANSWER
+from benchmarks.architecture import LONGEST_PROMPT as PROMPT
 from benchmarks.architecture import REAL_ARCHITECTURE
 from benchmarks.baselines import StockOrpoTrainer
 from benchmarks.report import benchmark_parser, report, table
@@ -31,10 +34,10 @@ from fine_tuning.pair_batch import collate_pairs
 from fine_tuning.presets import REAL
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+import trl.trainer.utils  # noqa: E402
 from trl.kernels import chunked_logprob  # noqa: E402
 from trl.trainer.utils import add_fused_lm_head  # noqa: E402
 
-PROMPT, ANSWER = 256, 1280
 CONFIG = LlamaConfig(**REAL_ARCHITECTURE)
 
 
@@ -60,9 +63,12 @@ def count(name: str) -> MemoryCount:
     """Count one of LOSSES at the real architecture."""
     loss_of, dropout, _ = LOSSES[name]
     lora = lora_config(replace(REAL, lora_dropout=dropout))
-    # On a GPU, TRL's Triton kernels turn a tile of logits into its gradient in place. Without one it has other ways.
+    # On a GPU, TRL's Triton kernels turn a tile of logits into its gradient in place, and take log-probabilities off
+    # logits without a softmax of their size. Without one it has other ways.
     in_place = dict.fromkeys(("_forward_tile", "_backward_tile", "_addmm_fp32"), lambda *_, **__: None)
-    with patch.multiple(chunked_logprob, **in_place):
+    fused = dict.fromkeys(("is_triton_available", "_supports_trl_loss_kernel"), lambda *_: True)
+    fused["_fused_logprob_entropy"] = lambda logits, index, **_: (_FusedLogProbs.apply(logits, index), None)
+    with patch.multiple(chunked_logprob, **in_place), patch.multiple(trl.trainer.utils, create=True, **fused):
         return count_step(CONFIG, lora, loss_of, torch.bfloat16, load_in_4bit="4-bit" in name)
 
 
@@ -109,6 +115,20 @@ LOSSES: dict[str, tuple[Callable[[nn.Module], Tensor], float, str]] = {
     "SFT, 4-bit (computed)": (sft_loss, REAL.lora_dropout, "2 GiB"),
     "ORPO, 4-bit (computed)": (orpo_loss, 0.0, "2 GiB"),
 }
+
+
+class _FusedLogProbs(torch.autograd.Function):
+    """What TRL's kernel holds: four float32 a token, and in the backward pass the gradient of the logits."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, index: Tensor) -> Tensor:
+        log_probs, _, log_z, expected = (torch.empty(index.shape, dtype=torch.float32) for _ in range(4))
+        ctx.save_for_backward(logits, index, log_z, expected)
+        return log_probs
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return torch.empty_like(ctx.saved_tensors[0], memory_format=torch.contiguous_format), None
 
 
 def _cast_inputs(model: nn.Module) -> None:

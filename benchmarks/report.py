@@ -13,7 +13,10 @@ from typing import Any
 from fine_tuning.files import write_atomically
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-HEADING = "# Results\n\nEach section is written by the command it names, run with `--record`.\n"
+HEADING = """# Results
+
+Each section is written by the command it names, run with `--record`; sentences in italics are by hand.
+"""
 
 
 def benchmark_parser(description: str) -> argparse.ArgumentParser:
@@ -29,7 +32,7 @@ def flags_given() -> str:
 
 
 def device_in_words() -> str:
-    """What torch computes on; a GPU with the version of torch, which has kernels of its own there."""
+    """What torch computes on; a GPU with torch's version, which decides its kernels."""
     import torch
 
     if torch.cuda.is_available():

@@ -7,10 +7,10 @@
     python benchmarks/training_speed.py --architecture real --longest [--load-in-4bit]    the longest rows, for memory
 
 Both sides have the same adapter, batch size 1, dtype, gradient checkpointing and learning rate; TRL has its own
-defaults for everything else. Ours are the trainers as steps 1 and 3 run them, with their progress bars and logs. Rounds
-alternate and the median counts. Without --pairs, pairs have answers of like length, so that little of TRL's time is
-spent on padding. A rate in tokens counts the prompt once for each answer on both sides, as TRL computes it. On a GPU,
-peak memory is shown.
+defaults for everything else, and turns the adapter of a 4-bit model to bfloat16, which stays in float32 here. Ours are
+the trainers as steps 1 and 3 run them, with their progress bars and logs. Rounds alternate and the median counts.
+Without --pairs, pairs have answers of like length, so that little of TRL's time is spent on padding. A rate in tokens
+counts the prompt once for each answer on both sides, as TRL computes it. On a GPU, peak memory is shown.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from peft import PeftModel, get_peft_model
 from transformers import AutoTokenizer, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
-from benchmarks.architecture import MEAN_ANSWER, MEAN_PROMPT, random_weights
+from benchmarks.architecture import LONGEST_ANSWER, LONGEST_PROMPT, MEAN_ANSWER, MEAN_PROMPT, random_weights
 from benchmarks.baselines import ORPOConfig, StockOrpoTrainer, stock_pairs
 from benchmarks.report import benchmark_parser, device_in_words, flags_given, report, table
 from fine_tuning.chat import encode_completion, encode_prompt
@@ -46,7 +46,6 @@ from fine_tuning.training_log import TrainingLog
 from fine_tuning.workspace import PROJECT, Workspace
 
 WARM_UP = 3  # steps before the clock starts
-LONGEST = 256, 1280  # tokens of a prompt and of an answer
 # What training arguments say about this project's ways and not about the task: stock trainers keep their own.
 OURS = ("gradient_checkpointing_kwargs", "logging_steps", "dataloader_pin_memory")
 
@@ -62,6 +61,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     is_embedded = args.architecture == "embedded"
+    if is_embedded and (args.longest or args.load_in_4bit):
+        parser.error("--longest and --load-in-4bit are for --architecture real")
+    if args.pairs and not is_embedded:
+        parser.error("--pairs is for the embedded model")
     preset = preset_for(is_embedded)
     count = args.steps + WARM_UP
     if args.pairs:
@@ -69,7 +72,7 @@ def main() -> None:
     elif is_embedded:
         pairs = embedded_pairs(count)
     else:
-        pairs = random_pairs(count, *(LONGEST if args.longest else (MEAN_PROMPT, MEAN_ANSWER)))
+        pairs = random_pairs(count, *((LONGEST_PROMPT, LONGEST_ANSWER) if args.longest else (MEAN_PROMPT, MEAN_ANSWER)))
     with contextlib.ExitStack() as stack:
         name = "embedded" if is_embedded else stack.enter_context(random_weights(args.layers))
         options = Options(name, None, Workspace(PROJECT), SEED, None, "auto", args.load_in_4bit, False)
@@ -212,9 +215,10 @@ def timed(
     on_gpu = device_name() == "cuda"
     gc.collect()  # the last trainer and its model, which hold on to each other
     clock = Clock()
+    model = make_model()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         arguments = trainer_arguments(options, preset, Path(folder), len(pairs), 1, 1e-5)
-        trainer = make(make_model(), arguments | {"eval_strategy": "no", "save_strategy": "no"}, preset, pairs)
+        trainer = make(model, arguments | {"eval_strategy": "no", "save_strategy": "no"}, preset, pairs)
         trainer.add_callback(clock)
         trainer.remove_callback(PrinterCallback)
         if on_gpu:  # what loading took is not the training's

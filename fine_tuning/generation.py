@@ -1,6 +1,5 @@
 """Generate answers in batches of like length that stop at EOS."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fine_tuning.chat import decode_answer
 
+CPU_CACHE = 4 * 2**30  # bytes of keys and values; whatever memory there is, so that batches never depend on it
 SHARE_FOR_CACHE = 0.8  # of the free memory; the rest is for a step's own tensors and for gaps between the cache's
 
 
@@ -51,12 +51,13 @@ def generate_batch(
 
 
 def rows_that_fit(model: PreTrainedModel, length: int) -> int:
-    """How many rows of `length` tokens the free memory of a GPU holds keys and values for, at least one; on a CPU any
-    number, so that batches there never depend on the machine's state."""
-    if model.device.type != "cuda":
-        return sys.maxsize
-    free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    return max(1, int(SHARE_FOR_CACHE * free) // (length * cache_bytes_per_token(model)))
+    """How many rows of `length` tokens the free memory of a GPU holds keys and values for, or CPU_CACHE on a CPU; at
+    least one."""
+    room = CPU_CACHE
+    if model.device.type == "cuda":
+        free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        room = int(SHARE_FOR_CACHE * free)
+    return max(1, room // (length * cache_bytes_per_token(model)))
 
 
 def cache_bytes_per_token(model: PreTrainedModel) -> int:

@@ -70,6 +70,7 @@ EMBEDDED = replace(
     orpo_epochs=2,
     orpo_lambda=2.0,
     min_margin=0.01,
+    temperature=1.5,
     generation_batch=50,
     gradient_checkpointing=False,
     save_steps=200,

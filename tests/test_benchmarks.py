@@ -9,6 +9,7 @@ import pytest
 from benchmarks import architecture, generation, loss_equality, pipeline, training_speed
 
 NARROW = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "num_key_value_heads": 2}
+REAL = ["--architecture", "real", "--layers", "1"]
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +20,8 @@ def small(monkeypatch):
     for module in (generation, training_speed):
         monkeypatch.setattr(module, "MEAN_PROMPT", 8)
         monkeypatch.setattr(module, "MEAN_ANSWER", 10)
+    monkeypatch.setattr(training_speed, "LONGEST_PROMPT", 12)
+    monkeypatch.setattr(training_speed, "LONGEST_ANSWER", 20)
 
 
 def run(module, monkeypatch, capsys, *flags):
@@ -29,7 +32,7 @@ def run(module, monkeypatch, capsys, *flags):
     return table[2:], json.loads(last)
 
 
-@pytest.mark.parametrize("flags", [[], ["--architecture", "real", "--layers", "1"]])
+@pytest.mark.parametrize("flags", [[], REAL, [*REAL, "--longest"]])
 def test_training_speed(monkeypatch, capsys, flags):
     table, result = run(training_speed, monkeypatch, capsys, *flags, "--steps", "1", "--rounds", "1")
     assert [row.split(" | ")[0] for row in table] == ["| ORPO", "| SFT"]
@@ -38,7 +41,15 @@ def test_training_speed(monkeypatch, capsys, flags):
         assert measured["ratio"] == pytest.approx(measured["steps per second"] / measured["TRL steps per second"])
 
 
-@pytest.mark.parametrize("flags", [[], ["--architecture", "real", "--layers", "1"]])
+@pytest.mark.parametrize("flags", [["--longest"], ["--load-in-4bit"], [*REAL, "--pairs", "orpo.csv"]])
+def test_flags_that_do_not_go_together(monkeypatch, capsys, flags):
+    monkeypatch.setattr(sys, "argv", ["training_speed.py", *flags])
+    with pytest.raises(SystemExit) as end:
+        training_speed.main()
+    assert end.value.code == 2 and f"{flags[-1 if len(flags) == 1 else -2]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [[], REAL])
 def test_generation(monkeypatch, capsys, flags):
     table, result = run(generation, monkeypatch, capsys, *flags, "--samples", "3", "--plain", "1")
     plain, *_, ours, continuous = result["results"]

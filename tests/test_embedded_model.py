@@ -9,6 +9,7 @@ from random import Random
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from create_dataset.create_dataset import INSTRUCTION
@@ -19,7 +20,7 @@ from fine_tuning.embedded_model import build, pretraining_stages
 from fine_tuning.embedded_model.build import grown
 from fine_tuning.embedded_model.build_tokenizer import CHAT_TEMPLATE
 from fine_tuning.embedded_model.pretraining_batches import IGNORE, MAX_SHAPES, batches_of
-from fine_tuning.embedded_model.pretraining_data import BASE_STYLE, COMPLETE_STYLE, Mix, pretraining_row
+from fine_tuning.embedded_model.pretraining_data import BASE_STYLE, COMPLETE_STYLE, MANY_SHAPES, Mix, pretraining_row
 from fine_tuning.embedded_model.pretraining_stages import EASY_SHAPES, GROUP, LAST, MORE_LISTS, STAGES, rows_of
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -107,6 +108,19 @@ def test_the_first_stage_begins_with_easy_diagrams():
     assert largest(0) == EASY_SHAPES < largest(20) < largest(100)
 
 
+@pytest.mark.parametrize("limit", [6, 16])
+def test_a_share_of_the_rows_has_many_shapes(limit):
+    def share(large):
+        mix, rng = Mix(flows=3, lists=0, shuffled=True, more_networks=True, large=large), Random(2)
+        sizes = [len(pretraining_row(rng, limit, mix).kinds) for _ in range(1500)]
+        assert max(sizes) <= limit
+        return sum(size >= min(MANY_SHAPES, limit) for size in sizes) / len(sizes)
+
+    usual = share(0)
+    assert 0.05 < usual < 0.5 and share(1) == 1
+    assert share(0.5) == pytest.approx(0.5 + 0.5 * usual, abs=0.06)
+
+
 def test_a_shuffled_list_has_the_lines_of_one_in_order():
     for seed in range(200):
         ordered, shuffled = (
@@ -115,6 +129,13 @@ def test_a_shuffled_list_has_the_lines_of_one_in_order():
         assert shuffled.prompt == ordered.prompt
         heading, *lines = shuffled.answer.split("\n")
         assert heading == "Shapes:" and sorted(lines) == sorted(ordered.answer.replace(":", "").split("\n"))
+
+
+def test_workers_make_the_same_batches_in_the_same_order(tokenizer):
+    groups = build._Groups(STAGES[1], 3000, tokenizer)
+    at_work = DataLoader(groups, batch_size=None, sampler=range(4, 6), num_workers=2)
+    for group, found in zip(range(4, 6), at_work, strict=True):
+        assert [batch.ids.tolist() for batch in found] == [batch.ids.tolist() for batch in groups[group]]
 
 
 def test_new_layers_change_nothing_at_first():

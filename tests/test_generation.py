@@ -2,15 +2,17 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
+from benchmarks.architecture import REAL_ARCHITECTURE
 from fine_tuning import generation
 from fine_tuning.batches import plan_batches, token_limit
 from fine_tuning.chat import encode_prompt
-from fine_tuning.generation import cache_bytes_per_token, generate_batch
+from fine_tuning.generation import CPU_CACHE, cache_bytes_per_token, generate_batch, rows_that_fit
 
 PROJECT = Path(__file__).resolve().parent.parent
 FOLDER = PROJECT / "fine_tuning" / "embedded_model"
@@ -98,6 +100,13 @@ def test_a_single_answer_that_does_not_fit_is_an_error(model, tokenizer, prompts
     monkeypatch.setattr(generation, "_generate", too_small)
     with pytest.raises(torch.OutOfMemoryError):
         generate_batch(model, tokenizer, prompts, 30, temperature=0, seed=1)
+
+
+def test_on_a_cpu_a_batch_is_as_large_as_a_fixed_room_holds(model):
+    assert rows_that_fit(model, 1536) * 1536 * cache_bytes_per_token(model) == pytest.approx(CPU_CACHE, rel=0.01)
+    assert rows_that_fit(model, 1536) > 50  # the embedded model's batches are whole
+    real = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32, config=LlamaConfig(**REAL_ARCHITECTURE))
+    assert rows_that_fit(real, 1536) == 7 and rows_that_fit(real, 10**6) == 1
 
 
 def test_the_bytes_of_a_cached_token_are_those_of_transformers_cache(model, prompts):

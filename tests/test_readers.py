@@ -21,9 +21,12 @@ ROWS = {
     "first": "8aa0767cabd977889bac7d60388113b83e9845aa200b14ffa949ae23c0823017",
     "second": "1ecfeba6128f15e0a4d5bd81818792b2c84c74f06045e8d2857a87317c3d8c91",
     "third": "cc2331ca08c2f9a959e9c8e77569b008f3722574e8e26835f314d8694e448379",
-    "fourth": "775213926b9c12aae3931b3c78991b0ac2152725086adcb8bd5b394e52948b60",
-    "last": "188f1ed7297c41c47e0e5303f286f18787f5b44d6e14fdfa354deff9000817b8",
+    "fourth": "e2e0f5ef8674cc7a497db739a91da705da6af1775d5a9bdd889f5ab82d5e723a",
+    "last": "72b0c90dd481505d4b0cf4813c9009464db0dd32e176f4526a33cfe807145e13",
+    "again": "f603a04c08d5a6f3b2a0e489d77c9d80d588a2a7ae06d632e329c9bd2c0f7944",
+    "last again": "e92200a1ac9b517a79c81f8fc6d329c68786e37e0f56ddd5a84033d7dc62a584",
 }  # hashes of some rows of each stage
+WEIGHTS = "9f472158aa03237355db9ff2471b0beb540915e1e641a10b15afcb03134c211d"  # what came of them, once
 
 
 @pytest.fixture(scope="module")
@@ -223,3 +226,7 @@ def test_the_rows_of_a_stage_are_those_that_the_committed_model_saw(stage):
         for row in rows_of(stage, int(share * stage.steps / GROUP), stage.steps)[1][:100]:
             digest.update(f"{row.prompt}\0{row.answer}\0".encode())
     assert digest.hexdigest() == ROWS[stage.name]
+
+
+def test_the_committed_weights_are_those_that_came_of_these_stages():
+    assert hashlib.sha256((EMBEDDED_FOLDER / "model.safetensors").read_bytes()).hexdigest() == WEIGHTS

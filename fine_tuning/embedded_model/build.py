@@ -81,7 +81,6 @@ def _pretrain(
 ) -> None:
     """Train the model for `steps` steps, from the stage's last checkpoint on if there is one; save it to `folder`."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.multiprocessing.set_sharing_strategy("file_system")  # batches of so many tensors run out of descriptors
     model.to(device)
     readers = Readers(model.config.hidden_size, stage.readers).to(device)
     optimizers = _optimizers(stage, model, readers)
@@ -89,11 +88,14 @@ def _pretrain(
     checkpoint = folder.with_suffix(".pt")
     start = _load(checkpoint, parts) if checkpoint.exists() else 0
 
+    workers = WORKERS if device == "cuda" else 0
+    if workers:
+        torch.multiprocessing.set_sharing_strategy("file_system")  # so many tensors run out of descriptors
     groups = DataLoader(
         _Groups(stage, steps, tokenizer),
         batch_size=None,
         sampler=range(start // GROUP, math.ceil(steps / GROUP)),
-        num_workers=WORKERS if device == "cuda" else 0,
+        num_workers=workers,
     )
     batches = islice(chain.from_iterable(groups), start % GROUP, None)
     progress = tqdm(range(start, steps), initial=start, total=steps, desc=f"{stage.name} stage", mininterval=10)

@@ -47,6 +47,7 @@ COMPLETE_STYLE = BASE_STYLE | {
     "pooling layer": replace(BASE_STYLE["pooling layer"], outline=(203, 24, 29)),
 }
 BASE_PITCH = Pitch(column=90, row=80)
+MANY_SHAPES = 10
 RANDOM_PITCH, TOP_DOWN, SHIFTED = 0.4, 0.1, 0.1  # shares of rows that keep every distance and place in use
 
 
@@ -59,7 +60,7 @@ class Mix:
     `more_wordings` adds networks with every layer named, and flowcharts whose shapes are named on the way;
     `more_networks` more of them and of those by neuron, and others whose layers take counting. Diagrams are in one
     `style` but for a share of `random_looks`, which keeps every colour and size in use; what cannot be foreseen slows
-    learning down.
+    learning down. A share of `large` of the rows is drawn again until it has MANY_SHAPES or more.
     """
 
     flows: int
@@ -69,6 +70,7 @@ class Mix:
     more_networks: bool = False
     style: Mapping[str, Look] = field(default_factory=lambda: BASE_STYLE)
     random_looks: float = 0.1
+    large: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +96,10 @@ def pretraining_row(rng: Random, max_shapes: int, mix: Mix) -> PretrainingRow:
         makers = [neurons, layers, layer_list, *[partial(flow, more=True)] * mix.flows]
     if mix.more_networks:
         makers += [neurons, neurons, layer_list, blocks, sizes, totals]
+    least = min(MANY_SHAPES, max_shapes) if mix.large and rng.random() < mix.large else 0
     while True:
         request, graph = rng.choice(makers)(rng)
-        if len(graph) <= max_shapes:
+        if least <= len(graph) <= max_shapes:
             break
     request, mentions = unmark(request)
     is_diagram = rng.random() >= mix.lists

@@ -36,7 +36,32 @@ class Stage:
 
 _READERS = {"firsts": 4, "shapes": 5, "starts": 5, "lines": 5, "edges": 6, "kinds": 6}
 _POINTERS = {"again": 2, "grouped": 5, "linked": 6}
-_NETWORKS = Mix(flows=6, lists=0.15, shuffled=True, more_wordings=True, more_networks=True, style=COMPLETE_STYLE)
+_NETWORKS = Mix(
+    flows=6, lists=0.15, shuffled=True, more_wordings=True, more_networks=True, style=COMPLETE_STYLE, large=0.5
+)
+_COUNTING = Stage(
+    "fourth",
+    1472,
+    _NETWORKS,
+    2.5e-3,
+    1e-3,
+    easy_until=0.0,
+    new_layers=(),
+    readers=_READERS,
+    pointers=_POINTERS,
+)
+# Mostly lists at last, so that what is wanted is left for fine-tuning to teach.
+_LISTS = Stage(
+    "last",
+    400,
+    replace(_NETWORKS, lists=0.6),
+    5e-4,
+    2e-3,
+    easy_until=0.0,
+    new_layers=(),
+    readers={},
+    pointers=_POINTERS,
+)
 STAGES = (
     Stage("first", 3000, Mix(flows=3, lists=0.25, shuffled=False), 3e-3, 2e-3, 0.25, (), {"shapes": 2, "edges": 3}, {}),
     Stage(
@@ -61,29 +86,10 @@ STAGES = (
         readers=_READERS,
         pointers=_POINTERS,
     ),
-    Stage(
-        "fourth",
-        1200,
-        _NETWORKS,
-        1.5e-3,
-        1e-3,
-        easy_until=0.0,
-        new_layers=(),
-        readers=_READERS,
-        pointers=_POINTERS,
-    ),
-    # Mostly lists at last, so that what is wanted is left for fine-tuning to teach.
-    Stage(
-        "last",
-        400,
-        replace(_NETWORKS, lists=0.6),
-        5e-4,
-        2e-3,
-        easy_until=0.0,
-        new_layers=(),
-        readers={},
-        pointers=_POINTERS,
-    ),
+    _COUNTING,
+    _LISTS,
+    replace(_COUNTING, name="again", steps=2600, muon_lr=2e-3),
+    replace(_LISTS, name="last again", steps=300),
 )
 
 
