@@ -64,7 +64,7 @@ def main() -> None:
         )
     train_prompts, validation_prompts = split_prompts(rows, options.seed)
     inputs = {"adapter sha256": sha256(workspace.sft_model / ADAPTER_FILE), "data sha256": sha256(csv_path)}
-    settings = options.settings() | inputs | preset.settings()
+    settings = options.settings() | inputs | preset.settings(step=3)
     state = RunState(workspace.orpo_model)
     if not options.restart and state.answer_if_done(settings, step=3):
         return

@@ -34,9 +34,14 @@ class Preset:
     max_length: int
     save_steps: int
 
-    def settings(self) -> dict[str, Any]:
-        """Every setting by a name for the log."""
-        return {name.replace("_", " "): value for name, value in asdict(self).items()}
+    def settings(self, step: int) -> dict[str, Any]:
+        """Every setting that training in step 1 or 3 follows, by a name for the log.
+
+        Those of other steps are left out: another lambda of ORPO is no reason to do step 1 again.
+        """
+        of_others = ("orpo_", "min_margin") if step == 1 else ("sft_",)
+        of_others += ("samples_per_prompt", "temperature")  # step 2's
+        return {name.replace("_", " "): v for name, v in asdict(self).items() if not name.startswith(of_others)}
 
 
 REAL = Preset(
@@ -59,14 +64,15 @@ REAL = Preset(
     max_length=1536,
     save_steps=100,
 )
-# A model of a few million parameters needs larger steps, and adapters on its MLPs too, to move as far.
+# A model of a few million parameters needs larger steps, and adapters on its MLPs too, to move as far. At temperature 1
+# most of its samples are flawless, and leave ORPO few pairs to learn from.
 EMBEDDED = replace(
     REAL,
     lora_dropout=0.0,
     lora_modules=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
     sft_learning_rate=1e-3,
     sft_epochs=6,
-    orpo_learning_rate=1e-4,
+    orpo_learning_rate=5e-5,
     orpo_epochs=2,
     orpo_lambda=2.0,
     min_margin=0.01,

@@ -37,7 +37,7 @@ def main() -> None:
         problems.append(f"{csv_path}: at least 2 different prompts are needed, one for training and one for validation")
     if problems:
         stop(problems)
-    settings = options.settings() | {"data sha256": sha256(csv_path)} | preset.settings()
+    settings = options.settings() | {"data sha256": sha256(csv_path)} | preset.settings(step=1)
     state = RunState(workspace.sft_model)
     if not options.restart and state.answer_if_done(settings, step=1):
         return

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from helpers import DIAGRAM, STEP_1, STEP_2
 from fine_tuning.files import sha256
 from fine_tuning.options import EMBEDDED_FOLDER, make_parser, to_options
 from fine_tuning.presets import REAL
-from fine_tuning.run_state import RunState
+from fine_tuning.run_state import RunState, sampling_settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -23,7 +24,7 @@ def begun(workspace):
     options = to_options(make_parser("").parse_args(["--model", str(model), "--workspace", str(workspace)]))
     state = RunState(workspace / "models" / "sft")
     data = {"data sha256": sha256(workspace / "create_dataset" / "sft_dataset_llm.csv")}
-    state.begin(options.settings() | data | REAL.settings(), restart=False)
+    state.begin(options.settings() | data | REAL.settings(step=1), restart=False)
     (state.checkpoints / "checkpoint-10").mkdir(parents=True)
     return workspace, model
 
@@ -47,6 +48,18 @@ def test_other_flags_than_a_begun_runs_are_named_and_refused(refused, begun, fla
     workspace, model = begun
     (message,) = refused(STEP_1, "--model", model, "--workspace", workspace, *flags)
     assert named in message and "--restart" in message
+
+
+def test_a_step_is_not_done_again_for_a_setting_of_another(begun, workspace):
+    first, third = (set(REAL.settings(step)) for step in (1, 3))
+    assert first ^ third == {
+        "sft learning rate", "sft epochs", "orpo learning rate", "orpo epochs", "orpo lambda", "orpo nll over prompt",
+        "min margin",
+    }  # fmt: skip
+    (workspace / "models" / "sft" / "adapter_model.safetensors").touch()
+    options = to_options(make_parser("").parse_args(["--workspace", str(workspace)]))
+    left = {field.name.replace("_", " ") for field in fields(REAL)} - first - third
+    assert left == {"samples per prompt", "temperature"} <= set(sampling_settings(options, REAL))
 
 
 def test_other_data_than_a_begun_runs_are_refused(refused, begun):
