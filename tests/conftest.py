@@ -9,6 +9,9 @@ import pytest
 from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, contents
 from tqdm import tqdm
 
+# What is promised bit for bit is promised of a CPU: a GPU is hidden from the tests and from the commands they start.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 
 @pytest.fixture(autouse=True)
 def no_bars_left_open():

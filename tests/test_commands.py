@@ -12,11 +12,9 @@ import pytest
 from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, STEP_1, STEP_2, STEP_3, contents, finish_step_1
 
 from fine_tuning import sample_store
-from fine_tuning.options import has_cuda_device, make_parser, to_options
+from fine_tuning.options import make_parser, to_options
 from fine_tuning.presets import preset_for
 from fine_tuning.run_state import sampling_settings
-
-needs_no_cuda = pytest.mark.skipif(has_cuda_device(), reason="there is a CUDA GPU, so nothing is missing")
 
 HELP = [STEP_1, STEP_2, STEP_3, "fine_tuning/run_all.py", "fine_tuning/ask.py", "create_dataset/create_dataset.py"]
 
@@ -86,14 +84,12 @@ def test_all_problems_are_told_in_one_go(refused, workspace):
     assert len(messages) == 4
 
 
-@needs_no_cuda
 @pytest.mark.parametrize("script", [STEP_1, STEP_2, STEP_3])
 def test_without_a_gpu_the_default_model_is_refused_and_the_embedded_one_named(refused, tmp_path, script):
     messages = refused(script, "--workspace", tmp_path / "new")
     assert "CUDA" in messages[0] and "--model embedded" in messages[0]
 
 
-@needs_no_cuda
 def test_loading_in_4_bits_needs_a_gpu_and_bitsandbytes(refused, workspace):
     messages = refused(STEP_1, "--model", "embedded", "--load-in-4bit", "--workspace", workspace)
     assert "error: --load-in-4bit needs a CUDA GPU and none was found" in messages
