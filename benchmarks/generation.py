@@ -98,6 +98,7 @@ def main() -> None:
 def embedded_tasks(tokenizer: Any, samples: int, per_prompt: int) -> list[Task]:
     """Committed prompts, evenly over the file, each as often as step 2 samples it."""
     rows, _ = read_rows(PROJECT / "create_dataset" / "orpo_dataset_llm.csv", scored=True, remedy="")
+    rows = [row for row in rows if row.score == 1]  # without samples, where step 2 has been run on this very file
     prompts = -(-samples // per_prompt)
     rows = [rows[k * len(rows) // prompts] for k in range(prompts)]
     return [

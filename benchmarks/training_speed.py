@@ -125,7 +125,7 @@ def embedded_pairs(count: int) -> list[EncodedPair]:
     """Committed rows, each with the answer of the row that is next in length as the rejected one."""
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
     rows, _ = read_rows(PROJECT / "create_dataset" / "orpo_dataset_llm.csv", scored=True, remedy="")
-    rows = sorted(rows, key=lambda row: len(row.answer))
+    rows = sorted((row for row in rows if row.score == 1), key=lambda row: len(row.answer))
     pairs = [
         {
             "prompt": encode_prompt(tokenizer, row.prompt),

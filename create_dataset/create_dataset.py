@@ -50,9 +50,8 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     if (args.output / SAMPLING_FILE).exists():
         parser.error(
-            f"{args.output / ORPO_FILE} holds samples of a tuned model, which would be lost. To drop them: "
-            "python fine_tuning/orpo_create_dataset.py --restart, or delete "
-            f"{args.output / SAMPLING_FILE} first"
+            f"{args.output / ORPO_FILE} holds samples of a tuned model, which would be lost. To write both files "
+            f"all the same, delete {args.output / SAMPLING_FILE} first"
         )
     for name, text in make_datasets(args.seed).items():
         (args.output / name).write_bytes(text.encode())

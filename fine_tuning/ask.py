@@ -20,6 +20,10 @@ MAX_NEW_TOKENS = 1280
 def main() -> None:
     parser = make_parser(__doc__, is_step=False)
     parser.add_argument("request", help="what to draw, in English")
+    parser.add_argument(
+        "--instruction",
+        help="what ends every prompt of the data that the model was trained on (default: that of the committed CSVs)",
+    )
     parser.add_argument("--output", type=Path, default=Path("diagram.png"), help="the picture (default: diagram.png)")
     args = parser.parse_args()
     options = to_options(args)
@@ -40,7 +44,8 @@ def main() -> None:
     tokenizer = load_tokenizer(options)
     model = for_generation(load_adapter(load_base_model(options), folder, options, trainable=False))
     try:
-        prompt = encode_prompt(tokenizer, f"{args.request}\n\n{INSTRUCTION}")
+        instruction = INSTRUCTION if args.instruction is None else args.instruction
+        prompt = encode_prompt(tokenizer, "\n\n".join(part for part in (args.request, instruction) if part))
     except ValueError as error:
         stop([str(error)])
     (answer,) = generate_batch(model, tokenizer, [prompt], MAX_NEW_TOKENS, temperature=0, seed=options.seed)

@@ -4,6 +4,7 @@ import json
 import warnings
 from pathlib import Path
 
+import huggingface_hub
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
@@ -19,7 +20,7 @@ from transformers import (
 
 from fine_tuning.endings import explain, stop
 from fine_tuning.files import write_atomically
-from fine_tuning.options import DEFAULT_MODEL, Options
+from fine_tuning.options import Options, has_cuda_device
 from fine_tuning.presets import Preset, preset_for
 from fine_tuning.run_state import ADAPTER_FILE
 from fine_tuning.training_log import escape
@@ -38,13 +39,24 @@ well it does stands in the log of the run that made it; `run.json` holds its set
     model = AutoModelForCausalLM.from_pretrained({source!r}{revision})
     model = PeftModel.from_pretrained(model, "this folder")
     tokenizer = AutoTokenizer.from_pretrained("this folder")
+
+A prompt is the request, an empty line, and the instruction that ends every prompt of the data it was trained on:
+
+    text = tokenizer.apply_chat_template(
+        [{{"role": "user", "content": f"{{request}}\\n\\n{{instruction}}"}}], tokenize=False, add_generation_prompt=True
+    )
+    inputs = tokenizer(text, return_tensors="pt", add_special_tokens=False)
+    answer = model.generate(**inputs, max_new_tokens=1280, do_sample=False)[0, inputs.input_ids.shape[1] :]
+    print(tokenizer.decode(answer, skip_special_tokens=True))
 """
 
 
-# The libraries call each other by names that they have deprecated, and draw bars for what takes no time.
+# The libraries call each other by names that they have deprecated, and draw bars for what takes no time. A download
+# does take time.
 warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
 transformers.utils.logging.disable_progress_bar()
+huggingface_hub.utils.enable_progress_bars()
 
 
 def device_name() -> str:
@@ -53,8 +65,11 @@ def device_name() -> str:
 
 
 def check_gpu(options: Options) -> None:
-    """End the program where the model needs a GPU and this torch, built for a CPU or another driver, sees none."""
-    if torch.cuda.is_available() or not (options.model == DEFAULT_MODEL or options.load_in_4bit):
+    """End the program where there is a GPU that this torch, built for a CPU or another driver, cannot use.
+
+    The embedded model does not need it, and where there is none, another model than the default one may take the CPU.
+    """
+    if options.is_embedded or torch.cuda.is_available() or not has_cuda_device():
         return
     stop(
         [

@@ -243,14 +243,15 @@ def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
 def held_out_rows(sft_rows: Sequence[Row], orpo_rows: Sequence[Row], seed: int) -> list[Row]:
     """A row for each prompt of either CSV that no step trains on, with a reference for its answer.
 
-    `sft_rows` are the rows that step 1 splits, `orpo_rows` those that step 3 makes pairs of.
+    `sft_rows` are the rows that step 1 splits, `orpo_rows` those that step 3 makes pairs of. A prompt that stands in
+    both is held out where neither step trains on it.
     """
-    held_out_sft, held_out_orpo = split_prompts(sft_rows, seed)[1], split_prompts(orpo_rows, seed)[1]
+    trained = split_prompts(sft_rows, seed)[0] | split_prompts(orpo_rows, seed)[0]
     references: dict[str, Row] = {}
-    for row in orpo_rows:
-        if row.prompt in held_out_orpo and row.score == 1:
+    for row in [*sft_rows, *orpo_rows]:
+        if row.prompt not in trained and row.score == 1:
             references.setdefault(row.prompt, row)
-    return [row for row in sft_rows if row.prompt in held_out_sft] + list(references.values())
+    return list(references.values())
 
 
 def _prompts_by_family(rows: Iterable[Row]) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fine_tuning.chat import decode_answer
+from fine_tuning.endings import is_out_of_memory
 
 CPU_CACHE = 4 * 2**30  # bytes of keys and values; whatever memory there is, so that batches never depend on it
 SHARE_FOR_CACHE = 0.8  # of the free memory; the rest is for a step's own tensors and for gaps between the cache's
@@ -38,8 +39,8 @@ def generate_batch(
     if len(prompts) <= rows_that_fit(model, max(map(len, prompts)) + max_new_tokens):
         try:
             return _generate(model, tokenizer, prompts, max_new_tokens, temperature, seed)
-        except torch.OutOfMemoryError:
-            if len(prompts) == 1:
+        except RuntimeError as error:
+            if len(prompts) == 1 or not is_out_of_memory(error):
                 raise
         torch.cuda.empty_cache()  # outside of the handler, whose traceback holds on to the failed batch
     half = len(prompts) // 2

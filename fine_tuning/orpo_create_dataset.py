@@ -60,9 +60,6 @@ def main() -> None:
     problems += model_problems(options) + step_1_problems(options) + workspace.problems()
     if problems:
         stop(problems)
-    samples = [row for row in references for _ in range(preset.samples_per_prompt)]
-    plan = plan_batches([len(row.answer) for row in samples], preset.generation_batch)
-    batches = [[samples[k] for k in batch] for batch in plan]
     settings = sampling_settings(options, preset)
     if stored and not options.restart and stored.settings != settings:
         names = sorted(name for name in settings if stored.settings.get(name) != settings[name])
@@ -80,7 +77,7 @@ def main() -> None:
         print(json.dumps(result))
         return
 
-    # 2. Only now import what takes seconds, and encode the references.
+    # 2. Only now import what takes seconds; encode the references, and plan the batches.
     from tqdm import tqdm
 
     from diagram import parse, score_diagram
@@ -91,9 +88,12 @@ def main() -> None:
     from fine_tuning.training_log import SECONDS_BETWEEN_WRITES, TrainingLog, machine, peak_memory_mib, score_plot
 
     tokenizer = load_tokenizer(options)
-    problems = encode_rows(tokenizer, references, preset.max_length)[1]
+    fitting, problems = encode_rows(tokenizer, references, preset.max_length)
     if problems:
         stop([f"{csv_path}: {problem}" for problem in problems])
+    samples = [row for row, _ in fitting for _ in range(preset.samples_per_prompt)]
+    plan = plan_batches([len(row.answer) for row in samples], preset.generation_batch)
+    batches = [[samples[k] for k in batch] for batch in plan]
 
     # 3. The CSV: where an earlier run stopped, cut off what is not whole. The tuned model, with its adapter merged.
     workspace.prepare()
@@ -147,8 +147,14 @@ def main() -> None:
     log.sections.pop("Progress", None)
     log.set(
         "Data",
-        {"file": csv_path.name, "references": state.reference_rows, "prompts sampled": len(references)}
-        | {"rows now": len(all_rows), "sha256 now": sha256(csv_path)},
+        {
+            "file": csv_path.name,
+            "references": state.reference_rows,
+            "prompts sampled": len(fitting),
+            "prompts left out (too long)": len(references) - len(fitting),
+            "rows now": len(all_rows),
+            "sha256 now": sha256(csv_path),
+        },
     )
     families = sorted({row.family for row in drawn})
     log.set("Rows by family", [{"family": f} | _family_row(all_rows, drawn, f) for f in families])

@@ -20,7 +20,7 @@ from fine_tuning.files import sha256
 from fine_tuning.options import model_problems, parse_options
 from fine_tuning.preference_pairs import make_pairs
 from fine_tuning.presets import preset_for
-from fine_tuning.run_state import ADAPTER_FILE, RunState, sampling_settings, step_1_problems
+from fine_tuning.run_state import ADAPTER_FILE, TUNED_MODEL, RunState, sampling_settings, step_1_problems
 
 LOG_NAME = "log_train_final_orpo"
 
@@ -42,9 +42,15 @@ def main() -> None:
     problems += csv_problems + model_problems(options) + step_1_problems(options) + workspace.problems()
     if problems:
         stop(problems)
-    if sampling and sampling.settings != sampling_settings(options, preset):
-        what = "the samples were drawn from another adapter or with other flags"
-        stop([f"{csv_path}: {what}. Draw them anew: {step_2} --restart"])
+    if sampling:
+        try:
+            sample_store.check_references(csv_path, sampling)
+        except ValueError as error:
+            stop([str(error)])
+        now = sampling_settings(options, preset)
+        if others := [name for name in TUNED_MODEL if sampling.settings.get(name) != now[name]]:
+            what = f"the samples were drawn otherwise ({', '.join(others)} differ)"
+            stop([f"{csv_path}: {what}. Draw them anew: {step_2} --restart"])
     tuned_on = RunState(workspace.sft_model).read()["settings"]
     now = options.settings() | {"data sha256": sha256(sft_csv)}
     changed = [name for name in ("seed", "max rows", "data sha256") if tuned_on.get(name) != now[name]]
@@ -100,6 +106,10 @@ def main() -> None:
     held_out = held_out_rows([row for row, _ in sft_examples], rows, options.seed)
     answerable, problems = encode_rows(tokenizer, held_out, preset.max_length)
     held_out = [row for row, _ in answerable]
+    if not held_out and not problems:
+        problems.append(
+            f"{sft_csv.name} has the same prompts, so that none is held out from both trainings. Use others"
+        )
     if problems:
         stop([f"{csv_path}: {problem}" for problem in problems])
 

@@ -13,6 +13,8 @@ from fine_tuning.options import Options
 from fine_tuning.presets import Preset
 
 ADAPTER_FILE = "adapter_model.safetensors"
+# Of the settings that decide samples, those by which step 3 knows its own: how it loads the weights is its affair.
+TUNED_MODEL = ("model", "revision", "model files", "adapter sha256", "seed", "max rows")
 
 
 class RunState:
@@ -125,7 +127,7 @@ def step_1_problems(options: Options) -> list[str]:
 
 
 def sampling_settings(options: Options, preset: Preset) -> dict:
-    """What decides the samples. Step 3 compares it with what the CSV's samples were drawn from."""
+    """What decides the samples. Step 3 compares TUNED_MODEL of it with what the CSV's samples were drawn from."""
     return options.settings() | {
         "adapter sha256": sha256(options.workspace.sft_model / ADAPTER_FILE),
         "samples per prompt": preset.samples_per_prompt,

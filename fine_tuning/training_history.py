@@ -59,7 +59,8 @@ def training_figures(history: Sequence[Mapping[str, float]], epochs: int, tokens
     """The final figures of a training, over all its steps also where it was interrupted.
 
     The final average training loss is the mean over all steps. `tokens` is how many the whole training reads; speed is
-    that of the `steps` since the last start, and left out where there were none.
+    that of the `steps` since the last start, with checkpoints and without validation, and left out where there were
+    none.
     """
     losses = [entry["loss"] for entry in history if "loss" in entry]
     last_epoch = losses[-max(1, round(len(losses) / epochs)) :]
@@ -73,6 +74,8 @@ def training_figures(history: Sequence[Mapping[str, float]], epochs: int, tokens
     if evaluations:
         figures["validation loss"] = round(evaluations[-1], 5)
     if seconds and steps:
+        first = len(losses) - steps
+        seconds -= sum(entry.get("eval_runtime", 0.0) for entry in history if not first or entry["step"] > first)
         figures["seconds per training step"] = round(seconds / steps, 4)
         figures["training tokens per second"] = round(tokens * steps / len(losses) / seconds, 1)
     return figures

@@ -27,7 +27,7 @@ def test_help_is_answered_at_once_and_without_torch(start, script):
     assert (run.returncode, run.stderr) == (0, "")
     assert f"python {script}" in run.stdout
     flags = {"--model", "--revision", "--workspace", "--dtype", "--load-in-4bit"}
-    flags |= {"--output"} if script.endswith("ask.py") else {"--seed", "--max-rows", "--restart"}
+    flags |= {"--output", "--instruction"} if script.endswith("ask.py") else {"--seed", "--max-rows", "--restart"}
     if script.startswith("create_dataset/"):
         flags = {"--seed", "--output"}
     assert set(re.findall(r"^  (--[\w-]+)", run.stdout, re.MULTILINE)) - {"--help"} == flags
@@ -146,6 +146,32 @@ def test_step_3_refuses_samples_that_are_not_all_drawn(refused, workspace):
     begin_step_2(workspace)
     messages = refused(STEP_3, "--model", "embedded", "--workspace", workspace)
     assert len(messages) == 1 and "step 2 has not finished" in messages[0] and STEP_2 in messages[0]
+
+
+@pytest.fixture
+def sampled(workspace):
+    """A workspace after step 2."""
+    path = begin_step_2(workspace)
+    sample = {"input_data": "c", "output_data": "a sample", "score": "0.5"}
+    sample_store.append(path, list(sample), [sample] * 6)
+    return path
+
+
+def test_step_3_takes_samples_however_it_loads_the_weights(start, workspace, sampled):
+    run = start(STEP_3, "--model", "embedded", "--workspace", workspace, "--dtype", "bfloat16")
+    assert run.stderr.endswith(" was imported\n")
+
+
+def test_step_3_refuses_samples_of_another_model(refused, workspace, sampled):
+    (workspace / "models" / "sft" / "adapter_model.safetensors").write_bytes(b"another adapter")
+    (message,) = refused(STEP_3, "--model", "embedded", "--workspace", workspace)
+    assert "(adapter sha256 differ)" in message and f"{STEP_2} --model embedded" in message and "--restart" in message
+
+
+def test_step_3_refuses_references_that_were_changed_since(refused, workspace, sampled):
+    sampled.write_text(sampled.read_text().replace("(255, 228, 196)", "(255, 228, 190)", 1))
+    (message,) = refused(STEP_3, "--model", "embedded", "--workspace", workspace)
+    assert message.startswith(f"error: {sampled}: its first 2 rows are not those")
 
 
 def test_step_2_refuses_to_mix_samples_drawn_otherwise(refused, workspace):

@@ -4,12 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from peft import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
+from fine_tuning import common
 from fine_tuning.common import (
     add_adapter,
     choose_dtype,
@@ -29,6 +31,21 @@ FOLDER = Path(__file__).resolve().parent.parent / "fine_tuning" / "embedded_mode
 
 def options(model="embedded", dtype="auto"):
     return Options(str(model), None, Workspace(Path("nowhere")), 2025, None, dtype, False, False)
+
+
+def test_a_gpu_that_this_torch_cannot_use_is_told_for_any_model_that_is_to_use_it(monkeypatch, tmp_path, capsys):
+    shutil.copytree(FOLDER, tmp_path / "model", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    monkeypatch.setattr(common, "has_cuda_device", lambda: True)
+    load_tokenizer(options())
+    with pytest.raises(SystemExit) as stopped:
+        load_tokenizer(options(tmp_path / "model"))
+    assert stopped.value.code == 2 and "Install a CUDA build of torch" in capsys.readouterr().err
+    monkeypatch.setattr(common, "has_cuda_device", lambda: False)
+    load_tokenizer(options(tmp_path / "model"))
+
+
+def test_a_download_has_a_progress_bar():
+    assert not huggingface_hub.utils.are_progress_bars_disabled()
 
 
 def test_auto_dtype_is_float32_without_a_gpu():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tuning.csv_rows import MAX_PROBLEMS_SHOWN, Row, limit_prompts, read_rows, split_prompts
+from fine_tuning.csv_rows import MAX_PROBLEMS_SHOWN, Row, held_out_rows, limit_prompts, read_rows, split_prompts
 
 FOLDER = Path(__file__).resolve().parent.parent / "create_dataset"
 REMEDY = "To make it: python create_dataset/create_dataset.py"
@@ -285,3 +285,16 @@ def test_a_limit_takes_each_family_in_proportion():
     rows = [row(f"n{k}", "dl_model") for k in range(40)] + [row(f"f{k}", "flowchart") for k in range(60)]
     assert Counter(row.family for row in limit_prompts(rows, 10)) == {"dl_model": 4, "flowchart": 6}
     assert Counter(row.family for row in limit_prompts(rows, 2)) == {"dl_model": 1, "flowchart": 1}
+
+
+def test_held_out_prompts_are_trained_on_by_no_step_also_where_both_files_have_them():
+    names = [f"prompt {k}" for k in range(60)]
+    sft = [row(name, "a") for name in names[:40]]
+    orpo = [row(name, "a") for name in names[20:]] + [Row(names[-1], "a sample", 0.5, "a", {})]
+    held_out = [r.prompt for r in held_out_rows(sft, orpo, seed=3)]
+    (sft_train, sft_held_out), (orpo_train, orpo_held_out) = split_prompts(sft, 3), split_prompts(orpo, 3)
+    assert set(held_out) == (sft_held_out | orpo_held_out) - sft_train - orpo_train
+    assert sft_held_out & orpo_train and orpo_held_out & sft_train  # such prompts there were
+    assert len(held_out) == len(set(held_out)) and held_out == sorted(held_out, key=names.index)
+    alone = [r.prompt for r in held_out_rows(sft[:20], orpo, seed=3)]
+    assert set(alone) == split_prompts(sft[:20], 3)[1] | orpo_held_out

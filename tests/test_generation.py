@@ -71,20 +71,27 @@ def test_the_token_limit_leaves_room_above_the_reference():
     assert token_limit(100) == 166
 
 
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
+
+
 @pytest.mark.parametrize("most", [1, 2, 3])
-def test_a_batch_that_runs_out_of_memory_is_answered_in_parts(model, tokenizer, prompts, monkeypatch, most):
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["torch", "cuBLAS"])
+def test_a_batch_that_runs_out_of_memory_is_answered_in_parts(model, tokenizer, prompts, monkeypatch, error, most):
     together = generate_batch(model, tokenizer, prompts, 30, temperature=0, seed=1)
     sizes, generate = [], generation._generate
 
     def small_gpu(model, tokenizer, prompts, *arguments):
         sizes.append(len(prompts))
         if len(prompts) > most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         return generate(model, tokenizer, prompts, *arguments)
 
     monkeypatch.setattr(generation, "_generate", small_gpu)
     assert generate_batch(model, tokenizer, prompts, 30, temperature=0, seed=1) == together
-    assert sizes[0] == 4 and max(sizes[-1:]) <= most
+    assert sizes == {1: [4, 2, 1, 1, 2, 1, 1], 2: [4, 2, 2], 3: [4, 2, 2]}[most]
 
 
 def test_the_samples_of_one_prompt_differ_also_in_parts(model, tokenizer, prompts, monkeypatch):
@@ -93,13 +100,30 @@ def test_the_samples_of_one_prompt_differ_also_in_parts(model, tokenizer, prompt
     assert len({answer.text for answer in answers}) == 4
 
 
-def test_a_single_answer_that_does_not_fit_is_an_error(model, tokenizer, prompts, monkeypatch):
-    def too_small(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+@pytest.mark.parametrize("error", [*OUT_OF_MEMORY, RuntimeError("CUDA error: an illegal memory access")])
+def test_what_smaller_batches_do_not_mend_is_an_error(model, tokenizer, prompts, monkeypatch, error):
+    sizes = []
 
-    monkeypatch.setattr(generation, "_generate", too_small)
-    with pytest.raises(torch.OutOfMemoryError):
+    def fail(model, tokenizer, prompts, *_):
+        sizes.append(len(prompts))
+        raise error
+
+    monkeypatch.setattr(generation, "_generate", fail)
+    with pytest.raises(type(error)) as raised:
         generate_batch(model, tokenizer, prompts, 30, temperature=0, seed=1)
+    assert raised.value is error
+    assert sizes == ([4, 2, 1] if error in OUT_OF_MEMORY else [4])
+
+
+def test_on_a_gpu_a_batch_is_as_large_as_most_of_its_free_memory_holds(monkeypatch):
+    gib = 2**30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (6 * gib, 12 * gib))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 5 * gib)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 3 * gib)  # the 2 GiB between are free to torch
+    real = SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16, config=LlamaConfig(**REAL_ARCHITECTURE))
+    rows = rows_that_fit(real, 1024)
+    row = 2 * 24 * 2048 * 2 * 1024  # keys and values, layers, width, bytes, tokens
+    assert rows == int(0.8 * 8 * gib / row) == 34
 
 
 def test_on_a_cpu_a_batch_is_as_large_as_a_fixed_room_holds(model):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from create_dataset.create_dataset import INSTRUCTION
 from diagram import parse
 from fine_tuning.files import sha256
 
@@ -195,6 +197,26 @@ def test_sampling_killed_after_a_batch_ends_with_the_same_csv(finished, tmp_path
     assert path.read_bytes() == (workspace / csv_path).read_bytes()
 
 
+def test_a_prompt_that_is_too_long_to_train_on_is_not_sampled_either_and_counted(finished, tmp_path):
+    workspace, _ = finished
+    shutil.copytree(workspace / "models" / "sft", tmp_path / "w" / "models" / "sft")
+    data = tmp_path / "w" / "create_dataset"
+    data.mkdir()
+    shutil.copy(PROJECT / "create_dataset" / "sft_dataset_llm.csv", data)
+    rows = rows_of(PROJECT / "create_dataset" / "orpo_dataset_llm.csv")[:12]
+    rows[4]["input_data"] = "price " * 2000 + rows[4]["input_data"]
+    with open(data / "orpo_dataset_llm.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    done = run("orpo_create_dataset", tmp_path / "w")
+    assert done.returncode == 0, done.stderr
+    samples = rows_of(data / "orpo_dataset_llm.csv")[12:]
+    assert len(samples) == 3 * 11 and rows[4]["input_data"] not in {row["input_data"] for row in samples}
+    stored = json.loads((tmp_path / "w" / "log" / "log_create_orpo_dataset.json").read_text("utf-8"))["Data"]
+    assert stored["prompts sampled"] == 11 and stored["prompts left out (too long)"] == 1
+
+
 def test_every_sampled_answer_can_be_parsed_or_reported(finished):
     workspace, _ = finished
     for row in rows_of(workspace / "create_dataset" / "orpo_dataset_llm.csv")[200:]:
@@ -219,3 +241,20 @@ def test_a_tuned_model_draws_what_is_asked_for_also_when_nobody_reads_the_text(f
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read() and process.wait() == 141
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_program_on_the_adapters_card_answers_as_ask_does(finished, tmp_path, monkeypatch, capsys):
+    workspace, _ = finished
+    request = "sales data -> price model"
+    ask = ["ask.py", "--model", "embedded", "--workspace", str(workspace), "--output", str(tmp_path / "a.png"), request]
+    shown = {}
+    for way, flags in {"ask": [], "other": ["--instruction", "Draw it."]}.items():
+        monkeypatch.setattr(sys, "argv", [*ask, *flags])
+        runpy.run_path(str(PROJECT / "fine_tuning" / "ask.py"))["main"]()
+        shown[way] = capsys.readouterr().out
+    card = (workspace / "models" / "orpo" / "README.md").read_text("utf-8")
+    program = "\n".join(line[4:] for line in card.splitlines() if line.startswith("    "))
+    monkeypatch.chdir(PROJECT)
+    folder = str(workspace / "models" / "orpo")
+    exec(program.replace("this folder", folder), {"request": request, "instruction": INSTRUCTION})
+    assert capsys.readouterr().out == shown["ask"] != shown["other"]
