@@ -25,8 +25,10 @@ ROWS = {
     "last": "72b0c90dd481505d4b0cf4813c9009464db0dd32e176f4526a33cfe807145e13",
     "again": "f603a04c08d5a6f3b2a0e489d77c9d80d588a2a7ae06d632e329c9bd2c0f7944",
     "last again": "e92200a1ac9b517a79c81f8fc6d329c68786e37e0f56ddd5a84033d7dc62a584",
+    "bracketed": "5eb4d0128acf9272406f7bdbc2fb4ff8061583fc19838db4f0fab341789c0327",
+    "last bracketed": "b85e36442d74f473c12a79bbea3d7cdf2ee6e780355aa2a1e4204d3352ba8f42",
 }  # hashes of some rows of each stage
-WEIGHTS = "9f472158aa03237355db9ff2471b0beb540915e1e641a10b15afcb03134c211d"  # what came of them, once
+WEIGHTS = "3b93d39ed574e41d12abf06b101faeff8c611889f8e9b1097511b5996abf4930"  # what came of them, once
 
 
 @pytest.fixture(scope="module")

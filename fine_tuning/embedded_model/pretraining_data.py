@@ -56,11 +56,11 @@ class Mix:
     """Which rows there are: `flows` flowcharts to two networks (with the options below three, and with both nine), and
     which share of them is answered by `lists`.
 
-    Shuffled lists name the shapes in any order, which takes finding the k-th shape of a request without the one before.
-    `more_wordings` adds networks with every layer named, and flowcharts whose shapes are named on the way;
-    `more_networks` more of them and of those by neuron, and others whose layers take counting. Diagrams are in one
-    `style` but for a share of `random_looks`, which keeps every colour and size in use; what cannot be foreseen slows
-    learning down. A share of `large` of the rows is drawn again until it has MANY_SHAPES or more.
+    Shuffled lists name the shapes in any order, below a `heading`, which takes finding the k-th shape of a request
+    without the one before. `more_wordings` adds networks with every layer named, and flowcharts whose shapes are named
+    on the way; `more_networks` more of them and of those by neuron, and others whose layers take counting. Diagrams are
+    in one `style` but for a share of `random_looks`, which keeps every colour and size in use; what cannot be foreseen
+    slows learning down. A share of `large` of the rows is drawn again until it has MANY_SHAPES or more.
     """
 
     flows: int
@@ -71,6 +71,7 @@ class Mix:
     style: Mapping[str, Look] = field(default_factory=lambda: BASE_STYLE)
     random_looks: float = 0.1
     large: float = 0.0
+    heading: str = "Shapes:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def pretraining_row(rng: Random, max_shapes: int, mix: Mix) -> PretrainingRow:
             break
     request, mentions = unmark(request)
     is_diagram = rng.random() >= mix.lists
-    answer = format(_place_at_random(rng, graph, mix)) if is_diagram else _listed(rng, graph, mix.shuffled)
+    answer = format(_place_at_random(rng, graph, mix)) if is_diagram else _listed(rng, graph, mix)
     groups = [mention for mention in mentions if mention.group is not None]
     mentions = [mention for mention in mentions if mention.group is None]
     members = tuple(group for _, group in graph.nodes(data="group") if group is not None)
@@ -113,13 +114,13 @@ def pretraining_row(rng: Random, max_shapes: int, mix: Mix) -> PretrainingRow:
     )
 
 
-def _listed(rng: Random, graph: nx.DiGraph, shuffled: bool) -> str:
-    between = " " if shuffled else ": "  # after a space, names are the tokens that they mostly are in the request
+def _listed(rng: Random, graph: nx.DiGraph, mix: Mix) -> str:
+    between = " " if mix.shuffled else ": "  # after a space, names are the tokens that they mostly are in the request
     lines = [f"{number}{between}{node.get('name', node['kind'])}" for number, node in graph.nodes(data=True)]
-    if not shuffled:
+    if not mix.shuffled:
         return "\n".join(lines)
     rng.shuffle(lines)
-    return "\n".join(["Shapes:", *lines])
+    return "\n".join([mix.heading, *lines])
 
 
 def _place_at_random(rng: Random, graph: nx.DiGraph, mix: Mix) -> Diagram:
