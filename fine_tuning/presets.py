@@ -65,7 +65,8 @@ REAL = Preset(
     save_steps=100,
 )
 # A model of a few million parameters needs larger steps, and adapters on its MLPs too, to move as far. At temperature 1
-# most of its samples are flawless, and leave ORPO few pairs to learn from.
+# most of its samples are flawless, and leave ORPO few pairs to learn from. Warmer ones it prefers the least from the
+# start, where the odds ratio's gradient is small: hence the large lambda.
 EMBEDDED = replace(
     REAL,
     lora_dropout=0.0,
