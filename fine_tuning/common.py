@@ -47,7 +47,7 @@ A prompt is the request, an empty line, and the instruction that ends every prom
     )
     inputs = tokenizer(text, return_tensors="pt", add_special_tokens=False)
     answer = model.generate(**inputs, max_new_tokens=1280, do_sample=False)[0, inputs.input_ids.shape[1] :]
-    print(tokenizer.decode(answer, skip_special_tokens=True))
+    print(tokenizer.decode(answer, skip_special_tokens=True).removesuffix("\\n"))
 """
 
 
