@@ -28,8 +28,9 @@ from fine_tuning.workspace import PROJECT, Workspace
 MODELS = ("base", "after SFT", "after ORPO")
 WAYS = {"greedy": (0, 1), "sampled": (1, 5)}  # temperature, and answers to each prompt
 FIGURES = (
-    "score", "well-formed answers", "ended by itself", "graph exactly right", "layout flawless", "flawless answers",
-    "connections", "style", "score of networks", "score of flowcharts", "tokens per answer",
+    "score", "well-formed answers", "ended by itself", "graph exactly right", "layout flawless",
+    "layout flawless and complete", "flawless answers", "connections", "style", "score of networks",
+    "score of flowcharts", "tokens per answer",
 )  # fmt: skip
 SHEET_ROWS = 6
 PICTURE = PROJECT / "docs" / "base_sft_orpo.png"

@@ -112,22 +112,35 @@ def _look(node: Node) -> tuple:
     return node.shape, (node.width, node.height), node.line, node.fill, node.outline
 
 
+def is_tidy(diagram: Diagram) -> bool:
+    """Whether a diagram is flawless to look at, whatever was asked for.
+
+    It has shapes and no problems, nothing lies off the canvas, no two shapes overlap, and no connection runs through a
+    third shape.
+    """
+    if diagram.problems or not diagram.nodes:
+        return False
+    return _tidy_counts(diagram) == (len(diagram.nodes), len(diagram.nodes), len(diagram.edges))
+
+
 def _layout(found: Diagram, wanted_nodes: int, wanted_edges: int) -> tuple[float, float, float]:
-    nodes = found.nodes
+    inside, apart, clear = _tidy_counts(found)
+    node_count = max(len(found.nodes), wanted_nodes)
+    edge_count = max(len(found.edges), wanted_edges)
+    return inside / node_count, apart / node_count, clear / edge_count if edge_count else 1.0
+
+
+def _tidy_counts(diagram: Diagram) -> tuple[int, int, int]:
+    """The nodes on the canvas, the nodes that overlap no other, and the connections that run through no third shape."""
+    nodes = diagram.nodes
     by_number = {node.number: node for node in nodes}
-    node_count = max(len(nodes), wanted_nodes)
     crowded = set()
     for k, node in enumerate(nodes):
         for other in nodes[:k]:
             if overlap(node, other):
                 crowded |= {node.number, other.number}
     clear = 0
-    for start, end in found.edges:
+    for start, end in diagram.edges:
         others = (node for node in nodes if node.number not in (start, end))
         clear += not any(runs_through(by_number[start], by_number[end], node) for node in others)
-    edge_count = max(len(found.edges), wanted_edges)
-    return (
-        sum(map(is_inside_canvas, nodes)) / node_count,
-        (len(nodes) - len(crowded)) / node_count,
-        clear / edge_count if edge_count else 1.0,
-    )
+    return sum(map(is_inside_canvas, nodes)), len(nodes) - len(crowded), clear

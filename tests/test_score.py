@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diagram.language import LINES, MAX_COORDINATE, MAX_LINES, SHAPES
-from diagram.score import CUT_ENDING, score_diagram
+from diagram.language import LINES, MAX_COORDINATE, MAX_LINES, SHAPES, parse
+from diagram.score import CUT_ENDING, is_tidy, score_diagram
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -120,6 +120,29 @@ def test_a_layout_problem_leaves_structure_and_style_untouched():
     score = score_diagram(REFERENCE.replace("400, 120", "400, -200"), REFERENCE)
     assert (score.structure, score.style, score.well_formed, score.ending) == (1, 1, 1, 1)
     assert score.inside == 3 / 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "tidy"),
+    [
+        ("", "", True),
+        (", [3]]", ", []]", True),  # fewer connections: not what was asked for, but nothing to look at is wrong
+        ("\n" + LINE_3, "", False),  # a connection to a shape that is not there
+        ("400, 120", "400, 20", False),  # off the canvas
+        ("400, 120", "400, 470", False),  # on top of another
+        ("100, 300", "400, 300", True),
+        ("[1, 2]]", "[1, 2, 3]]", True),
+        ("400, 120", "400, 290", False),  # with the next one: a connection through a third shape
+        ("rectangle", "triangle", False),
+    ],
+)
+def test_tidy_is_what_is_flawless_to_look_at_whatever_was_asked_for(old, new, tidy):
+    answer = REFERENCE.replace("[1, 2]]", "[1, 2, 3]]") if "290" in new else REFERENCE
+    assert is_tidy(parse(answer.replace(old, new, 1))) is tidy
+
+
+def test_nothing_at_all_is_not_tidy():
+    assert not is_tidy(parse(""))
 
 
 @pytest.mark.parametrize("kept", range(1, len(LINE_3)))
