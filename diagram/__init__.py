@@ -11,7 +11,7 @@ from diagram.language import (
     format,
     parse,
 )
-from diagram.score import Score, is_tidy, score_diagram
+from diagram.score import Score, score_diagram
 
 __all__ = [
     "CANVAS_HEIGHT",
@@ -23,7 +23,6 @@ __all__ = [
     "Problem",
     "Score",
     "format",
-    "is_tidy",
     "parse",
     "score_diagram",
 ]

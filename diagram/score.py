@@ -31,6 +31,8 @@ class Score:
     apart           share of nodes that overlap no other
     clear           share of connections that run through no third shape
 
+    tidy            whether it is well formed and all that it draws is inside, apart and clear, whatever was asked for
+
     Missing nodes and connections count as neither inside, apart nor clear: leaving things out does not tidy a diagram.
     """
 
@@ -42,6 +44,7 @@ class Score:
     inside: float
     apart: float
     clear: float
+    tidy: bool
 
     @property
     def structure(self) -> float:
@@ -59,8 +62,9 @@ class Score:
         return self.well_formed * self.ending * (self.structure + self.style + self.layout) / 3
 
     def parts(self) -> dict[str, float]:
-        """Every figure by name, the total first."""
+        """Every part by name, the total first."""
         parts = {"score": self.total, "structure": self.structure, "layout": self.layout} | asdict(self)
+        del parts["tidy"]  # is no part of the total
         return {name.replace("_", "-"): value for name, value in parts.items()}
 
 
@@ -75,19 +79,22 @@ def score_diagram(candidate: str, reference: str) -> Score:
         raise ValueError(f"the reference is not a diagram: {wanted.problems[0] if wanted.problems else 'no node'}")
     found = parse(candidate)
     if not found.nodes:
-        return Score(0.0, CUT_ENDING, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        return Score(0.0, CUT_ENDING, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, tidy=False)
     wanted_numbers = {node.number for node in wanted.nodes}
     found_numbers = {node.number for node in found.nodes}
-    inside, apart, clear = _layout(found, len(wanted.nodes), len(wanted.edges))
+    inside, apart, clear = _layout_counts(found)
+    node_count = max(len(found.nodes), len(wanted.nodes))
+    edge_count = max(len(found.edges), len(wanted.edges))
     return Score(
         well_formed=found.well_formed_count / found.line_count,
         ending=1.0 if found.complete else CUT_ENDING,
         nodes=_f1(wanted_numbers, found_numbers, found_numbers),
         connections=_f1(wanted.edges, found.edges, found.claimed_edges),
         style=_style(found, wanted),
-        inside=inside,
-        apart=apart,
-        clear=clear,
+        inside=inside / node_count,
+        apart=apart / node_count,
+        clear=clear / edge_count if edge_count else 1.0,
+        tidy=not found.problems and (inside, apart, clear) == (len(found.nodes), len(found.nodes), len(found.edges)),
     )
 
 
@@ -112,25 +119,7 @@ def _look(node: Node) -> tuple:
     return node.shape, (node.width, node.height), node.line, node.fill, node.outline
 
 
-def is_tidy(diagram: Diagram) -> bool:
-    """Whether a diagram is flawless to look at, whatever was asked for.
-
-    It has shapes and no problems, nothing lies off the canvas, no two shapes overlap, and no connection runs through a
-    third shape.
-    """
-    if diagram.problems or not diagram.nodes:
-        return False
-    return _tidy_counts(diagram) == (len(diagram.nodes), len(diagram.nodes), len(diagram.edges))
-
-
-def _layout(found: Diagram, wanted_nodes: int, wanted_edges: int) -> tuple[float, float, float]:
-    inside, apart, clear = _tidy_counts(found)
-    node_count = max(len(found.nodes), wanted_nodes)
-    edge_count = max(len(found.edges), wanted_edges)
-    return inside / node_count, apart / node_count, clear / edge_count if edge_count else 1.0
-
-
-def _tidy_counts(diagram: Diagram) -> tuple[int, int, int]:
+def _layout_counts(diagram: Diagram) -> tuple[int, int, int]:
     """The nodes on the canvas, the nodes that overlap no other, and the connections that run through no third shape."""
     nodes = diagram.nodes
     by_number = {node.number: node for node in nodes}

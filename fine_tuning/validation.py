@@ -8,7 +8,7 @@ from statistics import fmean
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from diagram import Score, is_tidy, parse, score_diagram
+from diagram import Score, parse, score_diagram
 from diagram.contact_sheet import Cell, answered, contact_sheet
 from fine_tuning.batches import plan_batches, token_limit
 from fine_tuning.chat import encode_completion, encode_prompt
@@ -36,7 +36,7 @@ class Validation:
             "prompts": len(self.rows),
             **{name: round(fmean(part[name] for part in parts), 4) for name in parts[0]},
             "graph exactly right": _share(s.structure == 1.0 and s.well_formed == 1.0 for s in self.scores),
-            "layout flawless": _share(is_tidy(parse(answer.text)) for answer in self.answers),
+            "layout flawless": _share(s.tidy for s in self.scores),
             "layout flawless and complete": _share(s.layout == 1.0 for s in self.scores),
             "flawless answers": _share(s.total == 1.0 for s in self.scores),
             "well-formed answers": _share(s.well_formed == 1.0 and s.ending == 1.0 for s in self.scores),

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diagram.language import LINES, MAX_COORDINATE, MAX_LINES, SHAPES, parse
-from diagram.score import CUT_ENDING, is_tidy, score_diagram
+from diagram.language import LINES, MAX_COORDINATE, MAX_LINES, SHAPES
+from diagram.score import CUT_ENDING, score_diagram
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -138,11 +138,11 @@ def test_a_layout_problem_leaves_structure_and_style_untouched():
 )
 def test_tidy_is_what_is_flawless_to_look_at_whatever_was_asked_for(old, new, tidy):
     answer = REFERENCE.replace("[1, 2]]", "[1, 2, 3]]") if "290" in new else REFERENCE
-    assert is_tidy(parse(answer.replace(old, new, 1))) is tidy
+    assert score_diagram(answer.replace(old, new, 1), REFERENCE).tidy is tidy
 
 
 def test_nothing_at_all_is_not_tidy():
-    assert not is_tidy(parse(""))
+    assert not score_diagram("", REFERENCE).tidy
 
 
 @pytest.mark.parametrize("kept", range(1, len(LINE_3)))
