@@ -10,28 +10,34 @@ at temperature 1. About ten minutes for each seed on two CPU cores. Stopped at a
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.report import benchmark_parser, flags_given, report, table
 from diagram import parse
 from diagram.contact_sheet import Cell, Picture, contact_sheet
-from fine_tuning.csv_rows import Row, held_out_rows, read_rows
+from fine_tuning.csv_rows import Row, held_out_rows, read_rows, split_prompts
 from fine_tuning.files import sha256, write_atomically
 from fine_tuning.options import Options, make_parser, to_options
 from fine_tuning.presets import EMBEDDED
 from fine_tuning.run_state import ADAPTER_FILE
 from fine_tuning.workspace import PROJECT, Workspace
 
+if TYPE_CHECKING:  # imports torch
+    from fine_tuning.validation import Validation
+
 MODELS = ("base", "after SFT", "after ORPO")
 WAYS = {"greedy": (0, 1), "sampled": (1, 5)}  # temperature, and answers to each prompt
+NEW = "new diagrams"  # those that stand in no row that was trained on, in whatever words
 FIGURES = (
     "score", "well-formed answers", "ended by itself", "graph exactly right", "layout flawless",
     "layout flawless and complete", "flawless answers", "connections", "style", "score of networks",
-    "score of flowcharts", "tokens per answer",
+    "score of flowcharts", f"score of {NEW}", f"graph exactly right of {NEW}", "tokens per answer",
 )  # fmt: skip
+SCORED_BY = ("diagram/language.py", "diagram/geometry.py", "diagram/score.py", "fine_tuning/validation.py")
 SHEET_ROWS = 6
 PICTURE = PROJECT / "docs" / "base_sft_orpo.png"
 
@@ -78,8 +84,9 @@ def _evaluated(options: Options) -> dict[str, Any]:
     """Figures and answers of the three models by way of generation, kept beside the run that they belong to."""
     workspace = options.workspace
     path = workspace.root / "evaluation.json"
-    adapters = {name: sha256(folder / ADAPTER_FILE) for name, folder in _adapters(workspace).items()}
-    if path.exists() and (kept := json.loads(path.read_text("utf-8")))["adapters"] == adapters:
+    made_of = {name: sha256(folder / ADAPTER_FILE) for name, folder in _adapters(workspace).items()}
+    made_of |= {name: sha256(PROJECT / name) for name in (*SCORED_BY, Path(__file__).relative_to(PROJECT).as_posix())}
+    if path.exists() and (kept := json.loads(path.read_text("utf-8"))).get("made of") == made_of:
         return kept
 
     from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer
@@ -91,7 +98,9 @@ def _evaluated(options: Options) -> dict[str, Any]:
     )
     rows = held_out_rows(sft_rows, orpo_rows, options.seed)
     tokenizer = load_tokenizer(options)
-    result: dict[str, Any] = {"adapters": adapters, "prompts": [row.request for row in rows]}
+    trained = split_prompts(sft_rows, options.seed)[0] | split_prompts(orpo_rows, options.seed)[0]
+    known = {row.answer for row in [*sft_rows, *orpo_rows] if row.prompt in trained}
+    result: dict[str, Any] = {"made of": made_of, "prompts": [row.request for row in rows]}
     result["references"] = [row.answer for row in rows]
     for name in MODELS:
         model = load_base_model(options)
@@ -103,6 +112,7 @@ def _evaluated(options: Options) -> dict[str, Any]:
             title, batch = f"{name}, {way}", EMBEDDED.generation_batch
             validation = validate(model, tokenizer, rows * count, batch, options.seed, title, temperature)
             result[name][way] = validation.figures() | _by_family(rows * count, [s.total for s in validation.scores])
+            result[name][way] |= _of_new(validation, known)
             result[f"{name} {way} answers"] = [
                 {"text": answer.text, "score": score.total}
                 for answer, score in zip(validation.answers, validation.scores, strict=True)
@@ -121,6 +131,16 @@ def _by_family(rows: Sequence[Row], scores: Sequence[float]) -> dict[str, float]
         name: round(fmean(s for row, s in zip(rows, scores, strict=True) if row.family == family), 4)
         for family, name in names.items()
     }
+
+
+def _of_new(validation: Validation, known: Set[str]) -> dict[str, float]:
+    """Figures over the rows whose reference is none of the `known` ones alone."""
+    new = [k for k, row in enumerate(validation.rows) if row.answer not in known]
+    rows, answers, scores = (
+        [each[k] for k in new] for each in (validation.rows, validation.answers, validation.scores)
+    )
+    figures = replace(validation, rows=rows, answers=answers, scores=scores).figures()
+    return {f"{name} of {NEW}": figures[name] for name in ("score", "graph exactly right")}
 
 
 def _training_figures(workspace: Workspace) -> dict[str, Any]:

@@ -154,8 +154,10 @@ def _parse_line(line: str) -> Node | str:
         return f"longer than {MAX_LINE_LENGTH} characters"
     if not line.startswith("["):
         return "not a list"
-    if not line.endswith("]") or "#" in line:
+    if not line.endswith("]"):
         return "not closed with ]"
+    if "#" in line:  # Python would take the rest for a comment
+        return "holds a #; colours are written (R, G, B)"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as "invalid escape sequence": the text's fault, not the caller's

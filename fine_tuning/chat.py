@@ -27,9 +27,8 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
     )
-    ids = tokenizer(text, add_special_tokens=False).input_ids
-    _check_no_special(tokenizer, ids[1:], "prompt")
-    return ids
+    _check_no_special(tokenizer, tokenizer(prompt, add_special_tokens=False).input_ids, "prompt")
+    return tokenizer(text, add_special_tokens=False).input_ids
 
 
 def encode_completion(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:

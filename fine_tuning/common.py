@@ -176,15 +176,16 @@ def load_adapter(model: PreTrainedModel, folder: Path, options: Options, trainab
             stored = set(file.keys())
         model = PeftModel.from_pretrained(model, str(folder), config=lora, is_trainable=trainable)
         misfit = stored ^ set(get_peft_model_state_dict(model))
-    except (RuntimeError, SafetensorError) as error:
+    except (FileNotFoundError, RuntimeError, SafetensorError) as error:
         if explain(error):
             raise
         misfit = {str(error).splitlines()[0]}
     if misfit:
+        step = 3 if folder == options.workspace.orpo_model else 1
         stop(
             [
-                f"{folder / ADAPTER_FILE}: this adapter does not fit {options.model_name} ({min(misfit)}). "
-                "Do step 1 again, with --restart"
+                f"{folder / ADAPTER_FILE}: this adapter cannot be put on {options.model_name} ({min(misfit)}). "
+                f"Do step {step} again, with --restart"
             ]
         )
     # What was recorded for others may be no place to load from; PEFT looks there at every checkpoint.

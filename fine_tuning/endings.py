@@ -15,7 +15,9 @@ from typing import NoReturn
 
 from fine_tuning.files import DamagedFile
 
-COMMAND = "TEXT_TO_DIAGRAM_COMMAND"  # in the environment of a step that run_all starts: what the user typed
+# In the environment of a step that run_all starts: what goes on with all steps, and what does once this one has thrown
+# its earlier run away.
+COMMAND, COMMAND_ONCE_RESTARTED = "TEXT_TO_DIAGRAM_COMMAND", "TEXT_TO_DIAGRAM_COMMAND_ONCE_RESTARTED"
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 _restart_is_done = False
@@ -92,8 +94,9 @@ def _remedy(number: int) -> str:
 
 def go_on_command() -> str:
     """The command that goes on: what the user typed, without --restart once that is done."""
-    typed = shlex.split(os.environ[COMMAND]) if COMMAND in os.environ else ["python", *sys.argv]
-    return shlex.join(word for word in typed if not (_restart_is_done and word == "--restart"))
+    if COMMAND in os.environ:
+        return os.environ[COMMAND_ONCE_RESTARTED if _restart_is_done else COMMAND]
+    return shlex.join(word for word in ["python", *sys.argv] if not (_restart_is_done and word == "--restart"))
 
 
 def restart_command() -> str:

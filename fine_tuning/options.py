@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,15 +77,15 @@ class Options:
 
     def flags(self) -> str:
         """The flags that another step needs to work on the same model and workspace."""
-        parts = [] if self.model == DEFAULT_MODEL else [f"--model {_quoted(self.model)}"]
+        parts = [] if self.model == DEFAULT_MODEL else [f"--model {shlex.quote(self.model)}"]
         if self.workspace.root != PROJECT:
-            parts.append(f"--workspace {_quoted(str(self.workspace.root))}")
+            parts.append(f"--workspace {shlex.quote(str(self.workspace.root))}")
         if self.max_rows is not None:
             parts.append(f"--max-rows {self.max_rows}")
         if self.seed != SEED:
             parts.append(f"--seed {self.seed}")
         if self.revision is not None and self.revision != DEFAULT_REVISION:
-            parts.append(f"--revision {_quoted(self.revision)}")
+            parts.append(f"--revision {shlex.quote(self.revision)}")
         if self.dtype != "auto":
             parts.append(f"--dtype {self.dtype}")
         if self.load_in_4bit:
@@ -135,7 +136,7 @@ def to_options(args: argparse.Namespace) -> Options:
     """The shared flags as options."""
     revision = args.revision or (DEFAULT_REVISION if args.model == DEFAULT_MODEL else None)
     # One GPU is used; with several visible, the trainer would spread a batch of one over them.
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if args.model == "embedded" or Path(args.model).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -194,10 +195,6 @@ def has_cuda_device() -> bool:
 
 def _looks_like_path(model: str) -> bool:
     return Path(model).is_dir() or model.startswith((".", "/", "~", "\\")) or model.count("/") != 1
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"' if " " in text else text
 
 
 def _seed(text: str) -> int:

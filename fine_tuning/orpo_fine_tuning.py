@@ -100,18 +100,22 @@ def main() -> None:
                 f"{preset.max_length} tokens"
             ]
         )
-    sft_examples, problems = encode_rows(tokenizer, limit_prompts(sft_rows, options.max_rows), preset.max_length)
-    if problems:
-        stop([f"{sft_csv}: {problem}" for problem in problems])
-    held_out = held_out_rows([row for row, _ in sft_examples], rows, options.seed)
-    answerable, problems = encode_rows(tokenizer, held_out, preset.max_length)
-    held_out = [row for row, _ in answerable]
-    if not held_out and not problems:
-        problems.append(
-            f"{sft_csv.name} has the same prompts, so that none is held out from both trainings. Use others"
+    references = {sft_csv: limit_prompts(sft_rows, options.max_rows), csv_path: [row for row in rows if row.score == 1]}
+    examples = {}
+    for path, of_file in references.items():
+        examples[path], problems = encode_rows(tokenizer, of_file, preset.max_length)
+        if problems:
+            stop([f"{path}: {problem}" for problem in problems])
+    short_enough = {(row.prompt, row.answer) for kept in examples.values() for row, _ in kept}
+    held_out = held_out_rows([row for row, _ in examples[sft_csv]], rows, options.seed)
+    held_out = [row for row in held_out if (row.prompt, row.answer) in short_enough]
+    if not held_out:
+        stop(
+            [
+                f"{csv_path}: {sft_csv.name} has the same prompts, so that none is held out from both trainings. Use "
+                "others"
+            ]
         )
-    if problems:
-        stop([f"{csv_path}: {problem}" for problem in problems])
 
     # 4. What a step will need, and on a GPU whether it fits.
     def tuned_model(trainable):

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from fine_tuning.endings import COMMAND, INTERRUPTS, interrupted, run
+from fine_tuning.endings import COMMAND, COMMAND_ONCE_RESTARTED, INTERRUPTS, interrupted, run
 from fine_tuning.options import parse_options
 
 STEPS = ("sft_fine_tuning", "orpo_create_dataset", "orpo_fine_tuning")
@@ -26,14 +26,13 @@ def main() -> None:
     parse_options(__doc__)
     start = time.perf_counter()
     figures = {}
-    environment = os.environ | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
-    typed = ["python", *sys.argv]
+    os.environ |= {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
     for number, step in enumerate(STEPS, start=1):
         print(f"step {number} of {len(STEPS)}: {step}", flush=True)
         command = [sys.executable, str(Path(__file__).with_name(f"{step}.py")), *sys.argv[1:]]
-        environment[COMMAND] = shlex.join(typed)  # what a step that is stopped names as the way to go on
+        os.environ[COMMAND], os.environ[COMMAND_ONCE_RESTARTED] = ways_on(number)
         last = ""
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment) as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
             pass_interrupts_to(process)
             for last in process.stdout:
                 if not last.startswith("{"):
@@ -41,9 +40,26 @@ def main() -> None:
         if process.returncode:
             raise SystemExit(process.returncode if process.returncode > 0 else 128 - process.returncode)
         figures[step] = json.loads(last)
-        typed = [word for word in typed if word != "--restart"]  # it would do the finished step again
     figures["wall seconds"] = round(time.perf_counter() - start, 1)
     print(json.dumps(figures))
+
+
+def ways_on(number: int) -> tuple[str, str]:
+    """The commands that go on where a step is stopped: before it has thrown an earlier run away, and after that.
+
+    With --restart they are those of the steps that are left: this program's own would do the finished ones again, or
+    without the flag leave earlier runs of the others in their way.
+    """
+    typed = shlex.join(["python", *sys.argv])
+    if "--restart" not in sys.argv:
+        return typed, typed
+    flags = [flag for flag in sys.argv[1:] if flag != "--restart"]
+    folder = Path(sys.argv[0]).parent
+    left = [["python", str(folder / f"{step}.py"), *flags] for step in STEPS[number - 1 :]]
+    this, *others = map(shlex.join, left)
+    others = [f"{command} --restart" for command in others]
+    before = typed if number == 1 else " && ".join([f"{this} --restart", *others])
+    return before, " && ".join([this, *others])
 
 
 def pass_interrupts_to(process: subprocess.Popen) -> None:

@@ -70,6 +70,10 @@ class NotFinite(Exception):
     """A loss or a gradient that is infinite or no number: whatever is trained on from here is worth nothing."""
 
 
+class ValidationNotFinite(NotFinite):
+    """The same of a validation loss, which is no training row's fault."""
+
+
 class Reporter(TrainerCallback):
     """Draws a progress bar and keeps the log up to date while a trainer runs; raises NotFinite."""
 
@@ -92,7 +96,7 @@ class Reporter(TrainerCallback):
             self.bar.set_postfix(loss=f"{last['loss']:.4f}", refresh=False)
             self._check_finite(last, args.fp16)
         if not math.isfinite(last.get("eval_loss", 0.0)):
-            raise NotFinite(f"the validation loss is {last['eval_loss']}")
+            raise ValidationNotFinite(f"the validation loss is {last['eval_loss']}")
         if self.log.is_due(SECONDS_BETWEEN_WRITES):
             record(self.log, state.log_history, plot="eval_loss" in last)
             self.log.write()
@@ -149,11 +153,15 @@ def train(trainer: Trainer, prompts: Iterable[str]) -> None:
         with disable_input_dtype_casting(trainer.model, active=trainer.args.bf16 or trainer.args.fp16):
             trainer.train(resume_from_checkpoint=str(last) if last else None)
     except NotFinite as error:
+        if isinstance(error, ValidationNotFinite):
+            where, mend = f"after step {trainer.state.global_step}", ""
+        else:
+            where = f"step {trainer.state.global_step}{_row(trainer, batch, prompts)}"
+            mend = "mend that row or take it out of the CSV, or "
         stop(
             [
-                f"step {trainer.state.global_step}{_row(trainer, batch, prompts)}: {error}. Whole checkpoints are "
-                "kept, but the same would come again: mend that row or take it out of the CSV, or give --dtype float32 "
-                f"or another --seed, and start anew: {restart_command()}"
+                f"{where}: {error}. Whole checkpoints are kept, but the same would come again: {mend}give "
+                f"--dtype float32 or another --seed, and start anew: {restart_command()}"
             ]
         )
     except UnpicklingError:

@@ -89,6 +89,15 @@ def test_a_special_token_in_a_users_text_is_refused(tokenizer, encode):
         encode(tokenizer, f"a diagram {tokenizer.eos_token} of this")
 
 
+def test_special_tokens_of_the_template_itself_are_nobodys_fault(rows):
+    tokenizer = AutoTokenizer.from_pretrained(PROJECT / "fine_tuning" / "embedded_model")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
+    tokenizer.chat_template = "<turn>" + tokenizer.chat_template
+    assert tokenizer.convert_tokens_to_ids("<turn>") in encode_prompt(tokenizer, rows[0][0])
+    with pytest.raises(ValueError, match="keeps for itself"):
+        encode_prompt(tokenizer, "draw <turn>")
+
+
 def test_the_real_tokenizers_ids_are_the_published_ones():
     if not REAL.is_dir():
         pytest.skip(f"the real tokenizer is not at {REAL}")

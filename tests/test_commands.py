@@ -101,7 +101,7 @@ def test_loading_in_4_bits_needs_a_gpu_and_bitsandbytes(refused, workspace):
 def test_before_step_1_its_command_is_named_with_the_same_flags(refused, tmp_path, script):
     folder = tmp_path / "new workspace"
     messages = refused(script, "--model", "embedded", "--workspace", folder, "--max-rows", "9", "--seed", "3")
-    command = f'python {STEP_1} --model embedded --workspace "{folder}" --max-rows 9 --seed 3'
+    command = f"python {STEP_1} --model embedded --workspace '{folder}' --max-rows 9 --seed 3"
     assert messages == [f"error: {folder / 'models' / 'sft'}: there is no adapter of step 1. Run it first: {command}"]
 
 

@@ -1,7 +1,9 @@
 """Loading, adapters and dtypes."""
 
 import json
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
@@ -22,7 +24,7 @@ from fine_tuning.common import (
     load_tokenizer,
     save_adapter,
 )
-from fine_tuning.options import Options
+from fine_tuning.options import Options, make_parser, to_options
 from fine_tuning.presets import EMBEDDED, REAL
 from fine_tuning.workspace import Workspace
 
@@ -122,8 +124,9 @@ def test_nothing_but_weights_is_taken_from_an_adapters_folder(saved):
         lambda path: save_file({name: weight[:1] for name, weight in load_file(path).items()}, path),
         lambda path: save_file(dict(list(load_file(path).items())[1:]), path),
         lambda path: save_file({f"other.{name}": weight for name, weight in load_file(path).items()}, path),
+        lambda path: path.unlink(),
     ],
-    ids=["cut", "garbled", "another size", "a layer missing", "another model"],
+    ids=["cut", "garbled", "another size", "a layer missing", "another model", "gone"],
 )
 def test_an_adapter_that_does_not_fit_is_refused_by_name(saved, capsys, damage):
     damage(saved / "adapter_model.safetensors")
@@ -131,7 +134,24 @@ def test_an_adapter_that_does_not_fit_is_refused_by_name(saved, capsys, damage):
         load_adapter(load_base_model(options()), saved, options(), trainable=False)
     message = capsys.readouterr().err
     assert stopped.value.code == 2
-    assert message.startswith(f"error: {saved / 'adapter_model.safetensors'}: ") and "--restart" in message
+    assert message.startswith(f"error: {saved / 'adapter_model.safetensors'}: ")
+    assert message.endswith("Do step 1 again, with --restart\n")
+
+
+def test_of_an_adapter_of_step_3_that_step_is_named(tmp_path, capsys):
+    asked = replace(options(), workspace=Workspace(tmp_path))
+    with pytest.raises(SystemExit):
+        load_adapter(load_base_model(asked), asked.workspace.orpo_model, asked, trainable=False)
+    assert capsys.readouterr().err.endswith("Do step 3 again, with --restart\n")
+
+
+@pytest.mark.parametrize(("given", "taken"), [(None, "0"), ("0,1", "0"), ("3,2", "3"), ("", "")])
+def test_one_gpu_is_used_at_most(monkeypatch, given, taken):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    to_options(make_parser("").parse_args([]))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == taken
 
 
 def test_the_name_of_a_model_cannot_break_the_card_of_its_adapter(tmp_path):

@@ -173,6 +173,25 @@ def test_a_reference_that_is_no_flawless_diagram_is_told(tmp_path, answer):
     )
 
 
+@pytest.mark.parametrize(
+    ("answer", "flaw"),
+    [
+        (DIAGRAM.replace("[0, 100", "[0, 30"), "a shape lies off the canvas"),
+        (DIAGRAM.replace("[0, 100", "[0, 350"), "two shapes overlap"),
+        (
+            DIAGRAM.replace("[1]]", "[2]]").replace("[1, 400", "[1, 250")
+            + "\n[2, 400, 300, 'circle', 80, 80, 'solid arrow', (0, 0, 0), (0, 0, 0), []]",
+            "a connection runs through a third shape",
+        ),
+    ],
+    ids=["off the canvas", "overlap", "run through"],
+)
+def test_a_reference_that_cannot_be_read_as_drawn_is_told(tmp_path, answer, flaw):
+    told = only_problem(tmp_path, f"{HEADER}\n{line('draw it', answer, '1.0')}")
+    assert told.startswith(f", row 1: output_data is no flawless diagram: {flaw}. ")
+    assert read(tmp_path, f"{HEADER}\n{line('draw it', answer, '0.9')}")[1] == []
+
+
 @pytest.mark.parametrize("answer", ["", "hello", DIAGRAM[:-3]])
 def test_an_answer_with_a_lower_score_may_be_any_text(tmp_path, answer):
     rows, problems = read(tmp_path, f"{HEADER}\n{line('draw it', answer, '0.2')}")

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tuning.endings import explain, one_line, printable
+from fine_tuning.endings import COMMAND, COMMAND_ONCE_RESTARTED, explain, one_line, printable
+from fine_tuning.run_all import STEPS, ways_on
 
 ROOT = Path(__file__).resolve().parent.parent
 WAIT = "print('ready', flush=True); time.sleep(60)"
@@ -48,6 +49,27 @@ def test_nothing_that_catches_exceptions_can_hold_an_interrupt_up():
 def test_restart_is_named_again_only_while_nothing_was_thrown_away(body, named):
     _, (line,) = interrupted(program(body, "--restart", "--seed", "7"), signal.SIGINT)
     assert line == f"stopped. To go on: python -c{' --restart' if named else ''} --seed 7"
+
+
+def test_a_step_of_run_all_names_what_run_all_told_it(monkeypatch):
+    monkeypatch.setenv(COMMAND, "all")
+    monkeypatch.setenv(COMMAND_ONCE_RESTARTED, "what is left")
+    assert interrupted(program(WAIT), signal.SIGINT)[1] == ["stopped. To go on: all"]
+    body = f"restart_is_done()\n{WAIT}"
+    assert interrupted(program(body), signal.SIGINT)[1] == ["stopped. To go on: what is left"]
+
+
+def test_a_stopped_restart_of_all_steps_goes_on_with_those_that_are_left(monkeypatch):
+    first, second, third = (f"python fine_tuning/{step}.py --seed 7" for step in STEPS)
+    monkeypatch.setattr(sys, "argv", ["fine_tuning/run_all.py", "--restart", "--seed", "7"])
+    assert ways_on(1) == (
+        "python fine_tuning/run_all.py --restart --seed 7",
+        f"{first} && {second} --restart && {third} --restart",
+    )
+    assert ways_on(2) == (f"{second} --restart && {third} --restart", f"{second} && {third} --restart")
+    assert ways_on(3) == (f"{third} --restart", third)
+    monkeypatch.setattr(sys, "argv", ["fine_tuning/run_all.py", "--seed", "7"])
+    assert ways_on(2) == ("python fine_tuning/run_all.py --seed 7",) * 2
 
 
 def test_the_line_stands_below_a_progress_bar():

@@ -1,5 +1,6 @@
 """The language: what is written is read back, and no text whatever makes `parse` raise."""
 
+import re
 import warnings
 
 import pytest
@@ -147,6 +148,11 @@ def test_problems_come_in_the_order_of_lines_and_blank_lines_are_problems():
 )
 def test_a_diagram_is_complete_when_its_last_line_is_a_node(ending, complete):
     assert parse(LINE + ending).complete is complete
+
+
+def test_a_colour_with_a_hash_is_told_apart_from_an_open_line():
+    coloured = re.sub(r"\(\d+, \d+, \d+\)", "'#ff0000'", LINE, count=1)
+    assert message(coloured) == "line 1: holds a #; colours are written (R, G, B)"
 
 
 def test_a_line_of_the_greatest_length_is_read_and_a_longer_one_is_not():
