@@ -133,7 +133,7 @@ def _by_family(rows: Sequence[Row], scores: Sequence[float]) -> dict[str, float]
     }
 
 
-def _of_new(validation: Validation, known: Set[str]) -> dict[str, float]:
+def _of_new(validation: "Validation", known: Set[str]) -> dict[str, float]:
     """Figures over the rows whose reference is none of the `known` ones alone."""
     new = [k for k, row in enumerate(validation.rows) if row.answer not in known]
     rows, answers, scores = (

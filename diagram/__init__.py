@@ -11,7 +11,7 @@ from diagram.language import (
     format,
     parse,
 )
-from diagram.score import Score, score_diagram
+from diagram.score import Score, flaw_of, score_diagram
 
 __all__ = [
     "CANVAS_HEIGHT",
@@ -22,6 +22,7 @@ __all__ = [
     "Node",
     "Problem",
     "Score",
+    "flaw_of",
     "format",
     "parse",
     "score_diagram",

@@ -98,6 +98,17 @@ def score_diagram(candidate: str, reference: str) -> Score:
     )
 
 
+def flaw_of(text: str) -> str | None:
+    """What keeps a text from being a reference, which scores 1.0 against itself; None where nothing does."""
+    diagram = parse(text)
+    if diagram.problems or not diagram.nodes:
+        return str(diagram.problems[0]) if diagram.problems else "no shapes"
+    flaws = ("a shape lies off the canvas", "two shapes overlap", "a connection runs through a third shape")
+    wanted = len(diagram.nodes), len(diagram.nodes), len(diagram.edges)
+    counts = zip(flaws, _layout_counts(diagram), wanted, strict=True)
+    return next((flaw for flaw, found, all_of_them in counts if found < all_of_them), None)
+
+
 def _f1(wanted: set | frozenset, found: set | frozenset, claimed: set | frozenset) -> float:
     """2 |wanted and found| / (|wanted| + |claimed|), where `claimed` may hold more than what was found to exist."""
     if not wanted and not claimed:

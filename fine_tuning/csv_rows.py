@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, BinaryIO
 
-from diagram import parse, score_diagram
+from diagram import flaw_of
 
 VALIDATION_SHARE = 0.2
 MAX_PROBLEMS_SHOWN = 20
@@ -176,24 +176,10 @@ def _read_row(header: list[str], record: list[str], scored: bool, number: int) -
         if not 0 <= score <= 1:
             return f"score is {fields['score'][:40]!r}; it must be a number from 0 to 1, such as 0.75"
     if score == 1:
-        flaw = _flaw(answer)
+        flaw = flaw_of(answer)
         if flaw:
             return f"output_data is no flawless diagram: {flaw}. Mend it, or delete the row"
     return Row(prompt, answer, score, _family(fields), fields, number)
-
-
-def _flaw(answer: str) -> str | None:
-    """What keeps an answer from the full score when it is its own reference."""
-    diagram = parse(answer)
-    if diagram.problems or not diagram.nodes:
-        return str(diagram.problems[0]) if diagram.problems else "no shapes"
-    score = score_diagram(answer, answer)
-    flaws = {
-        "a shape lies off the canvas": score.inside,
-        "two shapes overlap": score.apart,
-        "a connection runs through a third shape": score.clear,
-    }
-    return next((what for what, share in flaws.items() if share < 1), None)
 
 
 def _tell_repeats(rows: Sequence[Row], problems: Problems) -> None:
