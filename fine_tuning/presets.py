@@ -72,7 +72,6 @@ EMBEDDED = replace(
     lora_dropout=0.0,
     lora_modules=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
     sft_learning_rate=1e-3,
-    sft_epochs=6,
     orpo_learning_rate=1e-4,
     orpo_epochs=2,
     orpo_lambda=25.0,

@@ -44,7 +44,9 @@ def rows():
 @pytest.fixture(scope="module")
 def pretraining_rows():
     rng = Random(1)
-    mixes = [Mix(3, 0.3, shuffled=k % 2 == 1, more_wordings=k > 1, more_networks=k > 3) for k in range(6)]
+    mixes = [
+        Mix(3, 0.3, shuffled=k % 2 == 1, more_wordings=k > 1, more_networks=k > 3, more_runs=k > 4) for k in range(6)
+    ]
     return [pretraining_row(rng, 16, mixes[k % len(mixes)]) for k in range(5000)]
 
 

@@ -27,8 +27,10 @@ ROWS = {
     "last again": "e92200a1ac9b517a79c81f8fc6d329c68786e37e0f56ddd5a84033d7dc62a584",
     "bracketed": "5eb4d0128acf9272406f7bdbc2fb4ff8061583fc19838db4f0fab341789c0327",
     "last bracketed": "b85e36442d74f473c12a79bbea3d7cdf2ee6e780355aa2a1e4204d3352ba8f42",
+    "runs": "968a2aeed563df46af77dd4be7d5661ad5a66e7f605163d24c1d1efb378fd47b",
+    "last runs": "ec93879a3f856149f976327161e41d63fdfc8185d08b2261629b37faee0ad13c",
 }  # hashes of some rows of each stage
-WEIGHTS = "3b93d39ed574e41d12abf06b101faeff8c611889f8e9b1097511b5996abf4930"  # what came of them, once
+WEIGHTS = "721a540e9bafa419fe8adb86de961ced9197886b84aeb2a7806775e8d383bf5b"  # what came of them, once
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def model():
 @pytest.fixture(scope="module")
 def networks():
     rng = Random(5)
-    mix = Mix(flows=0, lists=0.1, shuffled=True, more_wordings=True, more_networks=True)
+    mix = Mix(flows=0, lists=0.1, shuffled=True, more_wordings=True, more_networks=True, more_runs=True)
     rows = (pretraining_row(rng, MAX_SHAPES, mix) for _ in range(300))
     return [row for row in rows if row.is_diagram]
 

@@ -1,6 +1,6 @@
 """Build the embedded base model and its tokenizer from nothing.
 
-    python fine_tuning/embedded_model/build.py [--steps N N N N N N N N N] [--output DIR] [--work DIR] [--bf16]
+    python fine_tuning/embedded_model/build.py [--steps N N N N N N N N N N N] [--output DIR] [--work DIR] [--bf16]
 
 Pre-trains a small Llama on rows made up as it goes (pretraining_data.py), in stages (pretraining_stages.py), and writes
 bfloat16 weights. Stopped at any moment, the same command goes on from its last checkpoint in --work.

@@ -16,7 +16,7 @@ from create_dataset.create_dataset import INSTRUCTION
 from create_dataset.house_style import HOUSE_STYLE, Look
 from create_dataset.layout import Pitch, place
 from diagram import CANVAS_HEIGHT, CANVAS_WIDTH, LINES, SHAPES, Diagram, format
-from fine_tuning.embedded_model.pretraining_networks import blocks, layer_list, layers, neurons, sizes, totals
+from fine_tuning.embedded_model.pretraining_networks import blocks, layer_list, layers, neurons, sizes, stacks, totals
 from fine_tuning.embedded_model.pretraining_wording import Mention, flow, unmark
 
 _LEVELS = (0, 99, 150, 203, 240)
@@ -58,9 +58,10 @@ class Mix:
 
     Shuffled lists name the shapes in any order, below a `heading`, which takes finding the k-th shape of a request
     without the one before. `more_wordings` adds networks with every layer named, and flowcharts whose shapes are named
-    on the way; `more_networks` more of them and of those by neuron, and others whose layers take counting. Diagrams are
-    in one `style` but for a share of `random_looks`, which keeps every colour and size in use; what cannot be foreseen
-    slows learning down. A share of `large` of the rows is drawn again until it has MANY_SHAPES or more.
+    on the way; `more_networks` more of them and of those by neuron, and others whose layers take counting;
+    `more_runs` some more by neuron, and others with many runs of like layers. Diagrams are in one `style` but for a
+    share of `random_looks`, which keeps every colour and size in use; what cannot be foreseen slows learning down. A
+    share of `large` of the rows is drawn again until it has MANY_SHAPES or more.
     """
 
     flows: int
@@ -68,6 +69,7 @@ class Mix:
     shuffled: bool
     more_wordings: bool = False
     more_networks: bool = False
+    more_runs: bool = False
     style: Mapping[str, Look] = field(default_factory=lambda: BASE_STYLE)
     random_looks: float = 0.1
     large: float = 0.0
@@ -97,6 +99,8 @@ def pretraining_row(rng: Random, max_shapes: int, mix: Mix) -> PretrainingRow:
         makers = [neurons, layers, layer_list, *[partial(flow, more=True)] * mix.flows]
     if mix.more_networks:
         makers += [neurons, neurons, layer_list, blocks, sizes, totals]
+    if mix.more_runs:
+        makers += [neurons, stacks, stacks]
     least = min(MANY_SHAPES, max_shapes) if mix.large and rng.random() < mix.large else 0
     while True:
         request, graph = rng.choice(makers)(rng)

@@ -140,6 +140,17 @@ def blocks(rng: Random) -> tuple[str, nx.DiGraph]:
     return _by_layer(rng, body, [*kinds, "output layer"], groups)
 
 
+def stacks(rng: Random) -> tuple[str, nx.DiGraph]:
+    """A marked request that names, run by run, a network of uneven runs of convolutions, and its graph."""
+    kinds = ["input layer"]
+    for _ in range(rng.randint(2, 4)):
+        kinds += ["convolution layer"] * rng.randint(1, 4) + ["pooling layer"]
+    kinds += [*["dense layer"] * rng.randint(0, 3), "output layer"]
+    groups: list[int] = []
+    body = _runs(rng, kinds, groups)
+    return _by_layer(rng, body, kinds, groups)
+
+
 def sizes(rng: Random) -> tuple[str, nx.DiGraph]:
     """A marked request that gives the units of each layer and the kinds of few, drawn layer by layer, and its graph."""
     hidden = rng.randint(1, 9)

@@ -64,6 +64,7 @@ _LISTS = Stage(
 )
 # Lists and diagrams now begin alike: "[" got no more than 0.9956 of the probability while it told them apart.
 _BRACKETED = replace(_NETWORKS, heading="[Shapes:")
+_RUNS = replace(_BRACKETED, flows=8, more_runs=True)
 STAGES = (
     Stage("first", 3000, Mix(flows=3, lists=0.25, shuffled=False), 3e-3, 2e-3, 0.25, (), {"shapes": 2, "edges": 3}, {}),
     Stage(
@@ -94,6 +95,8 @@ STAGES = (
     replace(_LISTS, name="last again", steps=300),
     replace(_COUNTING, name="bracketed", steps=2400, muon_lr=2e-3, mix=_BRACKETED),
     replace(_LISTS, name="last bracketed", steps=300, mix=replace(_BRACKETED, lists=0.6)),
+    replace(_COUNTING, name="runs", steps=1200, muon_lr=2e-3, mix=_RUNS),
+    replace(_LISTS, name="last runs", steps=300, mix=replace(_RUNS, lists=0.6)),
 )
 
 
