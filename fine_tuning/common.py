@@ -36,7 +36,7 @@ well it does stands in the log of the run that made it; `run.json` holds its set
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained({source!r}{revision})
+    model = AutoModelForCausalLM.from_pretrained({source!r}, dtype={dtype!r}{revision})
     model = PeftModel.from_pretrained(model, "this folder")
     tokenizer = AutoTokenizer.from_pretrained("this folder")
 
@@ -215,6 +215,10 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: P
     revision = f", revision={options.revision!r}" if options.revision else ""
     source = "fine_tuning/embedded_model" if options.is_embedded else options.model_name
     card = MODEL_CARD.format(
-        name=escape(options.model_name), quoted=json.dumps(options.model_name), source=source, revision=revision
+        name=escape(options.model_name),
+        quoted=json.dumps(options.model_name),
+        source=source,
+        dtype=str(choose_dtype(options.dtype)).removeprefix("torch."),  # a checkpoint's own may be a coarser one
+        revision=revision,
     )
     write_atomically(folder / "README.md", card)
