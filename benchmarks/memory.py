@@ -12,7 +12,7 @@ What a GPU really takes for the same rows is measured by `training_speed.py --ar
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -79,7 +79,7 @@ def orpo_loss(model: nn.Module) -> Tensor:
 
 def trl_orpo_loss(model: nn.Module) -> Tensor:
     """TRL's own methods, but for the logging; the model's outputs in float32, as accelerate makes them."""
-    _cast_inputs(model)
+    _leave_adapters_to_peft(model)
     trainer = object.__new__(StockOrpoTrainer)
     trainer.is_encoder_decoder = trainer.aux_loss_enabled = False
     trainer.padding_value, trainer.beta = 0, REAL.orpo_lambda
@@ -103,7 +103,7 @@ def sft_loss(model: nn.Module) -> Tensor:
 
 
 def trl_sft_loss(model: nn.Module) -> Tensor:
-    _cast_inputs(model)
+    _leave_adapters_to_peft(model)
     return sft_loss(model)
 
 
@@ -131,11 +131,11 @@ class _FusedLogProbs(torch.autograd.Function):
         return torch.empty_like(ctx.saved_tensors[0], memory_format=torch.contiguous_format), None
 
 
-def _cast_inputs(model: nn.Module) -> None:
-    """Have every adapter cast its input to float32 beforehand, as PEFT does if it is not told otherwise."""
+def _leave_adapters_to_peft(model: nn.Module) -> None:
+    """Undo what this project changes in them: PEFT also casts their input to float32 beforehand."""
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
-            module.cast_input_dtype_enabled = True
+            module.forward = MethodType(type(module).forward, module)
 
 
 if __name__ == "__main__":

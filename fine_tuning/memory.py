@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 from transformers import AutoModelForCausalLM, PreTrainedConfig
+
+from fine_tuning.lora_layers import lean_adapters
 
 GIB = 2**30
 
@@ -62,7 +63,7 @@ def count_step(
         counter.add([*model.parameters(), *model.buffers()])
         weights = counter.now
         trained = [weight for weight in model.parameters() if weight.requires_grad]
-        with counter, disable_input_dtype_casting(model, active=half):
+        with counter, lean_adapters(model):
             moments = [torch.zeros_like(weight) for weight in trained for _ in range(2)] if backward else []
             autocast = torch.autocast("cpu", dtype) if half else contextlib.nullcontext()
             with torch.set_grad_enabled(backward), autocast:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from peft import PeftModel
-from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 
 from fine_tuning.common import choose_dtype, device_name, load_config, lora_config
 from fine_tuning.endings import is_out_of_memory, stop
+from fine_tuning.lora_layers import lean_adapters
 from fine_tuning.memory import GIB, MemoryCount, count_step
 from fine_tuning.options import Options
 from fine_tuning.orpo_loss import pair_loss, token_log_probs
@@ -93,7 +93,7 @@ def try_step(model: PeftModel, loss_of: Loss, dtype: torch.dtype, gradient_check
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     moments = [torch.zeros_like(weight, dtype=torch.float32) for weight in trained for _ in range(2)]
     autocast = torch.autocast(model.device.type, dtype) if half else contextlib.nullcontext()
-    with torch.random.fork_rng(), disable_input_dtype_casting(model, active=half):
+    with torch.random.fork_rng(), lean_adapters(model):
         with autocast:
             loss = loss_of(model)
         loss.backward()

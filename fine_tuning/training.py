@@ -8,7 +8,6 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from peft.helpers import disable_input_dtype_casting
 from tqdm import tqdm
 from transformers import (
     PrinterCallback,
@@ -22,6 +21,7 @@ from transformers import (
 from fine_tuning.checkpoints import Checkpoints, last_whole_checkpoint
 from fine_tuning.common import choose_dtype, device_name
 from fine_tuning.endings import explain, go_on_command, restart_command, stop
+from fine_tuning.lora_layers import lean_adapters
 from fine_tuning.options import Options
 from fine_tuning.presets import Preset
 from fine_tuning.training_history import record
@@ -149,8 +149,7 @@ def train(trainer: Trainer, prompts: Iterable[str]) -> None:
 
     trainer.training_step = remember
     try:
-        # Under autocast an adapter takes the layer's own input; PEFT would copy it to float32 first, for nothing.
-        with disable_input_dtype_casting(trainer.model, active=trainer.args.bf16 or trainer.args.fp16):
+        with lean_adapters(trainer.model):
             trainer.train(resume_from_checkpoint=str(last) if last else None)
     except NotFinite as error:
         if isinstance(error, ValidationNotFinite):

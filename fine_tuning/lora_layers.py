@@ -1,0 +1,41 @@
+"""LoRA layers that compute in training what PEFT's do, with fewer operations.
+
+PEFT's layer serves many kinds of adapters, and asks at every call which; it scales and adds the adapter's part in
+operations of their own, as large as the layer's output. A small model, or a large GPU, waits for that longer than for
+the products.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import MethodType
+
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+
+@contextmanager
+def lean_adapters(model: nn.Module) -> Iterator[None]:
+    """Have the LoRA layers of a PEFT model, which has one adapter, compute W x + s B A x and nothing else."""
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    for layer in layers:
+        layer.forward = MethodType(_forward, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def _forward(layer: LoraLayer, x: Tensor) -> Tensor:
+    (adapter,) = layer.active_adapters
+    inner, outer = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
+    if x.dtype != inner.dtype and not torch.is_autocast_enabled(x.device.type):
+        return type(layer).forward(layer, x)  # which casts
+    result = layer.base_layer(x)
+    dropout = layer.lora_dropout[adapter]
+    if isinstance(dropout, nn.Dropout) and dropout.p > 0:
+        x = dropout(x)
+    x = linear(x, inner)
+    return torch.addmm(result.flatten(0, -2), x.flatten(0, -2), outer.t(), alpha=layer.scaling[adapter]).view_as(result)

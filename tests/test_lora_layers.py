@@ -1,0 +1,98 @@
+"""The LoRA layers of training beside PEFT's own."""
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.helpers import disable_input_dtype_casting
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoModelForCausalLM
+
+from fine_tuning.lora_layers import lean_adapters
+from fine_tuning.options import EMBEDDED_FOLDER
+from fine_tuning.presets import EMBEDDED
+
+IDS = torch.arange(10, 70).view(2, 30)
+
+
+def make_model(dtype: torch.dtype, dropout: float = 0.0) -> PeftModel:
+    """The embedded model with an adapter whose B is not zero, so that it has a part in everything."""
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_pretrained(EMBEDDED_FOLDER, dtype=dtype)
+    lora = LoraConfig(r=4, lora_alpha=12, lora_dropout=dropout, target_modules=list(EMBEDDED.lora_modules))
+    model = get_peft_model(model, lora, autocast_adapter_dtype=dtype is not torch.float64)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    return model.train()
+
+
+def loss_and_gradients(model: PeftModel) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(2)  # of dropout
+    loss = model(input_ids=IDS, labels=IDS).loss
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    return loss, torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, trained)])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_loss_and_gradients_are_those_of_peft(dropout):
+    model = make_model(torch.float64, dropout)
+    loss, gradients = loss_and_gradients(model)
+    with lean_adapters(model):
+        lean_loss, lean_gradients = loss_and_gradients(model)
+    torch.testing.assert_close(lean_loss, loss, rtol=1e-12, atol=0)
+    torch.testing.assert_close(lean_gradients, gradients, rtol=1e-9, atol=1e-12)
+
+
+def test_under_autocast_they_differ_by_rounding_alone():
+    model = make_model(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        with disable_input_dtype_casting(model):
+            loss, gradients = loss_and_gradients(model)
+        with lean_adapters(model):
+            lean_loss, lean_gradients = loss_and_gradients(model)
+    assert abs(lean_loss - loss) < 0.01 * loss
+    assert (lean_gradients - gradients).norm() < 0.03 * gradients.norm()
+
+
+def test_without_autocast_layers_of_two_dtypes_are_left_to_peft():
+    model = make_model(torch.bfloat16)
+    loss, gradients = loss_and_gradients(model)
+    with lean_adapters(model):
+        same_loss, same_gradients = loss_and_gradients(model)
+    assert loss == same_loss and torch.equal(gradients, same_gradients)
+
+
+def test_afterwards_the_layers_are_those_of_peft_again_also_after_an_error():
+    model = make_model(torch.float32)
+    loss, _ = loss_and_gradients(model)
+    with pytest.raises(KeyError), lean_adapters(model):
+        assert any("forward" in vars(module) for module in model.modules())
+        raise KeyError
+    assert not any("forward" in vars(module) for module in model.modules())
+    assert loss_and_gradients(model)[0] == loss
+    with torch.no_grad(), model.disable_adapter():
+        assert abs(model(input_ids=IDS, labels=IDS).loss - loss) > 0.1
+
+
+class Multiplied(TorchDispatchMode):
+    """Counts the numbers that are multiplied one by one, not in products of matrices."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket is torch.ops.aten.mul:
+            self.count += result.numel()
+        return result
+
+
+def test_no_operation_scales_the_outputs_of_the_layers():
+    model = make_model(torch.float32)
+    with Multiplied() as of_peft:
+        loss_and_gradients(model)
+    with lean_adapters(model), Multiplied() as lean:
+        loss_and_gradients(model)
+    outputs = sum(layer.out_features for layer in model.modules() if isinstance(layer, LoraLayer))
+    assert of_peft.count - lean.count > outputs * IDS.numel()
