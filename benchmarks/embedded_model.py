@@ -43,10 +43,15 @@ FIGURES = (
 )  # fmt: skip
 FRESH_SEED = 11  # settings were chosen on prompts of seeds 7 and 9
 FRESH_FIGURES = (
-    "score", "well-formed answers", "graph exactly right", "layout flawless", "flawless answers", f"score of {NEW}",
-    f"graph exactly right of {NEW}",
+    "score", "well-formed answers", "ended by itself", "graph exactly right", "layout flawless", "flawless answers",
+    f"score of {NEW}", f"graph exactly right of {NEW}",
 )  # fmt: skip
-SCORED_BY = ("diagram/language.py", "diagram/geometry.py", "diagram/score.py", "fine_tuning/validation.py")
+# What decides the prompts, the answers and their scores.
+MADE_BY = (
+    "create_dataset/create_dataset.py", "diagram/language.py", "diagram/geometry.py", "diagram/score.py",
+    "fine_tuning/batches.py", "fine_tuning/chat.py", "fine_tuning/csv_rows.py", "fine_tuning/generation.py",
+    "fine_tuning/validation.py", "benchmarks/embedded_model.py",
+)  # fmt: skip
 SHEET_ROWS = 6
 PICTURE = PROJECT / "docs" / "base_sft_orpo.png"
 
@@ -101,7 +106,7 @@ def _evaluated(options: Options) -> dict[str, Any]:
     workspace = options.workspace
     path = workspace.root / "evaluation.json"
     made_of = {name: sha256(folder / ADAPTER_FILE) for name, folder in _adapters(workspace).items()}
-    made_of |= {name: sha256(PROJECT / name) for name in (*SCORED_BY, Path(__file__).relative_to(PROJECT).as_posix())}
+    made_of |= {name: sha256(PROJECT / name) for name in MADE_BY}
     if path.exists() and (kept := json.loads(path.read_text("utf-8"))).get("made of") == made_of:
         return kept
 

@@ -157,7 +157,7 @@ def _parse_line(line: str) -> Node | str:
     if not line.endswith("]"):
         return "not closed with ]"
     if "#" in line:  # Python would take the rest for a comment
-        return "holds a #; colours are written (R, G, B)"
+        return "holds a #, which stands for neither a colour, written (R, G, B), nor a comment"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as "invalid escape sequence": the text's fault, not the caller's

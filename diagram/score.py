@@ -71,8 +71,8 @@ class Score:
 def score_diagram(candidate: str, reference: str) -> Score:
     """Score any text against a reference diagram.
 
-    `total` of the result is the score in [0, 1]. Raises ValueError when the reference itself is not a flawless diagram
-    of at least one node, for then no score would mean anything.
+    `total` of the result is the score in [0, 1]. Raises ValueError where the reference itself is not well
+    formed or has no node; `flaw_of` says what else a reference must not have.
     """
     wanted = parse(reference)
     if wanted.problems or not wanted.nodes:

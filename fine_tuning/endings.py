@@ -15,8 +15,8 @@ from typing import NoReturn
 
 from fine_tuning.files import DamagedFile
 
-# In the environment of a step that run_all starts: what goes on with all steps, and what does once this one has thrown
-# its earlier run away.
+# In the environment of a step that run_all starts: the command that goes on with all steps, before and after this step
+# has thrown its earlier run away.
 COMMAND, COMMAND_ONCE_RESTARTED = "TEXT_TO_DIAGRAM_COMMAND", "TEXT_TO_DIAGRAM_COMMAND_ONCE_RESTARTED"
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
@@ -93,7 +93,7 @@ def _remedy(number: int) -> str:
 
 
 def go_on_command() -> str:
-    """The command that goes on: what the user typed, without --restart once that is done."""
+    """The command that goes on: what the user typed, without --restart once that is done, or what run_all has named."""
     if COMMAND in os.environ:
         return os.environ[COMMAND_ONCE_RESTARTED if _restart_is_done else COMMAND]
     return shlex.join(word for word in ["python", *sys.argv] if not (_restart_is_done and word == "--restart"))

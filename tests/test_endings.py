@@ -72,6 +72,14 @@ def test_a_stopped_restart_of_all_steps_goes_on_with_those_that_are_left(monkeyp
     assert ways_on(2) == ("python fine_tuning/run_all.py --seed 7",) * 2
 
 
+def test_between_two_steps_nothing_is_named_that_would_do_the_finished_one_again(monkeypatch):
+    monkeypatch.setenv(COMMAND, "all")
+    monkeypatch.setenv(COMMAND_ONCE_RESTARTED, "what is left")
+    ended = "import subprocess\nfrom fine_tuning.run_all import pass_interrupts_to\n"
+    ended += "step = subprocess.Popen([sys.executable, '-c', ''])\nstep.wait()\npass_interrupts_to(step)\n"
+    assert interrupted(program(ended + WAIT), signal.SIGINT) == (130, ["stopped. To go on: what is left"])
+
+
 def test_the_line_stands_below_a_progress_bar():
     body = f"from tqdm import tqdm\nbar = tqdm(total=9, mininterval=0)\nbar.update(1)\n{WAIT}"
     status, lines = interrupted(program(body), signal.SIGTERM)

@@ -248,7 +248,7 @@ def test_the_program_on_the_adapters_card_answers_as_ask_does(finished, tmp_path
     request = "sales data -> price model"
     ask = ["ask.py", "--model", "embedded", "--workspace", str(workspace), "--output", str(tmp_path / "a.png"), request]
     shown = {}
-    another = "a neural network with 3 inputs and 2 outputs, neuron by neuron"  # no model draws the request alone then
+    another = "a neural network with 3 inputs and 2 outputs, neuron by neuron"  # not what the request asks for
     for way, flags in {"ask": [], "other": ["--instruction", another]}.items():
         monkeypatch.setattr(sys, "argv", [*ask, *flags])
         runpy.run_path(str(PROJECT / "fine_tuning" / "ask.py"))["main"]()

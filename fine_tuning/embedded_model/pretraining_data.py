@@ -58,10 +58,10 @@ class Mix:
 
     Shuffled lists name the shapes in any order, below a `heading`, which takes finding the k-th shape of a request
     without the one before. `more_wordings` adds networks with every layer named, and flowcharts whose shapes are named
-    on the way; `more_networks` more of them and of those by neuron, and others whose layers take counting;
-    `more_runs` some more by neuron, and others with many runs of like layers. Diagrams are in one `style` but for a
-    share of `random_looks`, which keeps every colour and size in use; what cannot be foreseen slows learning down. A
-    share of `large` of the rows is drawn again until it has MANY_SHAPES or more.
+    on the way; `more_networks` more of them and of those by neuron, and others whose layers take counting; `more_runs`
+    others with many runs of like layers, and as many by neuron as keep their share, which `flows` does for flowcharts.
+    Diagrams are in one `style` but for a share of `random_looks`, which keeps every colour and size in use; what cannot
+    be foreseen slows learning down. A share of `large` of the rows is drawn again until it has MANY_SHAPES or more.
     """
 
     flows: int
