@@ -53,9 +53,13 @@ def main() -> None:
             f"{args.output / ORPO_FILE} holds samples of a tuned model, which would be lost. To write both files "
             f"all the same, delete {args.output / SAMPLING_FILE} first"
         )
-    for name, text in make_datasets(args.seed).items():
-        (args.output / name).write_bytes(text.encode())
-        print(f"{args.output / name}: {len(list(csv.reader(io.StringIO(text)))) - 1} rows")
+    contents = {args.output / name: text for name, text in make_datasets(args.seed).items()}
+    for path, text in contents.items():
+        if path.exists() and path.read_bytes() != text.encode():
+            parser.error(f"{path} has other rows, which would be lost. Move it away first, or name another --output")
+    for path, text in contents.items():
+        path.write_bytes(text.encode())
+        print(f"{path}: {len(list(csv.reader(io.StringIO(text)))) - 1} rows")
 
 
 def make_datasets(seed: int) -> dict[str, str]:

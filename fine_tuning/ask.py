@@ -30,6 +30,8 @@ def main() -> None:
     problems = model_problems(options) + step_1_problems(options)
     if not args.output.resolve().parent.is_dir():
         problems.append(f"--output {args.output}: there is no such folder")
+    if args.output.is_dir():
+        problems.append(f"--output {args.output}: this is a folder; name a picture in it")
     if problems:
         stop(problems)
 
@@ -50,8 +52,10 @@ def main() -> None:
         stop([str(error)])
     (answer,) = generate_batch(model, tokenizer, [prompt], MAX_NEW_TOKENS, temperature=0, seed=options.seed)
     diagram = parse(answer.text)
-    save_png(diagram, args.output)
-    print(printable(answer.text))
+    try:
+        save_png(diagram, args.output)
+    finally:  # a disk that is full loses no answer
+        print(printable(answer.text))
     for problem in diagram.problems:
         print(f"note: {printable(str(problem))}", file=sys.stderr)
     print(f"drawn by the adapter in {folder}: {args.output}", file=sys.stderr)

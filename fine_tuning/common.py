@@ -13,6 +13,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -106,7 +107,10 @@ def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
     special = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
     if len(special) < 3 or None in special:
         stop(
-            [f"{options.model_name}: BOS, EOS and padding must be three different tokens; otherwise EOS is not trained"]
+            [
+                f"{options.model_name}: the tokenizer needs BOS, EOS and padding, three different tokens, so that the "
+                "end of an answer is learned. Models without them cannot be taken"
+            ]
         )
     if tokenizer.chat_template is None:
         stop([f"{options.model_name}: the tokenizer has no chat template; an instruct model is needed"])
@@ -203,6 +207,8 @@ def for_generation(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     model.activation_checkpointing_disable()
     model.set_attn_implementation("sdpa")  # ORPO's computes pairs alone
     model.config.use_cache = True
+    # A model's own may penalise repetition, say, and every line of a diagram repeats the one before.
+    model.generation_config = GenerationConfig()
     return model.eval()
 
 
@@ -214,6 +220,8 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: P
     tokenizer.save_pretrained(folder)
     revision = f", revision={options.revision!r}" if options.revision else ""
     source = "fine_tuning/embedded_model" if options.is_embedded else options.model_name
+    if not options.is_embedded and Path(options.model).is_dir():
+        source = f"the folder of {options.model_name}"  # where it lies says something of this machine
     card = MODEL_CARD.format(
         name=escape(options.model_name),
         quoted=json.dumps(options.model_name),

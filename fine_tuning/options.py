@@ -63,11 +63,13 @@ class Options:
         }
 
     def _fingerprint(self) -> str | None:
-        """Tells local models of one name apart, in no time, by configuration and by the size and end of the weights."""
+        """Tells local models of one name apart, in no time, by all small files, the size and the end of the weights."""
         folder = Path(self.model_source)
         if not (folder / "config.json").is_file():
             return None
-        digest = hashlib.sha256((folder / "config.json").read_bytes())
+        digest = hashlib.sha256()
+        for small in sorted([*folder.glob("*.json"), *folder.glob("*.jinja")]):
+            digest.update(small.name.encode() + small.read_bytes())
         for weights in sorted(folder.glob("*.safetensors")):
             digest.update(f"{weights.name} {weights.stat().st_size}".encode())
             with open(weights, "rb") as file:
@@ -164,8 +166,9 @@ def model_problems(options: Options) -> list[str]:
     is_hub_id = not options.is_embedded and not _looks_like_path(options.model)
     if is_hub_id and not re.fullmatch(r"[0-9a-f]{40}", options.revision or ""):
         problems.append(
-            f"--model {options.model}: name the commit to take, so that every step loads the same files: --revision "
-            f"and 40 hex digits from https://huggingface.co/{options.model}/commits"
+            f"--model {options.model}: there is no such folder. If it is a model of the hub, name the commit to take, "
+            "so that every step loads the same files: --revision and 40 hex digits from "
+            f"https://huggingface.co/{options.model}/commits"
         )
     if not options.is_embedded and not is_hub_id:
         folder = Path(options.model)

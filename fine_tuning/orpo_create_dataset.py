@@ -12,16 +12,17 @@ Stopped at any moment, the same command goes on with the first batch that is not
 
 import json
 import time
+from collections.abc import Sequence
 from statistics import fmean
 
 from fine_tuning import sample_store
 from fine_tuning.batches import plan_batches, token_limit
-from fine_tuning.csv_rows import MAX_PROBLEMS_SHOWN, limit_prompts, read_rows, shape_info
+from fine_tuning.csv_rows import MAX_PROBLEMS_SHOWN, Row, limit_prompts, read_rows, shape_info
 from fine_tuning.endings import restart_command, restart_is_done, run, stop
 from fine_tuning.files import sha256
 from fine_tuning.options import model_problems, parse_options
 from fine_tuning.presets import preset_for
-from fine_tuning.run_state import sampling_settings, step_1_problems
+from fine_tuning.run_state import changes, sampling_settings, split_problems, step_1_problems
 from fine_tuning.training_log import stored_result
 
 LOG_NAME = "log_create_orpo_dataset"
@@ -43,12 +44,9 @@ def main() -> None:
             stop([str(error)])
     size = sample_store.reference_size(csv_path, stored) if csv_path.is_file() else None
     rows, problems = read_rows(csv_path, scored=True, remedy=workspace.remedy, unique=True, size=size)
-    first = {}
-    for row in rows:
-        if row.score == 1:
-            first.setdefault(row.prompt, row)
-    lonely = [row for row in rows if row.prompt not in first]
-    references = limit_prompts(list(first.values()), options.max_rows)
+    references = references_of(rows, options.max_rows)
+    with_reference = {row.prompt for row in rows if row.score == 1}
+    lonely = [row for row in rows if row.prompt not in with_reference]
     if not problems and len(references) < 2:
         problems.append(f"{csv_path}: {len(references)} prompts have a row with score 1.0; at least 2 are needed")
     elif lonely:
@@ -57,15 +55,14 @@ def main() -> None:
             f"{csv_path}, row {numbers}: the prompt has no row with score 1.0 to score its samples against "
             f"({len(lonely)} such rows). Add one, or delete the row"
         )
-    problems += model_problems(options) + step_1_problems(options) + workspace.problems()
+    problems += model_problems(options) + (step_1_problems(options) or split_problems(options)) + workspace.problems()
     if problems:
         stop(problems)
     settings = sampling_settings(options, preset)
-    if stored and not options.restart and stored.settings != settings:
-        names = sorted(name for name in settings if stored.settings.get(name) != settings[name])
+    if stored and not options.restart and (differences := changes(stored.settings, settings)):
         stop(
             [
-                f"{csv_path} holds samples that were drawn otherwise ({', '.join(names)} differ). "
+                f"{csv_path} holds samples that were drawn otherwise: {'; '.join(differences)}. "
                 f"To drop them and sample again: {restart_command()}"
             ]
         )
@@ -76,6 +73,11 @@ def main() -> None:
         print(f"step 2 is done: {csv_path}. To do it again: add --restart")
         print(json.dumps(result))
         return
+    if stored:
+        try:
+            sample_store.check_own_rows(csv_path, stored)
+        except ValueError as error:
+            stop([str(error)])
 
     # 2. Only now import what takes seconds; encode the references, and plan the batches.
     from tqdm import tqdm
@@ -160,7 +162,8 @@ def main() -> None:
     log.set("Rows by family", [{"family": f} | _family_row(all_rows, drawn, f) for f in families])
     log.picture("Rows by family", score_plot([row.score for row in drawn], log.title), "scores")
     picks = [drawn[k * len(drawn) // 12] for k in range(12)] if len(drawn) >= 12 else drawn
-    cells = [answered(row.request, parse(first[row.prompt].answer), parse(row.answer), row.score) for row in picks]
+    first = {row.prompt: row.answer for row in references}
+    cells = [answered(row.request, parse(first[row.prompt]), parse(row.answer), row.score) for row in picks]
     figures = {
         "rows": len(all_rows),
         "samples": len(drawn),
@@ -176,6 +179,16 @@ def main() -> None:
     log.picture("Result", contact_sheet(cells), "samples")
     log.finish(figures)
     log.announce()
+
+
+def references_of(rows: Sequence[Row], max_rows: int | None) -> list[Row]:
+    """The first row with score 1.0 of each of the prompts that step 3 will take."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        if row.score == 1:
+            first.setdefault(row.prompt, row)
+    kept = {row.prompt for row in limit_prompts(rows, max_rows)}
+    return [row for row in first.values() if row.prompt in kept]
 
 
 def sample_info(fields: dict[str, str], ended: bool) -> dict[str, str]:

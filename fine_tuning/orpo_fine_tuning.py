@@ -20,7 +20,15 @@ from fine_tuning.files import sha256
 from fine_tuning.options import model_problems, parse_options
 from fine_tuning.preference_pairs import make_pairs
 from fine_tuning.presets import preset_for
-from fine_tuning.run_state import ADAPTER_FILE, TUNED_MODEL, RunState, sampling_settings, step_1_problems
+from fine_tuning.run_state import (
+    ADAPTER_FILE,
+    TUNED_MODEL,
+    RunState,
+    changes,
+    sampling_settings,
+    split_problems,
+    step_1_problems,
+)
 
 LOG_NAME = "log_train_final_orpo"
 
@@ -39,7 +47,8 @@ def main() -> None:
     if sampling and csv_path.is_file() and not sample_store.is_complete(csv_path, sampling):
         stop([*problems, f"{csv_path}: step 2 has not finished. Let it go on: {step_2}"])
     all_rows, csv_problems = read_rows(csv_path, scored=True, remedy=workspace.remedy)
-    problems += csv_problems + model_problems(options) + step_1_problems(options) + workspace.problems()
+    problems += csv_problems + model_problems(options) + (step_1_problems(options) or split_problems(options))
+    problems += workspace.problems()
     if problems:
         stop(problems)
     if sampling:
@@ -48,15 +57,9 @@ def main() -> None:
         except ValueError as error:
             stop([str(error)])
         now = sampling_settings(options, preset)
-        if others := [name for name in TUNED_MODEL if sampling.settings.get(name) != now[name]]:
-            what = f"the samples were drawn otherwise ({', '.join(others)} differ)"
+        if differences := changes(sampling.settings, now, TUNED_MODEL):
+            what = f"the samples were drawn otherwise: {'; '.join(differences)}"
             stop([f"{csv_path}: {what}. Draw them anew: {step_2} --restart"])
-    tuned_on = RunState(workspace.sft_model).read()["settings"]
-    now = options.settings() | {"data sha256": sha256(sft_csv)}
-    changed = [name for name in ("seed", "max rows", "data sha256") if tuned_on.get(name) != now[name]]
-    if changed:
-        what = "so the held-out prompts would be others than step 1 held out"
-        stop([f"{workspace.sft_model}: step 1 was run with another {' and '.join(changed)}, {what}"])
     rows = limit_prompts(all_rows, options.max_rows)
     if len({row.prompt for row in rows}) < 2:
         stop([f"{csv_path}: at least 2 different prompts are needed, one for training and one for validation"])

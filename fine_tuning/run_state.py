@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +61,7 @@ class RunState:
     def differences(self, settings: Mapping[str, Any]) -> list[str]:
         """How the settings of a stored run differ from these; empty where there is none."""
         run = self.read()
-        if run is None:
-            return []
-        stored, now = run["settings"], json.loads(json.dumps(settings))
-        return [
-            f"{name} was {stored.get(name)!r} and is now {now.get(name)!r}"
-            for name in sorted(stored.keys() | now.keys())
-            if stored.get(name) != now.get(name)
-        ]
+        return [] if run is None else changes(run["settings"], json.loads(json.dumps(settings)))
 
     def begin(self, settings: Mapping[str, Any], restart: bool) -> None:
         """Note the settings of a run that begins or goes on; `restart` throws an earlier one away.
@@ -100,6 +93,15 @@ class RunState:
         write_atomically(self.path, json.dumps({"settings": settings, "figures": figures}, indent=1) + "\n")
 
 
+def changes(stored: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str] | None = None) -> list[str]:
+    """How stored settings differ from those of now, or the named ones of them do, with both values."""
+    return [
+        f"{name} was {stored.get(name)!r} and is now {now.get(name)!r}"
+        for name in names or sorted(stored.keys() | now.keys())
+        if stored.get(name) != now.get(name)
+    ]
+
+
 def step_1_problems(options: Options) -> list[str]:
     """Why step 1's adapter cannot be used, if so."""
     command = f"python fine_tuning/sft_fine_tuning.py{options.flags()}"
@@ -126,6 +128,22 @@ def step_1_problems(options: Options) -> list[str]:
     return []
 
 
+def split_problems(options: Options) -> list[str]:
+    """Why steps 2 and 3 would not hold out the prompts that a finished step 1 held out, if so."""
+    workspace = options.workspace
+    csv_path = workspace.readable(workspace.sft_csv)
+    now = {"seed": options.seed, "max rows": options.max_rows}
+    if csv_path.is_file():
+        now["data sha256"] = sha256(csv_path)
+    changed = changes(RunState(workspace.sft_model).read()["settings"], now, now)
+    if not changed:
+        return []
+    return [
+        f"{workspace.sft_model}: since step 1, {'; '.join(changed)}, so that the held-out prompts would be others. "
+        f"Take those again, or do step 1 again: python fine_tuning/sft_fine_tuning.py{options.flags()} --restart"
+    ]
+
+
 def sampling_settings(options: Options, preset: Preset) -> dict:
     """What decides the samples. Step 3 compares TUNED_MODEL of it with what the CSV's samples were drawn from."""
     return options.settings() | {
@@ -133,4 +151,5 @@ def sampling_settings(options: Options, preset: Preset) -> dict:
         "samples per prompt": preset.samples_per_prompt,
         "temperature": preset.temperature,
         "batch size": preset.generation_batch,
+        "max length": preset.max_length,
     }

@@ -145,9 +145,10 @@ def check_references(csv_path: Path, state: SamplingState) -> None:
 def recover(csv_path: Path, state: SamplingState) -> tuple[int, int]:
     """Cut off what is not part of a whole batch; returns (whole batches, bytes cut off).
 
-    Raises ValueError where the references are not the ones that the samples were drawn for.
+    Raises ValueError where the references are not the ones that the samples were drawn for, or more rows follow.
     """
     check_references(csv_path, state)
+    check_own_rows(csv_path, state)
     ends = _ends(csv_path)
     samples = len(ends) - 1 - state.reference_rows
     whole, rows = 0, 0
@@ -157,17 +158,30 @@ def recover(csv_path: Path, state: SamplingState) -> tuple[int, int]:
     return whole, _cut(csv_path, ends[state.reference_rows + rows])
 
 
+def check_own_rows(csv_path: Path, state: SamplingState) -> None:
+    """Raises ValueError where more rows follow the references than the plan has, which no crash leaves behind."""
+    more = len(_ends(csv_path)) - 1 - state.reference_rows - sum(state.batch_sizes)
+    if more > 0:
+        raise ValueError(
+            f"{csv_path}: its last {more} rows are no samples of step 2, and would be lost. Move them to another file"
+        )
+
+
 def is_complete(csv_path: Path, state: SamplingState) -> bool:
     """True when the CSV holds every sample of the plan."""
     return len(_ends(csv_path)) - 1 >= state.reference_rows + sum(state.batch_sizes)
 
 
 def drop_samples(csv_path: Path) -> None:
-    """Go back to the references alone. Raises ValueError where they have changed, for then nothing tells them apart."""
+    """Go back to the references alone.
+
+    Raises ValueError where they have changed, for then nothing tells them apart, or rows of others would be lost.
+    """
     state = read_state(csv_path)
     if state is None:
         return
     check_references(csv_path, state)
+    check_own_rows(csv_path, state)
     _cut(csv_path, reference_size(csv_path, state))
     state_path(csv_path).unlink(missing_ok=True)
     sync_entries(csv_path.parent)

@@ -78,6 +78,15 @@ def test_other_weights_of_the_same_name_are_refused(refused, begun):
     assert "model files was " in message and "--restart" in message
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "chat_template.jinja"])
+def test_another_tokenizer_of_the_same_model_is_refused(refused, begun, name):
+    workspace, model = begun
+    with open(model / name, "a") as file:
+        file.write("\n")
+    (message,) = refused(STEP_1, "--model", model, "--workspace", workspace)
+    assert "model files was " in message and "--restart" in message
+
+
 @pytest.mark.parametrize("name", ["lora rank", "lora modules", "sft learning rate", "sft epochs"])
 def test_other_training_settings_than_a_begun_runs_are_refused(refused, begun, name):
     workspace, model = begun

@@ -12,7 +12,9 @@ import pytest
 from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, STEP_1, STEP_2, STEP_3, contents, finish_step_1
 
 from fine_tuning import sample_store
+from fine_tuning.csv_rows import limit_prompts, read_rows
 from fine_tuning.options import make_parser, to_options
+from fine_tuning.orpo_create_dataset import references_of
 from fine_tuning.presets import preset_for
 from fine_tuning.run_state import sampling_settings
 
@@ -125,10 +127,26 @@ def test_step_3_before_step_2_names_the_command_of_step_2(refused, workspace):
     assert messages[0].endswith(f"python {STEP_2} --model embedded --workspace {workspace}")
 
 
-def test_step_3_refuses_other_held_out_prompts_than_step_1_had(refused, workspace):
+@pytest.mark.parametrize("script", [STEP_2, STEP_3])
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [(["--seed", "7"], "seed was 2025 and is now 7"), (["--max-rows", "2"], "max rows was None and is now 2")],
+    ids=["seed", "rows"],
+)
+def test_steps_2_and_3_refuse_other_held_out_prompts_than_step_1_had(refused, workspace, script, flags, named):
     finish_step_1(workspace)
-    messages = refused(STEP_3, "--model", "embedded", "--workspace", workspace, "--seed", "7")
-    assert len(messages) == 1 and "another seed" in messages[0]
+    (message,) = refused(script, "--model", "embedded", "--workspace", workspace, *flags)
+    command = f"python {STEP_1} --model embedded --workspace {workspace} {' '.join(flags)} --restart"
+    assert named in message and message.endswith(command)
+
+
+@pytest.mark.parametrize("script", [STEP_2, STEP_3])
+def test_steps_2_and_3_refuse_other_data_than_step_1_had(refused, workspace, script):
+    finish_step_1(workspace)
+    with open(workspace / "create_dataset" / "sft_dataset_llm.csv", "a") as file:
+        file.write(f"more,{DIAGRAM}\n")
+    (message,) = refused(script, "--model", "embedded", "--workspace", workspace)
+    assert "data sha256 was " in message and "--restart" in message
 
 
 def begin_step_2(workspace: Path, seed: int = 2025) -> Path:
@@ -165,7 +183,15 @@ def test_step_3_takes_samples_however_it_loads_the_weights(start, workspace, sam
 def test_step_3_refuses_samples_of_another_model(refused, workspace, sampled):
     (workspace / "models" / "sft" / "adapter_model.safetensors").write_bytes(b"another adapter")
     (message,) = refused(STEP_3, "--model", "embedded", "--workspace", workspace)
-    assert "(adapter sha256 differ)" in message and f"{STEP_2} --model embedded" in message and "--restart" in message
+    assert "adapter sha256 was " in message and f"{STEP_2} --model embedded" in message and "--restart" in message
+
+
+def test_step_2_loses_no_rows_that_were_added_behind_its_samples(refused, workspace, sampled):
+    with open(sampled, "a") as file:
+        file.write(f"e,{DIAGRAM},1.0\n")
+    for flags in ([], ["--restart"]):
+        (message,) = refused(STEP_2, "--model", "embedded", "--workspace", workspace, *flags)
+        assert message.startswith(f"error: {sampled}: its last 1 rows are no samples of step 2")
 
 
 def test_step_3_refuses_references_that_were_changed_since(refused, workspace, sampled):
@@ -177,7 +203,7 @@ def test_step_3_refuses_references_that_were_changed_since(refused, workspace, s
 def test_step_2_refuses_to_mix_samples_drawn_otherwise(refused, workspace):
     begin_step_2(workspace, seed=7)
     messages = refused(STEP_2, "--model", "embedded", "--workspace", workspace)
-    assert len(messages) == 1 and "seed differ" in messages[0] and "--restart" in messages[0]
+    assert len(messages) == 1 and "seed was 7 and is now 2025" in messages[0] and "--restart" in messages[0]
 
 
 @pytest.mark.parametrize(
@@ -191,6 +217,25 @@ def test_step_2_refuses_references_that_were_changed_since(refused, workspace, c
         assert len(messages) == 1
         assert messages[0].startswith(f"error: {path}: its first 2 rows are not those")
         assert messages[0].endswith("sampling.json")
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(2, "ba"), (3, "bca"), (None, "bca")])
+def test_as_many_rows_mean_the_same_prompts_in_step_2_as_in_step_3(tmp_path, limit, expected):
+    path = tmp_path / "orpo.csv"
+    path.write_text(f"{ORPO_HEADER}a,x,0.5\nb,{DIAGRAM},1.0\nc,{DIAGRAM},1.0\na,{DIAGRAM},1.0\nb,{DIAGRAM},1.0\n")
+    rows, _ = read_rows(path, scored=True, remedy="")
+    found = references_of(rows, limit)
+    assert "".join(row.prompt for row in found) == expected
+    assert {row.prompt for row in found} == {row.prompt for row in limit_prompts(rows, limit)}
+    assert all(row.score == 1 and row.number < 5 for row in found)
+
+
+@pytest.mark.parametrize("output", [".", "no/folder.png"])
+def test_a_picture_that_cannot_be_written_is_refused_before_the_model_is_asked(refused, workspace, output):
+    finish_step_1(workspace)
+    flags = ["--model", "embedded", "--workspace", workspace, "--output", output]
+    (message,) = refused("fine_tuning/ask.py", *flags, "a request")
+    assert message.startswith(f"error: --output {output}: ")
 
 
 def test_a_model_folder_that_does_not_exist_is_named(refused, workspace, tmp_path):

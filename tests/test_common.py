@@ -24,6 +24,7 @@ from fine_tuning.common import (
     load_tokenizer,
     save_adapter,
 )
+from fine_tuning.generation import generate_batch
 from fine_tuning.options import Options, make_parser, to_options
 from fine_tuning.presets import EMBEDDED, REAL
 from fine_tuning.workspace import Workspace
@@ -99,6 +100,16 @@ def test_merging_the_adapter_for_generation_changes_no_prediction():
     assert not torch.allclose(unmerged, load_base_model(options())(ids).logits, atol=1e-1)
 
 
+def test_what_a_models_own_generation_settings_forbid_is_answered_all_the_same():
+    tokenizer = load_tokenizer(options())
+    answers = []
+    for penalty in (1.0, 9.0):
+        model = load_base_model(options())
+        model.generation_config.repetition_penalty = penalty
+        answers += generate_batch(for_generation(model), tokenizer, [[5, 6, 7]], 40, temperature=0, seed=1)
+    assert answers[0] == answers[1]
+
+
 @pytest.fixture
 def saved(tmp_path):
     """An adapter's folder, as step 1 leaves it."""
@@ -152,6 +163,15 @@ def test_one_gpu_is_used_at_most(monkeypatch, given, taken):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
     to_options(make_parser("").parse_args([]))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == taken
+
+
+def test_the_card_names_no_local_model_as_one_of_the_hub(tmp_path):
+    shutil.copytree(FOLDER, tmp_path / "mine", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    local = options(tmp_path / "mine")
+    model = add_adapter(load_base_model(local), local, EMBEDDED)
+    save_adapter(model, load_tokenizer(local), tmp_path / "sft", local)
+    card = (tmp_path / "sft" / "README.md").read_text("utf-8")
+    assert "from_pretrained('the folder of mine', " in card and str(tmp_path) not in card
 
 
 def test_the_name_of_a_model_cannot_break_the_card_of_its_adapter(tmp_path):

@@ -18,7 +18,7 @@ import pytest
 import shapely
 from shapely import affinity
 
-from create_dataset.create_dataset import INSTRUCTION
+from create_dataset.create_dataset import INSTRUCTION, main
 from create_dataset.flowchart_wording import NOUNS
 from create_dataset.house_style import HOUSE_STYLE
 from create_dataset.network_wording import NUMBER_WORDS
@@ -109,6 +109,16 @@ def made(request, tmp_path_factory):
 def test_the_committed_files_are_byte_for_byte_what_the_program_writes(made):
     for name in FILES:
         assert (made[0] / name).read_bytes() == (FOLDER / name).read_bytes()
+
+
+def test_rows_of_others_are_never_written_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["create_dataset.py", "--output", str(tmp_path)])
+    path = tmp_path / FILES[1]
+    path.write_text("my own rows")
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2 and f"{path} has other rows" in capsys.readouterr().err
+    assert path.read_text() == "my own rows" and list(tmp_path.iterdir()) == [path]
 
 
 def test_making_both_files_is_a_matter_of_seconds(made):

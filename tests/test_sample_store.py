@@ -121,12 +121,16 @@ def test_recovering_twice_is_recovering_once(path):
     assert recover(path, state) == (2, 0)
 
 
-def test_samples_beyond_the_plan_are_cut_off(path):
+def test_rows_behind_the_whole_plan_are_somebodys_and_never_cut_off(path):
     state = begin(path, SETTINGS, SIZES)
-    content = run_to_the_end(path)
+    run_to_the_end(path)
     append(path, COLUMNS, BATCHES[1])
-    assert recover(path, state)[0] == len(BATCHES)
+    content = path.read_bytes()
+    for undo in (lambda: recover(path, state), lambda: drop_samples(path)):
+        with pytest.raises(ValueError, match=f"its last {len(BATCHES[1])} rows are no samples"):
+            undo()
     assert path.read_bytes() == content
+    assert read_state(path) == state
 
 
 @pytest.mark.parametrize("ending", [b"", b"\n\n", b"\r\n", b"\n\n\r\n\n"], ids=["none", "blank", "windows", "several"])

@@ -7,6 +7,7 @@ bfloat16 weights. Stopped at any moment, the same command goes on from its last 
 """
 
 import argparse
+import hashlib
 import math
 import os
 from itertools import chain, islice
@@ -53,12 +54,13 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
 
     tokenizer = _tokenizer()
-    folder = None
+    folder, made_by = None, hashlib.sha256(f"{SEED} {args.bf16}".encode())
     for stage, steps in zip(STAGES, args.steps, strict=True):
         # Read back, so that a stage begins with the same rounded weights whether or not the build was stopped there.
         before = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32) if folder else None
-        # A stage's result depends on the steps of those before it, so they stand in its name.
-        folder = args.work / f"{folder.name if folder else 'model'}-{steps}"
+        # A stage's result depends on all stages before it, so they count in its name.
+        made_by.update(f"{stage} {steps}".encode())
+        folder = args.work / f"{stage.name.replace(' ', '-')}-{made_by.hexdigest()[:12]}"
         if not folder.exists():
             torch.manual_seed(SEED)
             model = grown(before, stage.new_layers) if before else LlamaForCausalLM(_config(tokenizer))
@@ -195,7 +197,7 @@ def _save(path: Path, parts: dict[str, nn.Module | torch.optim.Optimizer], step:
 
 
 def _load(path: Path, parts: dict[str, nn.Module | torch.optim.Optimizer]) -> int:
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     for name, part in parts.items():
         part.load_state_dict(state[name])
     return state["step"]
