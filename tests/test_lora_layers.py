@@ -41,8 +41,9 @@ def test_loss_and_gradients_are_those_of_peft(dropout):
     loss, gradients = loss_and_gradients(model)
     with lean_adapters(model):
         lean_loss, lean_gradients = loss_and_gradients(model)
-    torch.testing.assert_close(lean_loss, loss, rtol=1e-12, atol=0)
-    torch.testing.assert_close(lean_gradients, gradients, rtol=1e-9, atol=1e-12)
+    # Llama's norms compute in float32 whatever comes in, and there a last bit of float64 may turn one of float32.
+    assert abs(lean_loss - loss) < 1e-6 * loss
+    assert (lean_gradients - gradients).norm() < 1e-5 * gradients.norm()
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
