@@ -164,7 +164,13 @@ def count_tokens(pair: EncodedPair, training: str) -> int:
 
 def our_orpo(model: PeftModel, arguments: dict[str, Any], preset: Preset, pairs: Sequence[EncodedPair]) -> Trainer:
     arguments = TrainingArguments(**arguments, remove_unused_columns=False)
-    return OrpoTrainer(model=model, args=arguments, train_dataset=pairs, orpo_lambda=preset.orpo_lambda)
+    return OrpoTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=pairs,
+        orpo_lambda=preset.orpo_lambda,
+        processing_class=AutoTokenizer.from_pretrained(EMBEDDED_FOLDER),
+    )
 
 
 def stock_orpo(model: PeftModel, arguments: dict[str, Any], preset: Preset, pairs: Sequence[EncodedPair]) -> Trainer:

@@ -34,7 +34,6 @@ INSTRUCTION = (
     "order named."
 )
 SFT_FILE, ORPO_FILE = "sft_dataset_llm.csv", "orpo_dataset_llm.csv"
-SAMPLING_FILE = "orpo_dataset_llm.sampling.json"  # lies beside the ORPO CSV once samples were appended to it
 MAX_NEURONS = 16
 
 Request = tuple[str, nx.DiGraph, Pitch]
@@ -48,15 +47,10 @@ def main() -> None:
     )
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    if (args.output / SAMPLING_FILE).exists():
-        parser.error(
-            f"{args.output / ORPO_FILE} holds samples of a tuned model, which would be lost. To write both files "
-            f"all the same, delete {args.output / SAMPLING_FILE} first"
-        )
     contents = {args.output / name: text for name, text in make_datasets(args.seed).items()}
     for path, text in contents.items():
         if path.exists() and path.read_bytes() != text.encode():
-            parser.error(f"{path} has other rows, which would be lost. Move it away first, or name another --output")
+            parser.error(f"{path} has other rows, which would be lost. Move it away, or name another --output")
     for path, text in contents.items():
         path.write_bytes(text.encode())
         print(f"{path}: {len(list(csv.reader(io.StringIO(text)))) - 1} rows")

@@ -222,6 +222,15 @@ def limit_prompts(rows: Sequence[Row], max_prompts: int | None) -> list[Row]:
     return [row for row in rows if row.prompt in kept]
 
 
+def references_of(rows: Sequence[Row]) -> list[Row]:
+    """The first row with score 1.0 of each prompt."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        if row.score == 1:
+            first.setdefault(row.prompt, row)
+    return list(first.values())
+
+
 def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
     """Prompts for training and for validation, 80/20, by prompt and with both families split alike.
 

@@ -12,12 +12,11 @@ Stopped at any moment, the same command goes on with the first batch that is not
 
 import json
 import time
-from collections.abc import Sequence
 from statistics import fmean
 
 from fine_tuning import sample_store
 from fine_tuning.batches import plan_batches, token_limit
-from fine_tuning.csv_rows import MAX_PROBLEMS_SHOWN, Row, limit_prompts, read_rows, shape_info
+from fine_tuning.csv_rows import MAX_PROBLEMS_SHOWN, limit_prompts, read_rows, references_of, shape_info
 from fine_tuning.endings import restart_command, restart_is_done, run, stop
 from fine_tuning.files import sha256
 from fine_tuning.options import model_problems, parse_options
@@ -44,7 +43,7 @@ def main() -> None:
             stop([str(error)])
     size = sample_store.reference_size(csv_path, stored) if csv_path.is_file() else None
     rows, problems = read_rows(csv_path, scored=True, remedy=workspace.remedy, unique=True, size=size)
-    references = references_of(rows, options.max_rows)
+    references = references_of(limit_prompts(rows, options.max_rows))
     with_reference = {row.prompt for row in rows if row.score == 1}
     lonely = [row for row in rows if row.prompt not in with_reference]
     if not problems and len(references) < 2:
@@ -179,16 +178,6 @@ def main() -> None:
     log.picture("Result", contact_sheet(cells), "samples")
     log.finish(figures)
     log.announce()
-
-
-def references_of(rows: Sequence[Row], max_rows: int | None) -> list[Row]:
-    """The first row with score 1.0 of each of the prompts that step 3 will take."""
-    first: dict[str, Row] = {}
-    for row in rows:
-        if row.score == 1:
-            first.setdefault(row.prompt, row)
-    kept = {row.prompt for row in limit_prompts(rows, max_rows)}
-    return [row for row in first.values() if row.prompt in kept]
 
 
 def sample_info(fields: dict[str, str], ended: bool) -> dict[str, str]:

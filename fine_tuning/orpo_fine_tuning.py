@@ -14,7 +14,7 @@ import time
 from dataclasses import replace
 
 from fine_tuning import sample_store
-from fine_tuning.csv_rows import held_out_rows, limit_prompts, read_rows, split_prompts
+from fine_tuning.csv_rows import held_out_rows, limit_prompts, read_rows, references_of, split_prompts
 from fine_tuning.endings import run, stop
 from fine_tuning.files import sha256
 from fine_tuning.options import model_problems, parse_options
@@ -103,11 +103,10 @@ def main() -> None:
                 f"{preset.max_length} tokens"
             ]
         )
-    references = {row.prompt: row for row in reversed(rows) if row.score == 1}  # the first of each prompt
     examples = {}
     for path, file_rows in {
         sft_csv: limit_prompts(sft_rows, options.max_rows),
-        csv_path: list(references.values()),
+        csv_path: references_of(rows),
     }.items():
         examples[path], problems = encode_rows(tokenizer, file_rows, preset.max_length)
         if problems:

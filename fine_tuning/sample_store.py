@@ -160,16 +160,17 @@ def recover(csv_path: Path, state: SamplingState) -> tuple[int, int]:
 
 def check_own_rows(csv_path: Path, state: SamplingState) -> None:
     """Raises ValueError where more rows follow the references than the plan has, which no crash leaves behind."""
-    more = len(_ends(csv_path)) - 1 - state.reference_rows - sum(state.batch_sizes)
+    more = _rows_beyond_plan(csv_path, state)
     if more > 0:
         raise ValueError(
-            f"{csv_path}: its last {more} rows are no samples of step 2, and would be lost. Move them to another file"
+            f"{csv_path}: what follows the samples of step 2 is none of them, and would be lost (rows: {more}). Move "
+            "it to another file"
         )
 
 
 def is_complete(csv_path: Path, state: SamplingState) -> bool:
     """True when the CSV holds every sample of the plan."""
-    return len(_ends(csv_path)) - 1 >= state.reference_rows + sum(state.batch_sizes)
+    return _rows_beyond_plan(csv_path, state) >= 0
 
 
 def drop_samples(csv_path: Path) -> None:
@@ -196,6 +197,11 @@ def append(csv_path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, s
         file.write(buffer.getvalue().encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def _rows_beyond_plan(csv_path: Path, state: SamplingState) -> int:
+    """How many rows a CSV has more than references and planned samples; negative while samples are missing."""
+    return len(_ends(csv_path)) - 1 - state.reference_rows - sum(state.batch_sizes)
 
 
 def _ends(csv_path: Path) -> list[int]:

@@ -180,8 +180,6 @@ def _row(trainer: Trainer, batch: Mapping[str, torch.Tensor], prompts: Iterable[
         rows = [ids.flatten().tolist() for name, ids in batch.items() if name.endswith("input_ids")]
     except RuntimeError:  # a GPU that does not answer
         return ""
-    if trainer.processing_class is None:
-        return ""
     longest = max(rows, key=len, default=[])
     text = trainer.processing_class.decode(longest)
     prompt = max((prompt for prompt in prompts if prompt in text), key=len, default=text)
