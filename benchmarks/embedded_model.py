@@ -22,11 +22,12 @@ from benchmarks.report import benchmark_parser, flags_given, report, table
 from create_dataset.create_dataset import SFT_FILE, make_datasets
 from diagram import parse
 from diagram.contact_sheet import Cell, Picture, contact_sheet
-from fine_tuning.csv_rows import Row, held_out_rows, read_rows, split_prompts
+from fine_tuning.csv_rows import Row, read_rows
 from fine_tuning.files import sha256, write_atomically
 from fine_tuning.options import Options, make_parser, to_options
 from fine_tuning.presets import EMBEDDED
 from fine_tuning.run_state import ADAPTER_FILE
+from fine_tuning.split import held_out_rows, split_prompts
 from fine_tuning.workspace import PROJECT, Workspace
 
 if TYPE_CHECKING:  # imports torch
@@ -51,8 +52,8 @@ MADE_BY = (
     "create_dataset/create_dataset.py", "create_dataset/flowchart_wording.py", "create_dataset/graphs.py",
     "create_dataset/house_style.py", "create_dataset/layout.py", "create_dataset/network_wording.py",
     "diagram/language.py", "diagram/geometry.py", "diagram/score.py", "fine_tuning/batches.py", "fine_tuning/chat.py",
-    "fine_tuning/common.py", "fine_tuning/csv_rows.py", "fine_tuning/generation.py", "fine_tuning/validation.py",
-    "benchmarks/embedded_model.py",
+    "fine_tuning/common.py", "fine_tuning/csv_rows.py", "fine_tuning/generation.py", "fine_tuning/split.py",
+    "fine_tuning/validation.py", "benchmarks/embedded_model.py",
 )  # fmt: skip
 SHEET_ROWS = 6
 PICTURE = PROJECT / "docs" / "base_sft_orpo.png"

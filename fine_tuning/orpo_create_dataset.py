@@ -16,12 +16,13 @@ from statistics import fmean
 
 from fine_tuning import sample_store
 from fine_tuning.batches import plan_batches, token_limit
-from fine_tuning.csv_rows import MAX_PROBLEMS_SHOWN, limit_prompts, read_rows, references_of, shape_info
+from fine_tuning.csv_rows import MAX_PROBLEMS_SHOWN, read_rows, shape_info
 from fine_tuning.endings import restart_command, restart_is_done, run, stop
 from fine_tuning.files import sha256
 from fine_tuning.options import model_problems, parse_options
 from fine_tuning.presets import preset_for
 from fine_tuning.run_state import changes, sampling_settings, split_problems, step_1_problems
+from fine_tuning.split import limit_prompts, references_of
 from fine_tuning.training_log import stored_result
 
 LOG_NAME = "log_create_orpo_dataset"

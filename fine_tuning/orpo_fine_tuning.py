@@ -14,7 +14,7 @@ import time
 from dataclasses import replace
 
 from fine_tuning import sample_store
-from fine_tuning.csv_rows import held_out_rows, limit_prompts, read_rows, references_of, split_prompts
+from fine_tuning.csv_rows import read_rows
 from fine_tuning.endings import run, stop
 from fine_tuning.files import sha256
 from fine_tuning.options import model_problems, parse_options
@@ -29,6 +29,7 @@ from fine_tuning.run_state import (
     split_problems,
     step_1_problems,
 )
+from fine_tuning.split import held_out_rows, limit_prompts, references_of, split_prompts
 
 LOG_NAME = "log_train_final_orpo"
 

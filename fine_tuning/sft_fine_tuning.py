@@ -12,12 +12,13 @@ Stopped at any moment, the same command goes on from its last checkpoint.
 
 import time
 
-from fine_tuning.csv_rows import limit_prompts, read_rows, split_prompts
+from fine_tuning.csv_rows import read_rows
 from fine_tuning.endings import run, stop
 from fine_tuning.files import sha256
 from fine_tuning.options import model_problems, parse_options
 from fine_tuning.presets import preset_for
 from fine_tuning.run_state import RunState
+from fine_tuning.split import limit_prompts, split_prompts
 
 LOG_NAME = "log_train_final_sft"
 

@@ -37,7 +37,7 @@ class Validation:
             **{name: round(fmean(part[name] for part in parts), 4) for name in parts[0]},
             "graph exactly right": _share(s.structure == 1.0 and s.well_formed == 1.0 for s in self.scores),
             "layout flawless": _share(s.tidy for s in self.scores),
-            "layout flawless and complete": _share(s.layout == 1.0 for s in self.scores),
+            "layout flawless and complete": _share(s.tidy and s.layout == 1.0 for s in self.scores),
             "flawless answers": _share(s.total == 1.0 for s in self.scores),
             "well-formed answers": _share(s.well_formed == 1.0 and s.ending == 1.0 for s in self.scores),
             "ended by itself": _share(answer.ended for answer in self.answers),

@@ -12,10 +12,11 @@ import pytest
 from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, STEP_1, STEP_2, STEP_3, contents, finish_step_1
 
 from fine_tuning import sample_store
-from fine_tuning.csv_rows import limit_prompts, read_rows, references_of
+from fine_tuning.csv_rows import read_rows
 from fine_tuning.options import make_parser, to_options
 from fine_tuning.presets import preset_for
 from fine_tuning.run_state import sampling_settings
+from fine_tuning.split import limit_prompts, references_of
 
 HELP = [STEP_1, STEP_2, STEP_3, "fine_tuning/run_all.py", "fine_tuning/ask.py", "create_dataset/create_dataset.py"]
 
