@@ -32,7 +32,7 @@ base_model: {quoted}
 ---
 
 A LoRA adapter for {name} that answers a request in English with the text of a diagram. What it was trained on and how
-well it does stands in the log of the run that made it; `run.json` holds its settings.
+well it does stands in the log of the run that made it; `run.json` holds its settings.{where}
 
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -222,9 +222,12 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: P
     source = "fine_tuning/embedded_model" if options.is_embedded else options.model_name
     if not options.is_embedded and Path(options.model).is_dir():
         source = f"the folder of {options.model_name}"  # where it lies says something of this machine
+    # No path of this machine stands there, so it is one that only the project's folder has.
+    where = " Its base model lies in the project, and this runs in the project's folder:" if options.is_embedded else ""
     card = MODEL_CARD.format(
         name=escape(options.model_name),
         quoted=json.dumps(options.model_name),
+        where=where,
         source=source,
         dtype=str(choose_dtype(options.dtype)).removeprefix("torch."),  # a checkpoint's own may be a coarser one
         revision=revision,

@@ -174,6 +174,15 @@ def test_the_card_names_no_local_model_as_one_of_the_hub(tmp_path):
     assert "from_pretrained('the folder of mine', " in card and str(tmp_path) not in card
 
 
+def test_the_card_says_where_the_program_for_the_embedded_model_runs(tmp_path):
+    embedded = options()
+    model = add_adapter(load_base_model(embedded), embedded, EMBEDDED)
+    save_adapter(model, load_tokenizer(embedded), tmp_path / "sft", embedded)
+    card = (tmp_path / "sft" / "README.md").read_text("utf-8")
+    assert "runs in the project's folder:\n\n    from peft" in card
+    assert "from_pretrained('fine_tuning/embedded_model', " in card
+
+
 def test_the_name_of_a_model_cannot_break_the_card_of_its_adapter(tmp_path):
     name = tmp_path / "a\n---\n<b>`[x](http://example.org)"
     shutil.copytree(FOLDER, name, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
