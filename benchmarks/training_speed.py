@@ -36,7 +36,7 @@ from benchmarks.report import benchmark_parser, device_in_words, flags_given, re
 from fine_tuning.chat import encode_completion, encode_prompt
 from fine_tuning.common import device_name, load_base_model, lora_config
 from fine_tuning.csv_rows import read_rows
-from fine_tuning.options import EMBEDDED_FOLDER, SEED, Options
+from fine_tuning.options import EMBEDDED_FOLDER, SEED, Options, use_one_gpu
 from fine_tuning.orpo_trainer import OrpoTrainer
 from fine_tuning.pair_batch import EncodedPair, encode_fitting
 from fine_tuning.preference_pairs import make_pairs
@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40, help="timed in each round (default: 40)")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
+    use_one_gpu()
     is_embedded = args.architecture == "embedded"
     if is_embedded and (args.longest or args.load_in_4bit):
         parser.error("--longest and --load-in-4bit are for --architecture real")

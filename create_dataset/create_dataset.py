@@ -46,14 +46,17 @@ def main() -> None:
         "--output", type=Path, default=Path(__file__).parent, help="folder to write to (default: this one)"
     )
     args = parser.parse_args()
-    args.output.mkdir(parents=True, exist_ok=True)
     contents = {args.output / name: text for name, text in make_datasets(args.seed).items()}
-    for path, text in contents.items():
-        if path.exists() and path.read_bytes() != text.encode():
-            parser.error(f"{path} has other rows, which would be lost. Move it away, or name another --output")
-    for path, text in contents.items():
-        path.write_bytes(text.encode())
-        print(f"{path}: {len(list(csv.reader(io.StringIO(text)))) - 1} rows")
+    try:
+        for path, text in contents.items():
+            if path.exists() and path.read_bytes() != text.encode():
+                parser.error(f"{path} has other rows, which would be lost. Move it away, or name another --output")
+        args.output.mkdir(parents=True, exist_ok=True)
+        for path, text in contents.items():
+            path.write_bytes(text.encode())
+            print(f"{path}: {len(list(csv.reader(io.StringIO(text)))) - 1} rows")
+    except OSError as error:
+        parser.error(f"--output {args.output}: {error.filename}: {error.strerror}")
 
 
 def make_datasets(seed: int) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Load the base model and its tokenizer, and put a LoRA adapter on it with gradient checkpointing."""
 
-import json
 import warnings
 from pathlib import Path
 
@@ -19,38 +18,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from fine_tuning.adapter_card import adapter_card
 from fine_tuning.endings import explain, stop
 from fine_tuning.files import write_atomically
 from fine_tuning.options import Options, has_cuda_device
 from fine_tuning.presets import Preset, preset_for
 from fine_tuning.run_state import ADAPTER_FILE
-from fine_tuning.training_log import escape
-
-MODEL_CARD = """---
-library_name: peft
-base_model: {quoted}
----
-
-A LoRA adapter for {name} that answers a request in English with the text of a diagram. What it was trained on and how
-well it does stands in the log of the run that made it; `run.json` holds its settings.{where}
-
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained({source!r}, dtype={dtype!r}{revision})
-    model = PeftModel.from_pretrained(model, "this folder")
-    tokenizer = AutoTokenizer.from_pretrained("this folder")
-
-A prompt is the request, an empty line, and the instruction that ends every prompt of the data it was trained on:
-
-    text = tokenizer.apply_chat_template(
-        [{{"role": "user", "content": f"{{request}}\\n\\n{{instruction}}"}}], tokenize=False, add_generation_prompt=True
-    )
-    inputs = tokenizer(text, return_tensors="pt", add_special_tokens=False)
-    answer = model.generate(**inputs, max_new_tokens=1280, do_sample=False)[0, inputs.input_ids.shape[1] :]
-    print(tokenizer.decode(answer, skip_special_tokens=True).removesuffix("\\n"))
-"""
-
 
 # The libraries call each other by names that they have deprecated, and draw bars for what takes no time. A download
 # does take time.
@@ -66,11 +39,25 @@ def device_name() -> str:
 
 
 def check_gpu(options: Options) -> None:
-    """End the program where there is a GPU that this torch, built for a CPU or another driver, cannot use.
+    """End the program where there is a GPU that this torch, built for a CPU, another driver or other GPUs, cannot use.
 
     The embedded model does not need it, and where there is none, another model than the default one may take the CPU.
     """
-    if options.is_embedded or torch.cuda.is_available() or not has_cuda_device():
+    if torch.cuda.is_available():
+        try:
+            torch.zeros(1, device="cuda").add_(1)
+        except RuntimeError as error:
+            if "no kernel image" not in str(error):
+                raise
+            stop(
+                [
+                    f"torch {torch.__version__} was built without code for this GPU ({torch.cuda.get_device_name()}). "
+                    "Install a build that has it; https://pytorch.org/get-started/locally names the command. On the "
+                    'CPU, --model embedded runs with CUDA_VISIBLE_DEVICES=""'
+                ]
+            )
+        return
+    if options.is_embedded or not has_cuda_device():
         return
     stop(
         [
@@ -109,7 +96,8 @@ def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
         stop(
             [
                 f"{options.model_name}: the tokenizer needs BOS, EOS and padding, three different tokens, so that the "
-                "end of an answer is learned. Models without them cannot be taken"
+                "end of an answer is learned. Where only padding is missing, take a local copy of the model, and name "
+                "a token that nothing else uses as pad_token in its tokenizer_config.json"
             ]
         )
     if tokenizer.chat_template is None:
@@ -128,6 +116,23 @@ def load_config(options: Options) -> PreTrainedConfig:
         stop([f"--model {options.model}: {str(error).splitlines()[0]}"])
 
 
+def check_modules(options: Options, preset: Preset) -> None:
+    """End the program where the model lacks a module that the adapter goes on; others would be adapted in silence."""
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(load_config(options), trust_remote_code=False)
+    except ValueError as error:
+        stop([f"--model {options.model}: {str(error).splitlines()[0]}"])
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    if missing := [name for name in preset.lora_modules if name not in names]:
+        stop(
+            [
+                f"--model {options.model}: the model has no modules {', '.join(missing)}, on which the adapter goes. "
+                "Models of the Llama family have them"
+            ]
+        )
+
+
 def load_base_model(options: Options) -> PreTrainedModel:
     """The base model on its device, in the dtype asked for, with sdpa attention."""
     arguments = {"dtype": choose_dtype(options.dtype), "attn_implementation": "sdpa"}
@@ -139,16 +144,36 @@ def load_base_model(options: Options) -> PreTrainedModel:
             bnb_4bit_compute_dtype=arguments["dtype"],
         )
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        model, loading = AutoModelForCausalLM.from_pretrained(
             options.model_source,
             revision=options.revision,
             use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, with what is missing
             trust_remote_code=False,  # left out, a model with code of its own would have the user asked
             device_map={"": device_name()} if device_name() == "cuda" else None,
             **arguments,
         )
-    except (OSError, ValueError, ImportError) as error:  # bitsandbytes may be there and still not run
+    except (OSError, ValueError, ImportError, SafetensorError) as error:  # bitsandbytes may be there and still not run
         stop([f"--model {options.model}: {str(error).splitlines()[0]}"])
+    except RuntimeError as error:  # transformers sums up so what went wrong inside bitsandbytes
+        if not options.load_in_4bit or explain(error):
+            raise
+        stop(
+            [
+                f"--load-in-4bit: bitsandbytes is installed but does not run here ({str(error).splitlines()[0]}). "
+                "`python -m bitsandbytes` says why"
+            ]
+        )
+    # They would be random, and others at every start.
+    if absent := sorted({*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])}):
+        stop(
+            [
+                f"--model {options.model}: {len(absent)} weights that config.json asks for are missing or of another "
+                f"size, such as {absent[0]}"
+            ]
+        )
+    return model
 
 
 def add_adapter(model: PreTrainedModel, options: Options, preset: Preset) -> PeftModel:
@@ -218,18 +243,5 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: P
     config.base_model_name_or_path, config.revision = options.model_name, options.revision
     model.save_pretrained(folder, save_embedding_layers=False)  # they are not trained, and "auto" asks the hub
     tokenizer.save_pretrained(folder)
-    revision = f", revision={options.revision!r}" if options.revision else ""
-    source = "fine_tuning/embedded_model" if options.is_embedded else options.model_name
-    if not options.is_embedded and Path(options.model).is_dir():
-        source = f"the folder of {options.model_name}"  # where it lies says something of this machine
-    # No path of this machine stands there, so it is one that only the project's folder has.
-    where = " Its base model lies in the project, and this runs in the project's folder:" if options.is_embedded else ""
-    card = MODEL_CARD.format(
-        name=escape(options.model_name),
-        quoted=json.dumps(options.model_name),
-        where=where,
-        source=source,
-        dtype=str(choose_dtype(options.dtype)).removeprefix("torch."),  # a checkpoint's own may be a coarser one
-        revision=revision,
-    )
-    write_atomically(folder / "README.md", card)
+    dtype = str(choose_dtype(options.dtype)).removeprefix("torch.")  # a checkpoint's own may be a coarser one
+    write_atomically(folder / "README.md", adapter_card(options, dtype))

@@ -121,6 +121,9 @@ def _read_rows(lines: _Lines, problems: Problems, scored: bool, remedy: str) -> 
         if header is None:
             problems.add(f"the file is empty. {remedy}")
             return
+        if lines.wrong_byte is not None:  # the columns' names, too, are in another encoding
+            problems.add(f"not UTF-8, at byte {lines.wrong_byte}; save the file as UTF-8")
+            return
         if not _header_is_good(header, problems, scored):
             return
         for number, record in enumerate(records, start=1):
@@ -142,6 +145,9 @@ def _read_rows(lines: _Lines, problems: Problems, scored: bool, remedy: str) -> 
 
 
 def _header_is_good(header: list[str], problems: Problems, scored: bool) -> bool:
+    if len(header) == 1 and (separator := next((s for s in ";\t|" if s in header[0]), None)):
+        problems.add(f"its columns are separated by {separator!r}; save it with commas")
+        return False
     missing = [name for name in ("input_data", "output_data", *(["score"] if scored else [])) if name not in header]
     if missing:
         has = ", ".join(header)

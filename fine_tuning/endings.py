@@ -8,6 +8,7 @@ import errno
 import os
 import shlex
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -56,6 +57,11 @@ def stop(problems: Sequence[str]) -> NoReturn:
 def explain(error: BaseException) -> str | None:
     """What happened and what helps, where the machine and not the program is at fault; else None."""
     text = str(error)
+    if "C compiler" in text or isinstance(error, subprocess.CalledProcessError):  # triton calls one
+        return (
+            f"a kernel of the GPU could not be compiled ({text.splitlines()[0]}). Install a C compiler and Python's "
+            "headers; on Debian and Ubuntu: sudo apt install build-essential python3-dev"
+        )
     if isinstance(error, OSError) and error.errno is not None:
         place = error.filename or "writing a file"
         return f"{place}: {os.strerror(error.errno)}. {_remedy(error.errno)}"

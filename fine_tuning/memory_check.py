@@ -21,17 +21,31 @@ Loss = Callable[[nn.Module], Tensor]
 
 
 def longest_row_loss(rows: Sequence[Mapping[str, Sequence[int]]]) -> Loss:
-    """The loss of step 1 on the row with most tokens, its logits held a chunk at a time, as TRL holds them by tiles."""
+    """The loss of step 1 on the row with most tokens.
+
+    On a GPU it is TRL's own, whose kernels have to be compiled there. Elsewhere the logits are held a chunk at a time,
+    as those kernels hold them by tiles.
+    """
     longest = max(rows, key=lambda row: len(row["input_ids"]))
     prompt = longest["labels"].count(-100)
 
     def loss_of(model: nn.Module) -> Tensor:
         model = model.get_base_model()
         ids = torch.tensor([longest["input_ids"]], device=model.device)
+        if ids.device.type == "cuda":
+            return trl_loss(model, ids, torch.tensor([longest["labels"]], device=ids.device))
         hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, prompt - 1 : -1]
         return -token_log_probs(hidden, ids[0, prompt:], model.get_output_embeddings()).mean()
 
     return loss_of
+
+
+def trl_loss(model: nn.Module, ids: Tensor, labels: Tensor) -> Tensor:
+    """The loss that TRL's SFTTrainer computes for token ids and labels [B, T]. Changes the model's forward for good."""
+    from trl.trainer.utils import add_fused_lm_head
+
+    add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
+    return model(input_ids=ids, labels=labels, use_cache=False, fused_lm_head=True).loss
 
 
 def longest_pair_loss(pairs: Sequence[Mapping[str, Sequence[int]]], preset: Preset) -> Loss:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from fine_tuning.endings import stop
-from fine_tuning.workspace import PROJECT, Workspace
+from fine_tuning.model_folder import folder_problems
+from fine_tuning.workspace import PROJECT, Workspace, command_of
 
 DEFAULT_MODEL = "deepseek-ai/deepseek-coder-1.3b-instruct"
 DEFAULT_REVISION = "e063262dac8366fc1f28a4da0ff3c50ea66259ca"
@@ -77,8 +78,8 @@ class Options:
                 digest.update(file.read())
         return digest.hexdigest()
 
-    def flags(self) -> str:
-        """The flags that another step needs to work on the same model and workspace."""
+    def command(self, step: str) -> str:
+        """The command that does another step, on the same model and workspace."""
         parts = [] if self.model == DEFAULT_MODEL else [f"--model {shlex.quote(self.model)}"]
         if self.workspace.root != PROJECT:
             parts.append(f"--workspace {shlex.quote(str(self.workspace.root))}")
@@ -92,7 +93,7 @@ class Options:
             parts.append(f"--dtype {self.dtype}")
         if self.load_in_4bit:
             parts.append("--load-in-4bit")
-        return "".join(f" {part}" for part in parts)
+        return " ".join([command_of(f"fine_tuning/{step}.py"), *parts])
 
 
 def parse_options(description: str) -> Options:
@@ -137,8 +138,7 @@ def make_parser(description: str, is_step: bool = True) -> argparse.ArgumentPars
 def to_options(args: argparse.Namespace) -> Options:
     """The shared flags as options."""
     revision = args.revision or (DEFAULT_REVISION if args.model == DEFAULT_MODEL else None)
-    # One GPU is used; with several visible, the trainer would spread a batch of one over them.
-    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    use_one_gpu()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if args.model == "embedded" or Path(args.model).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -148,6 +148,11 @@ def to_options(args: argparse.Namespace) -> Options:
     return Options(
         args.model, revision, workspace, args.seed, args.max_rows, args.dtype, args.load_in_4bit, args.restart
     )
+
+
+def use_one_gpu() -> None:
+    """Show this process the first of several GPUs only: the trainer would spread a batch of one over all of them."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 
 
 def model_problems(options: Options) -> list[str]:
@@ -171,16 +176,7 @@ def model_problems(options: Options) -> list[str]:
             f"https://huggingface.co/{options.model}/commits"
         )
     if not options.is_embedded and not is_hub_id:
-        folder = Path(options.model)
-        if not folder.is_dir():
-            problems.append(f"--model {options.model}: there is no such folder")
-        else:
-            problems += [
-                f"--model {options.model}: the folder has no {name}" for name in ("config.json", "tokenizer.json")
-                if not (folder / name).exists()
-            ]  # fmt: skip
-            if not list(folder.glob("*.safetensors")):
-                problems.append(f"--model {options.model}: the folder has no weights (*.safetensors)")
+        problems += [f"--model {options.model}: {problem}" for problem in folder_problems(Path(options.model))]
     return problems
 
 

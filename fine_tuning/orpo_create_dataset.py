@@ -16,13 +16,13 @@ from statistics import fmean
 
 from fine_tuning import sample_store
 from fine_tuning.batches import plan_batches, token_limit
-from fine_tuning.csv_rows import MAX_PROBLEMS_SHOWN, read_rows, shape_info
+from fine_tuning.csv_rows import read_rows, shape_info
 from fine_tuning.endings import restart_command, restart_is_done, run, stop
 from fine_tuning.files import sha256
 from fine_tuning.options import model_problems, parse_options
+from fine_tuning.orpo_csv import read_references
 from fine_tuning.presets import preset_for
 from fine_tuning.run_state import changes, sampling_settings, split_problems, step_1_problems
-from fine_tuning.split import limit_prompts, references_of
 from fine_tuning.training_log import stored_result
 
 LOG_NAME = "log_create_orpo_dataset"
@@ -36,25 +36,7 @@ def main() -> None:
     workspace, preset = options.workspace, preset_for(options.is_embedded)
     workspace.claim()
     csv_path = workspace.readable(workspace.orpo_csv)
-    stored = None if workspace.is_new else sample_store.read_state(csv_path)
-    if stored and csv_path.is_file():
-        try:
-            sample_store.check_references(csv_path, stored)
-        except ValueError as error:
-            stop([str(error)])
-    size = sample_store.reference_size(csv_path, stored) if csv_path.is_file() else None
-    rows, problems = read_rows(csv_path, scored=True, remedy=workspace.remedy, unique=True, size=size)
-    references = references_of(limit_prompts(rows, options.max_rows))
-    with_reference = {row.prompt for row in rows if row.score == 1}
-    lonely = [row for row in rows if row.prompt not in with_reference]
-    if not problems and len(references) < 2:
-        problems.append(f"{csv_path}: {len(references)} prompts have a row with score 1.0; at least 2 are needed")
-    elif lonely:
-        numbers = ", ".join(str(row.number) for row in lonely[:MAX_PROBLEMS_SHOWN])
-        problems.append(
-            f"{csv_path}, row {numbers}: the prompt has no row with score 1.0 to score its samples against "
-            f"({len(lonely)} such rows). Add one, or delete the row"
-        )
+    stored, references, problems = read_references(options)
     problems += model_problems(options) + (step_1_problems(options) or split_problems(options)) + workspace.problems()
     if problems:
         stop(problems)
@@ -87,7 +69,14 @@ def main() -> None:
     from fine_tuning.chat import encode_completion, encode_prompt, encode_rows
     from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer
     from fine_tuning.generation import generate_batch
-    from fine_tuning.training_log import SECONDS_BETWEEN_WRITES, TrainingLog, machine, peak_memory_mib, score_plot
+    from fine_tuning.training_log import (
+        SECONDS_BETWEEN_WRITES,
+        TrainingLog,
+        machine,
+        peak_memory_mib,
+        score_plot,
+        wall_time,
+    )
 
     tokenizer = load_tokenizer(options)
     fitting, problems = encode_rows(tokenizer, references, preset.max_length)
@@ -97,8 +86,9 @@ def main() -> None:
     plan = plan_batches([len(row.answer) for row in samples], preset.generation_batch)
     batches = [[samples[k] for k in batch] for batch in plan]
 
-    # 3. The CSV: where an earlier run stopped, cut off what is not whole. The tuned model, with its adapter merged.
+    # 3. The tuned model, with its adapter merged. The CSV: where an earlier run stopped, cut off what is not whole.
     workspace.prepare()
+    model = for_generation(load_adapter(load_base_model(options), workspace.sft_model, options, trainable=False))
     csv_path = workspace.orpo_csv
     if options.restart:
         sample_store.drop_samples(csv_path)
@@ -107,7 +97,6 @@ def main() -> None:
     done, cut = sample_store.recover(csv_path, state)
     if cut:
         print(f"{csv_path}: cut off {cut} bytes of a batch that was not whole; it is drawn again")
-    model = for_generation(load_adapter(load_base_model(options), workspace.sft_model, options, trainable=False))
     columns = list(references[0].fields)
     log = TrainingLog(workspace.log, LOG_NAME, f"Samples after supervised fine-tuning ({options.model_name})")
     log.set("Result", "sampling has begun")
@@ -175,7 +164,7 @@ def main() -> None:
         figures["ended by itself"] = round(sum(ended) / len(ended), 4)
     if tokens:
         figures |= {"sampling seconds": round(seconds, 1), "sampled tokens per second": round(tokens / seconds, 1)}
-    figures |= {"peak memory MiB": peak_memory_mib(), "wall seconds": round(time.perf_counter() - start, 1)}
+    figures |= {"peak memory MiB": peak_memory_mib()} | wall_time(start, goes_on=done > 0)
     log.picture("Result", contact_sheet(cells), "samples")
     log.finish(figures)
     log.announce()

@@ -42,7 +42,7 @@ def main() -> None:
     workspace, preset = options.workspace, preset_for(options.is_embedded)
     workspace.claim()
     csv_path, sft_csv = workspace.readable(workspace.orpo_csv), workspace.readable(workspace.sft_csv)
-    step_2 = f"python fine_tuning/orpo_create_dataset.py{options.flags()}"
+    step_2 = options.command("orpo_create_dataset")
     sft_rows, problems = read_rows(sft_csv, scored=False, remedy=workspace.remedy, unique=True)
     sampling = None if workspace.is_new else sample_store.read_state(csv_path)
     if sampling and csv_path.is_file() and not sample_store.is_complete(csv_path, sampling):
@@ -73,6 +73,13 @@ def main() -> None:
             ]
         )
     train_prompts, validation_prompts = split_prompts(rows, options.seed)
+    if not any(pair.prompt in train_prompts for pair in pairs):
+        stop(
+            [
+                f"{csv_path}: all pairs of answers ({len(pairs)}) belong to held-out prompts. Draw samples: {step_2}; "
+                "or add answers to other prompts, or take another --seed for all steps"
+            ]
+        )
     inputs = {"adapter sha256": sha256(workspace.sft_model / ADAPTER_FILE), "data sha256": sha256(csv_path)}
     settings = options.settings() | inputs | preset.settings(step=3)
     state = RunState(workspace.orpo_model)
@@ -89,7 +96,7 @@ def main() -> None:
     from fine_tuning.pair_batch import encode_fitting
     from fine_tuning.training import Reporter, train, trainer_arguments
     from fine_tuning.training_history import epochs_of, record, training_figures
-    from fine_tuning.training_log import TrainingLog, machine, peak_memory_mib
+    from fine_tuning.training_log import TrainingLog, machine, peak_memory_mib, wall_time
     from fine_tuning.validation import log_validation, validate
 
     # 3. Data: pairs of one prompt lie on one side of the split.
@@ -135,6 +142,7 @@ def main() -> None:
     needs = announce(options, undropped, longest, "pair")
     try_on_gpu(lambda: without_dropout(tuned_model(trainable=True)), options, undropped, longest, "pair")
 
+    tuned = tuned_model(trainable=False)  # first, for an earlier run is not thrown away where it cannot be loaded
     state.begin(settings, options.restart)
     log = TrainingLog(workspace.log, LOG_NAME, f"ORPO ({options.model_name})")
     log.set("Result", "training has begun")
@@ -160,8 +168,9 @@ def main() -> None:
     def validated(model, title):
         return validate(for_generation(model), tokenizer, held_out, preset.generation_batch, options.seed, title)
 
-    before = validated(tuned_model(trainable=False), "validation before")
+    before = validated(tuned, "validation before")
     log_validation(log, "Validation", {"after SFT": before})
+    del tuned  # the GPU need not hold two
 
     # 6. Train the same adapter on.
     model = tuned_model(trainable=True)
@@ -204,7 +213,7 @@ def main() -> None:
     log_validation(log, "Validation", {"after SFT": before, "after ORPO": after})
     figures |= {f"validation {name} before": value for name, value in before.figures().items()}
     figures |= {f"validation {name}": value for name, value in after.figures().items()}
-    figures |= {"peak memory MiB": peak_memory, "wall seconds": round(time.perf_counter() - start, 1)}
+    figures |= {"peak memory MiB": peak_memory} | wall_time(start, goes_on=reporter.first_step > 0)
     log.finish(figures)
     state.finish(settings, figures)
     log.announce()

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from fine_tuning.csv_rows import Row
 
+ROUNDING = 1e-9  # 0.3 - 0.25 is a little less than 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -30,6 +32,6 @@ def make_pairs(rows: Sequence[Row], min_margin: float) -> list[Pair]:
         chosen = max(scores, key=scores.__getitem__)
         for rejected, score in scores.items():
             margin = scores[chosen] - score
-            if margin > 0 and margin >= min_margin:
+            if margin > 0 and margin >= min_margin - ROUNDING:
                 pairs.append(Pair(prompt, chosen, rejected, margin))
     return pairs

@@ -16,15 +16,19 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from fine_tuning.endings import COMMAND, COMMAND_ONCE_RESTARTED, INTERRUPTS, interrupted, restart_is_done, run
+from fine_tuning.endings import COMMAND, COMMAND_ONCE_RESTARTED, INTERRUPTS, interrupted, restart_is_done, run, stop
 from fine_tuning.options import parse_options
+from fine_tuning.orpo_csv import read_references
 
 STEPS = ("sft_fine_tuning", "orpo_create_dataset", "orpo_fine_tuning")
 
 
 def main() -> None:
-    parse_options(__doc__)
     start = time.perf_counter()
+    # Step 1 may take hours, and what step 2 would refuse is known before.
+    _, _, problems = read_references(parse_options(__doc__))
+    if problems:
+        stop(problems)
     figures = {}
     os.environ |= {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
     for number, step in enumerate(STEPS, start=1):

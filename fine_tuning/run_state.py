@@ -104,7 +104,7 @@ def changes(stored: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[s
 
 def step_1_problems(options: Options) -> list[str]:
     """Why step 1's adapter cannot be used, if so."""
-    command = f"python fine_tuning/sft_fine_tuning.py{options.flags()}"
+    command = options.command("sft_fine_tuning")
     folder = options.workspace.sft_model
     state = RunState(folder)
     try:
@@ -140,7 +140,7 @@ def split_problems(options: Options) -> list[str]:
         return []
     return [
         f"{workspace.sft_model}: since step 1, {'; '.join(changed)}, so that the held-out prompts would be others. "
-        f"Take those again, or do step 1 again: python fine_tuning/sft_fine_tuning.py{options.flags()} --restart"
+        f"Take those again, or do step 1 again: {options.command('sft_fine_tuning')} --restart"
     ]
 
 

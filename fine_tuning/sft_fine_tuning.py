@@ -48,15 +48,23 @@ def main() -> None:
     from trl import SFTConfig, SFTTrainer
 
     from fine_tuning.chat import encode_rows
-    from fine_tuning.common import add_adapter, for_generation, load_base_model, load_tokenizer, save_adapter
+    from fine_tuning.common import (
+        add_adapter,
+        check_modules,
+        for_generation,
+        load_base_model,
+        load_tokenizer,
+        save_adapter,
+    )
     from fine_tuning.memory_check import announce, longest_row_loss, try_on_gpu
     from fine_tuning.training import Reporter, train, trainer_arguments
     from fine_tuning.training_history import record, training_figures
-    from fine_tuning.training_log import TrainingLog, machine, peak_memory_mib
+    from fine_tuning.training_log import TrainingLog, machine, peak_memory_mib, wall_time
     from fine_tuning.validation import log_validation, validate
 
     # 3. Data: prompt and completion as token ids, loss on the completion alone, 80 % for training.
     tokenizer = load_tokenizer(options)
+    check_modules(options, preset)
     examples, problems = encode_rows(tokenizer, rows, preset.max_length)
     too_long = len(rows) - len(examples)
     if not problems and len({row.prompt for row, _ in examples}) < 2:
@@ -77,6 +85,7 @@ def main() -> None:
     needs = announce(options, preset, longest, "row")
     try_on_gpu(new_adapter, options, preset, longest, "row")
 
+    model = new_adapter()  # first, for an earlier run is not thrown away for a model that cannot be loaded
     state.begin(settings, options.restart)
     log = TrainingLog(workspace.log, LOG_NAME, f"Supervised fine-tuning ({options.model_name})")
     log.set("Result", "training has begun")
@@ -99,7 +108,6 @@ def main() -> None:
 
     # 5. Train a LoRA adapter.
     disable_progress_bars()  # for what takes no time
-    model = new_adapter()
     reporter = Reporter(log, "supervised fine-tuning")
     trainer = SFTTrainer(
         model=model,
@@ -134,7 +142,7 @@ def main() -> None:
     )
     log_validation(log, "Validation", {"after SFT": validation})
     figures |= {f"validation {name}": value for name, value in validation.figures().items()}
-    figures |= {"peak memory MiB": peak_memory, "wall seconds": round(time.perf_counter() - start, 1)}
+    figures |= {"peak memory MiB": peak_memory} | wall_time(start, goes_on=reporter.first_step > 0)
     log.finish(figures)
     state.finish(settings, figures)
     log.announce()

@@ -18,8 +18,9 @@ def limit_prompts(rows: Sequence[Row], max_prompts: int | None) -> list[Row]:
     if max_prompts is None or max_prompts >= total:
         return list(rows)
     kept: set[str] = set()
-    for names, size in zip(prompts.values(), _share_out(max_prompts, [len(p) for p in prompts.values()]), strict=True):
-        kept.update(names[:size])
+    sizes = [len(names) for names in prompts.values()]
+    for names, share in zip(prompts.values(), _share_out(max_prompts, sizes, range(len(sizes))), strict=True):
+        kept.update(names[:share])
     return [row for row in rows if row.prompt in kept]
 
 
@@ -42,10 +43,13 @@ def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
     if total < 2:
         raise ValueError(f"{total} prompt is too few to split into training and validation; at least 2 are needed")
     wanted = min(total - 1, max(1, round(VALIDATION_SHARE * total)))
+    sizes = [len(names) for names in prompts.values()]
+    # Of many small families the seed decides which ones give a prompt, too.
+    shares = _share_out(wanted, sizes, order=Random(seed).sample(range(len(sizes)), len(sizes)))
     rng = Random(seed)
     validation: set[str] = set()
-    for names, size in zip(prompts.values(), _share_out(wanted, [len(p) for p in prompts.values()]), strict=True):
-        validation.update(rng.sample(names, size))
+    for names, share in zip(prompts.values(), shares, strict=True):
+        validation.update(rng.sample(names, share))
     return {row.prompt for row in rows} - validation, validation
 
 
@@ -74,11 +78,10 @@ def _prompts_by_family(rows: Iterable[Row]) -> dict[str, list[str]]:
     return prompts
 
 
-def _share_out(total: int, sizes: Sequence[int]) -> list[int]:
-    """Divide `total` in proportion to `sizes`; the largest remainders get what rounding leaves."""
+def _share_out(total: int, sizes: Sequence[int], order: Sequence[int]) -> list[int]:
+    """Divide `total` in proportion to `sizes`; rounding favours the largest remainders, equal ones by their `order`."""
     exact = [total * size / sum(sizes) for size in sizes]
     shares = [int(share) for share in exact]
-    order = sorted(range(len(sizes)), key=lambda k: (shares[k] - exact[k], k))
-    for k in order[: total - sum(shares)]:
+    for k in sorted(order, key=lambda k: shares[k] - exact[k])[: total - sum(shares)]:
         shares[k] += 1
     return shares

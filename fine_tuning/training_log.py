@@ -99,7 +99,8 @@ def escape(value: Any) -> str:
     text = " ".join(str(value).split())  # also: no indentation, which would make a block of code
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = "".join(f"\\{character}" if character in "\\`*_[]|#~!" else character for character in text)
-    return text.replace("://", "\\://").replace("www.", "www\\.")  # bare addresses become links on GitHub
+    # Bare addresses become links on GitHub, and those of mail do so with a backslash too.
+    return text.replace("://", "\\://").replace("www.", "www\\.").replace("@", "&#64;")
 
 
 def _table(columns: Sequence[str], rows: Any) -> str:
@@ -152,6 +153,12 @@ def peak_memory_mib() -> int:
 
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
     return round(resident / (2**20 if sys.platform == "darwin" else 2**10))
+
+
+def wall_time(start: float, goes_on: bool) -> dict[str, float]:
+    """The seconds since `start`, of `time.perf_counter`; named so where an earlier start has done a part of the run."""
+    name = "wall seconds since the last start" if goes_on else "wall seconds"
+    return {name: round(time.perf_counter() - start, 1)}
 
 
 def loss_plot(history: Sequence[Mapping[str, float]], evaluations: Sequence[Mapping[str, float]], title: str) -> Any:

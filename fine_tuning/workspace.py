@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,13 @@ from fine_tuning.sample_store import copy_references
 
 PROJECT = Path(__file__).resolve().parent.parent
 SFT_CSV, ORPO_CSV = "sft_dataset_llm.csv", "orpo_dataset_llm.csv"
+
+
+def command_of(script: str) -> str:
+    """The command that starts a script of this project, given by its path in it, from the current folder."""
+    path = PROJECT / script
+    here = Path.cwd()
+    return shlex.join(["python", str(path.relative_to(here) if path.is_relative_to(here) else path)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,7 @@ class Workspace:
     def remedy(self) -> str:
         """What to do about a missing CSV."""
         if self.root == PROJECT:
-            return "To make it: python create_dataset/create_dataset.py"
+            return f"To make it: {command_of('create_dataset/create_dataset.py')}"
         return f"Put your own there, or copy the committed one from {PROJECT / 'create_dataset'}"
 
     @property

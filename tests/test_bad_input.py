@@ -19,7 +19,9 @@ GOOD = f"good,{DIAGRAM},1.0\n"
 # name: step, CSV, what the messages say
 BAD_FILES = {
     "not UTF-8": (STEP_1, SFT_HEADER.encode() + b"f\xfcnf," + DIAGRAM.encode() + b"\n", ["row 1: not UTF-8, at byte"]),
-    "a header of other columns": (STEP_1, "prompt;answer\n1;2\n", ["no column input_data or output_data; it has prom"]),
+    "a header of other columns": (STEP_1, "prompt,answer\n1,2\n", ["no column input_data or output_data; it has prom"]),
+    "semicolons": (STEP_1, "input_data;output_data\n1;2\n", ["its columns are separated by ';'; save it with commas"]),
+    "UTF-16": (STEP_1, f"{SFT_HEADER}a,{DIAGRAM}\n".encode("utf-16"), ["not UTF-8, at byte 0; save the file as UTF-8"]),
     "a header with a column twice": (STEP_1, f"input_data,{SFT_HEADER}a,b,{DIAGRAM}\n", ["2 columns are named 'input"]),
     "the header twice": (STEP_1, f"{SFT_HEADER}a,{DIAGRAM}\n{SFT_HEADER}", ["row 2: the header once more; delete"]),
     "a row of fewer fields": (STEP_1, f"{SFT_HEADER}a,{DIAGRAM}\nb\n", ["row 2: not as many fields as the header has"]),

@@ -5,6 +5,7 @@ In these tests torch, transformers and pandas are replaced by modules that end t
 
 import importlib.util
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -12,11 +13,11 @@ import pytest
 from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, STEP_1, STEP_2, STEP_3, contents, finish_step_1
 
 from fine_tuning import sample_store
-from fine_tuning.csv_rows import read_rows
+from fine_tuning.csv_rows import Row, read_rows
 from fine_tuning.options import make_parser, to_options
 from fine_tuning.presets import preset_for
 from fine_tuning.run_state import sampling_settings
-from fine_tuning.split import limit_prompts, references_of
+from fine_tuning.split import limit_prompts, references_of, split_prompts
 
 HELP = [STEP_1, STEP_2, STEP_3, "fine_tuning/run_all.py", "fine_tuning/ask.py", "create_dataset/create_dataset.py"]
 
@@ -170,8 +171,8 @@ def test_step_3_refuses_samples_that_are_not_all_drawn(refused, workspace):
 def sampled(workspace):
     """A workspace after step 2."""
     path = begin_step_2(workspace)
-    sample = {"input_data": "c", "output_data": "a sample", "score": "0.5"}
-    sample_store.append(path, list(sample), [sample] * 6)
+    samples = [{"input_data": prompt, "output_data": "a sample", "score": "0.5"} for prompt in "cccddd"]
+    sample_store.append(path, list(samples[0]), samples)
     return path
 
 
@@ -251,6 +252,33 @@ def test_a_model_folder_without_weights_is_told_all_that_it_lacks(refused, works
     assert [message.split(" has no ")[1] for message in messages] == ["tokenizer.json", "weights (*.safetensors)"]
 
 
+EMBEDDED_WEIGHTS = ROOT / "fine_tuning" / "embedded_model" / "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 2693000000\n",
+        EMBEDDED_WEIGHTS.read_bytes()[:-1],
+        EMBEDDED_WEIGHTS.read_bytes()[:1000],
+        b"",
+    ],
+    ids=["pointer", "last byte missing", "cut in the header", "empty"],
+)
+def test_weights_that_are_cut_off_are_told_before_an_earlier_run_is_thrown_away(refused, workspace, tmp_path, content):
+    shutil.copytree(EMBEDDED_WEIGHTS.parent, tmp_path / "model", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    (tmp_path / "model" / "model.safetensors").write_bytes(content)
+    finish_step_1(workspace)
+    (message,) = refused(STEP_1, "--model", tmp_path / "model", "--workspace", workspace, "--restart")
+    assert message.startswith(f"error: --model {tmp_path / 'model'}: model.safetensors is cut off, or only a pointer")
+
+
+def test_whole_weights_are_not_taken_for_cut_off(start, workspace, tmp_path):
+    shutil.copytree(EMBEDDED_WEIGHTS.parent, tmp_path / "model", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    run = start(STEP_1, "--model", tmp_path / "model", "--workspace", workspace)
+    assert run.stderr.endswith(" was imported\n")
+
+
 @pytest.mark.parametrize("revision", [[], ["--revision", "main"], ["--revision", "e063262"]])
 def test_a_model_of_the_hub_is_taken_at_a_commit_and_not_at_what_may_move(refused, workspace, revision):
     (message,) = refused(STEP_1, "--model", "someone/model", "--workspace", workspace, *revision)
@@ -279,6 +307,50 @@ def test_a_wrong_flag_is_named(refused, flags, said):
 def test_too_few_rows_to_split_are_refused(refused, workspace):
     messages = refused(STEP_1, "--model", "embedded", "--workspace", workspace, "--max-rows", "1")
     assert len(messages) == 1 and "at least 2 different prompts" in messages[0]
+
+
+def test_run_all_tells_before_step_1_what_step_2_would_refuse(refused, workspace):
+    path = workspace / "create_dataset" / "orpo_dataset_llm.csv"
+    path.write_text(f"{ORPO_HEADER}c,{DIAGRAM},1.0\nd,{DIAGRAM},1,0\n")
+    (message,) = refused("fine_tuning/run_all.py", "--model", "embedded", "--workspace", workspace)
+    assert message.startswith(f"error: {path}, row 2: ")
+
+
+def test_run_all_tells_before_it_restarts_that_rows_would_be_lost(refused, workspace, sampled):
+    with open(sampled, "a") as file:
+        file.write(f"e,{DIAGRAM},1.0\n")
+    (message,) = refused("fine_tuning/run_all.py", "--model", "embedded", "--workspace", workspace, "--restart")
+    assert message.startswith(f"error: {sampled}: what follows the samples of step 2 is none of them")
+
+
+def test_step_3_refuses_pairs_that_are_all_held_out(refused, workspace):
+    finish_step_1(workspace)
+    path = workspace / "create_dataset" / "orpo_dataset_llm.csv"
+    prompts = "abcdefghij"
+    _, held_out = split_prompts([Row(prompt, "", 1.0, "diagram", {}) for prompt in prompts], 2025)
+    more = "".join(f"{prompt},a sample,0.5\n" for prompt in sorted(held_out))
+    path.write_text(ORPO_HEADER + "".join(f"{prompt},{DIAGRAM},1.0\n" for prompt in prompts) + more)
+    (message,) = refused(STEP_3, "--model", "embedded", "--workspace", workspace)
+    assert message.startswith(f"error: {path}: all pairs of answers (2) belong to held-out prompts. Draw samples: ")
+
+
+def test_commands_are_named_from_the_folder_that_the_user_is_in(start, workspace):
+    run = start("orpo_create_dataset.py", "--model", "embedded", "--workspace", workspace, cwd=ROOT / "fine_tuning")
+    assert f"Run it first: python sft_fine_tuning.py --model embedded --workspace {workspace}\n" in run.stderr
+    script = ROOT / "fine_tuning" / "orpo_create_dataset.py"
+    run = start(str(script), "--model", "embedded", "--workspace", workspace, cwd=workspace)
+    assert f"Run it first: python {script.with_name('sft_fine_tuning.py')} --model" in run.stderr
+
+
+@pytest.mark.parametrize("flag", ["a file", "a file in the way"])
+def test_a_folder_for_new_rows_that_cannot_be_one_is_told(start, tmp_path, flag):
+    output = tmp_path / "rows"
+    if flag == "a file":
+        output.write_text("x")
+    else:
+        (output / "sft_dataset_llm.csv").mkdir(parents=True)
+    run = start("create_dataset/create_dataset.py", "--seed", "7", "--output", output)
+    assert run.returncode == 2 and f"error: --output {output}: " in run.stderr and "Traceback" not in run.stderr
 
 
 def test_run_all_stops_at_the_first_step_that_fails(start, workspace):

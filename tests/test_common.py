@@ -11,11 +11,12 @@ import pytest
 import torch
 from peft import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GPT2Config, Phi3Config, T5Config
 
 from fine_tuning import common
 from fine_tuning.common import (
     add_adapter,
+    check_modules,
     choose_dtype,
     for_generation,
     load_adapter,
@@ -25,6 +26,7 @@ from fine_tuning.common import (
     save_adapter,
 )
 from fine_tuning.generation import generate_batch
+from fine_tuning.model_folder import folder_problems
 from fine_tuning.options import Options, make_parser, to_options
 from fine_tuning.presets import EMBEDDED, REAL
 from fine_tuning.workspace import Workspace
@@ -45,6 +47,30 @@ def test_a_gpu_that_this_torch_cannot_use_is_told_for_any_model_that_is_to_use_i
     assert stopped.value.code == 2 and "Install a CUDA build of torch" in capsys.readouterr().err
     monkeypatch.setattr(common, "has_cuda_device", lambda: False)
     load_tokenizer(options(tmp_path / "model"))
+
+
+def test_a_gpu_that_this_torch_has_no_code_for_is_told(monkeypatch, capsys):
+    def no_kernel(*_, **__):
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Old 1")
+    monkeypatch.setattr(torch, "zeros", no_kernel)
+    with pytest.raises(SystemExit) as stopped:
+        load_tokenizer(options())
+    assert stopped.value.code == 2 and "without code for this GPU (Old 1)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "told"), [("We encountered some issues", True), ("CUDA out of memory", False)])
+def test_bitsandbytes_that_does_not_run_is_told_apart_from_a_full_gpu(monkeypatch, capsys, text, told):
+    def fails(*_, **__):
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(common.AutoModelForCausalLM, "from_pretrained", fails)
+    monkeypatch.setattr(common.transformers, "BitsAndBytesConfig", lambda **_: None)
+    with pytest.raises(SystemExit if told else RuntimeError):
+        load_base_model(replace(options(), load_in_4bit=True))
+    assert ("--load-in-4bit: bitsandbytes is installed but does not run here" in capsys.readouterr().err) is told
 
 
 def test_a_download_has_a_progress_bar():
@@ -218,3 +244,51 @@ def test_weights_that_are_no_safetensors_are_not_read(tmp_path, capsys):
     with pytest.raises(SystemExit):
         load_base_model(options(folder))
     assert "safetensors" in capsys.readouterr().err
+
+
+def with_weights(folder: Path, change) -> Path:
+    """A model's folder with other weights, which `change` makes of the embedded model's."""
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__", "*.safetensors"))
+    weights = load_file(FOLDER / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+LAYER = "model.layers.7.mlp.up_proj.weight"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda weights: weights.pop(LAYER), lambda weights: weights.update({LAYER: weights[LAYER][:8].clone()})],
+    ids=["missing", "of another size"],
+)
+def test_weights_that_a_model_lacks_are_told_and_not_made_up(tmp_path, capsys, change):
+    folder = with_weights(tmp_path / "model", change)
+    assert folder_problems(folder) == []
+    with pytest.raises(SystemExit) as stopped:
+        load_base_model(options(folder))
+    assert stopped.value.code == 2
+    told = f"error: --model {folder}: 1 weights that config.json asks for are missing or of another size, such as "
+    assert told + LAYER in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (GPT2Config(), "no modules q_proj, k_proj, v_proj, o_proj, on which"),
+        (Phi3Config(), "no modules q_proj, k_proj, v_proj, on which"),
+        (T5Config(), "Unrecognized configuration class"),
+    ],
+    ids=["other names", "some of them", "no causal LM"],
+)
+def test_a_model_without_the_modules_of_the_adapter_is_refused(tmp_path, capsys, config, said):
+    config.save_pretrained(tmp_path / "model")
+    with pytest.raises(SystemExit) as stopped:
+        check_modules(options(tmp_path / "model"), REAL)
+    assert stopped.value.code == 2 and said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("preset", [REAL, EMBEDDED])
+def test_the_embedded_model_has_the_modules_of_either_adapter(preset):
+    check_modules(options(), preset)

@@ -117,6 +117,17 @@ def test_a_file_that_is_not_utf8_is_called_that(tmp_path):
     assert problem == f", row 1: not UTF-8, at byte {content.index(0xFC)}; save the file as UTF-8"
 
 
+def test_a_file_whose_header_is_not_utf8_is_called_that_and_nothing_else(tmp_path):
+    content = f"{HEADER}\n{GOOD}".encode("utf-16")
+    assert only_problem(tmp_path, content) == ": not UTF-8, at byte 0; save the file as UTF-8"
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_columns_that_are_not_separated_by_commas_are_told(tmp_path, separator):
+    problem = only_problem(tmp_path, f"{HEADER}\n{GOOD}".replace(",", separator))
+    assert problem == f": its columns are separated by {separator!r}; save it with commas"
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
     rows, problems = read(tmp_path, b"\xef\xbb\xbf" + f"{HEADER}\n{GOOD}".encode())
     assert (problems, len(rows), list(rows[0].fields)) == ([], 1, HEADER.split(","))

@@ -149,3 +149,14 @@ def test_text_for_a_terminal_has_nothing_in_it_that_a_terminal_obeys(text):
 @pytest.mark.parametrize("text", ["\x1b[2J", "\x1b]0;title\x07", "\u202eright to left", "a\rb", "\x9b31m", "\ud800"])
 def test_orders_to_a_terminal_are_shown_instead_of_obeyed(text):
     assert "\\" in one_line(text) and one_line(text).isprintable()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Failed to find C compiler. Please specify via CC environment variable or set triton.knobs."),
+        subprocess.CalledProcessError(1, ["/usr/bin/gcc", "/tmp/driver.c"]),
+    ],
+)
+def test_a_kernel_that_cannot_be_compiled_is_explained(error):
+    assert "Install a C compiler and Python's headers" in explain(error)

@@ -9,7 +9,7 @@ import torch
 
 from fine_tuning import memory_check
 from fine_tuning.common import add_adapter, load_base_model
-from fine_tuning.memory_check import announce, longest_pair_loss, longest_row_loss, try_on_gpu, try_step
+from fine_tuning.memory_check import announce, longest_pair_loss, longest_row_loss, trl_loss, try_on_gpu, try_step
 from fine_tuning.options import Options
 from fine_tuning.presets import EMBEDDED
 from fine_tuning.workspace import Workspace
@@ -83,6 +83,17 @@ def test_the_trial_leaves_no_trace(dtype, loss_of):
     assert torch.equal(torch.rand(3), expected)
     for name, weight in tuned.named_parameters():
         assert torch.equal(weight, before[name]) and weight.grad is None, name
+
+
+def test_the_loss_that_is_tried_on_a_gpu_is_the_one_that_is_counted():
+    tuned, longest = model(), ROWS[1]
+    for module in tuned.modules():
+        module.training = False  # no dropout
+    with torch.no_grad():
+        counted = longest_row_loss(ROWS)(tuned)
+        ids, labels = (torch.tensor([longest[name]]) for name in ("input_ids", "labels"))
+        tried = trl_loss(tuned.get_base_model(), ids, labels)
+    assert torch.allclose(counted, tried, atol=1e-5)
 
 
 def test_the_trial_computes_every_gradient():

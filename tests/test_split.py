@@ -60,6 +60,14 @@ def test_every_prompt_is_on_exactly_one_side_and_no_side_is_empty(rows, seed):
     assert len(validation) == max(1, round(0.2 * len(prompts_of(rows))))
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_of_many_small_families_the_seed_decides_which_are_held_out(size):
+    rows = [row(f"prompt {k}", f"family {k // size}") for k in range(100)]
+    held_out = [split_prompts(rows, seed)[1] for seed in range(20)]
+    assert all(len(prompts) == 20 for prompts in held_out)
+    assert len(set.union(*held_out)) > 90
+
+
 @given(ROWS, st.integers(0, 9))
 def test_samples_appended_to_a_file_leave_the_split_as_it_was(rows, seed):
     if len(prompts_of(rows)) >= 2:
