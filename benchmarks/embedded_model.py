@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # imports torch
 
 MODELS = ("base", "after SFT", "after ORPO")
 WAYS = {"greedy": (0, 1), "sampled": (1, 5)}  # temperature, and answers to each prompt
+BOTH = "mean of both"  # each way counts the same
 FRESH_WAYS = {f"{way}, fresh": temperature for way, (temperature, _) in WAYS.items()}
 NEW = "new diagrams"  # those that stand in no row that was trained on, in whatever words
 FIGURES = (
@@ -84,10 +85,12 @@ def main() -> None:
     fresh = runs[args.seeds[0]]["after SFT"]["greedy, fresh"]["prompts"]
     body = (
         f"{_table_of_means(runs, WAYS, MODELS, FIGURES)}\n\n{_table_of_trainings(runs)}\n\n"
-        f"Each seed by itself, the mean score:\n\n{_table_of_seeds(runs, WAYS, MODELS)}\n\n"
+        f"Each seed by itself, the mean score:\n\n{_table_of_seeds(runs, (*WAYS, BOTH), MODELS, 'score')}\n\n"
+        "And the share of graphs that are exactly right:\n\n"
+        f"{_table_of_seeds(runs, (*WAYS, BOTH), MODELS, 'graph exactly right')}\n\n"
         f"On {fresh} fresh prompts, the same for each seed, sampled once:\n\n"
         f"{_table_of_means(runs, FRESH_WAYS, MODELS[1:], FRESH_FIGURES)}\n\n"
-        f"{_table_of_seeds(runs, FRESH_WAYS, MODELS[1:])}"
+        f"{_table_of_seeds(runs, FRESH_WAYS, MODELS[1:], 'score')}"
     )
     report(
         "The embedded model: base, SFT and ORPO",
@@ -143,6 +146,7 @@ def _evaluated(options: Options) -> dict[str, Any]:
                 {"text": answer.text, "score": score.total}
                 for answer, score in zip(validation.answers, validation.scores, strict=True)
             ]
+        result[name][BOTH] = {f: round(fmean(result[name][way][f] for way in WAYS), 4) for f in FIGURES}
         for way, temperature in FRESH_WAYS.items() if name != "base" else ():
             validation = validate(model, tokenizer, fresh, batch, options.seed, f"{name}, {way}", temperature)
             result[name][way] = validation.figures() | _of_new(validation, known)
@@ -220,11 +224,13 @@ def _spread(values: Sequence[float | None]) -> str:
     return f"{fmean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
-def _table_of_seeds(runs: Mapping[int, Mapping[str, Any]], ways: Iterable[str], models: Sequence[str]) -> str:
+def _table_of_seeds(
+    runs: Mapping[int, Mapping[str, Any]], ways: Iterable[str], models: Sequence[str], figure: str
+) -> str:
     columns = [(name, way) for way in ways for name in models]
     return table(
         ["seed", *map(", ".join, columns)],
-        [[seed, *(f"{run[name][way]['score']:.4f}" for name, way in columns)] for seed, run in runs.items()],
+        [[seed, *(f"{run[name][way][figure]:.4f}" for name, way in columns)] for seed, run in runs.items()],
     )
 
 
