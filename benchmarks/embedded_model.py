@@ -53,8 +53,8 @@ MADE_BY = (
     "create_dataset/create_dataset.py", "create_dataset/flowchart_wording.py", "create_dataset/graphs.py",
     "create_dataset/house_style.py", "create_dataset/layout.py", "create_dataset/network_wording.py",
     "diagram/language.py", "diagram/geometry.py", "diagram/score.py", "fine_tuning/batches.py", "fine_tuning/chat.py",
-    "fine_tuning/common.py", "fine_tuning/csv_rows.py", "fine_tuning/generation.py", "fine_tuning/split.py",
-    "fine_tuning/validation.py", "benchmarks/embedded_model.py",
+    "fine_tuning/common.py", "fine_tuning/csv_rows.py", "fine_tuning/device.py", "fine_tuning/generation.py",
+    "fine_tuning/split.py", "fine_tuning/validation.py", "benchmarks/embedded_model.py",
 )  # fmt: skip
 SHEET_ROWS = 6
 PICTURE = PROJECT / "docs" / "base_sft_orpo.png"

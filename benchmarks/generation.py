@@ -27,8 +27,9 @@ from benchmarks.architecture import MEAN_ANSWER, MEAN_PROMPT, random_weights
 from benchmarks.report import benchmark_parser, device_in_words, flags_given, report, table
 from fine_tuning.batches import plan_batches, token_limit
 from fine_tuning.chat import encode_completion, encode_prompt
-from fine_tuning.common import device_name, for_generation, load_base_model, lora_config
+from fine_tuning.common import for_generation, load_base_model, lora_config
 from fine_tuning.csv_rows import read_rows
+from fine_tuning.device import device_name
 from fine_tuning.generation import generate_batch
 from fine_tuning.options import EMBEDDED_FOLDER, SEED, Options
 from fine_tuning.presets import Preset, preset_for

@@ -34,8 +34,9 @@ from benchmarks.architecture import LONGEST_ANSWER, LONGEST_PROMPT, MEAN_ANSWER,
 from benchmarks.baselines import ORPOConfig, StockOrpoTrainer, stock_pairs
 from benchmarks.report import benchmark_parser, device_in_words, flags_given, report, table
 from fine_tuning.chat import encode_completion, encode_prompt
-from fine_tuning.common import device_name, load_base_model, lora_config
+from fine_tuning.common import load_base_model, lora_config
 from fine_tuning.csv_rows import read_rows
+from fine_tuning.device import device_name
 from fine_tuning.options import EMBEDDED_FOLDER, SEED, Options, use_one_gpu
 from fine_tuning.orpo_trainer import OrpoTrainer
 from fine_tuning.pair_batch import EncodedPair, encode_fitting

@@ -19,9 +19,10 @@ from transformers import (
 )
 
 from fine_tuning.adapter_card import adapter_card
+from fine_tuning.device import check_gpu, choose_dtype, device_name
 from fine_tuning.endings import explain, stop
 from fine_tuning.files import write_atomically
-from fine_tuning.options import Options, has_cuda_device
+from fine_tuning.options import Options
 from fine_tuning.presets import Preset, preset_for
 from fine_tuning.run_state import ADAPTER_FILE
 
@@ -31,52 +32,6 @@ warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is depreca
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
 transformers.utils.logging.disable_progress_bar()
 huggingface_hub.utils.enable_progress_bars()
-
-
-def device_name() -> str:
-    """`cuda` where torch can use a GPU, else `cpu`."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def check_gpu(options: Options) -> None:
-    """End the program where there is a GPU that this torch, built for a CPU, another driver or other GPUs, cannot use.
-
-    The embedded model does not need it, and where there is none, another model than the default one may take the CPU.
-    """
-    if torch.cuda.is_available():
-        try:
-            torch.zeros(1, device="cuda").add_(1)
-        except RuntimeError as error:
-            if "no kernel image" not in str(error):
-                raise
-            stop(
-                [
-                    f"torch {torch.__version__} was built without code for this GPU ({torch.cuda.get_device_name()}). "
-                    "Install a build that has it; https://pytorch.org/get-started/locally names the command. On the "
-                    'CPU, --model embedded runs with CUDA_VISIBLE_DEVICES=""'
-                ]
-            )
-        return
-    if options.is_embedded or not has_cuda_device():
-        return
-    stop(
-        [
-            f"there is a GPU, but torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use it. Install a CUDA "
-            "build of torch that suits the driver; https://pytorch.org/get-started/locally names the command"
-        ]
-    )
-
-
-def choose_dtype(name: str) -> torch.dtype:
-    """The dtype that a --dtype flag means here.
-
-    `auto` is float32 on a CPU, bfloat16 on a GPU of compute capability 8.0 or more, and float16 on older ones.
-    """
-    if name != "auto":
-        return getattr(torch, name)
-    if device_name() == "cpu":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16
 
 
 def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:

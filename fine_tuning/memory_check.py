@@ -8,7 +8,8 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from fine_tuning.common import choose_dtype, device_name, load_config, lora_config
+from fine_tuning.common import load_config, lora_config
+from fine_tuning.device import choose_dtype, device_name
 from fine_tuning.endings import is_out_of_memory, stop
 from fine_tuning.lora_layers import lean_adapters
 from fine_tuning.memory import GIB, MemoryCount, count_step

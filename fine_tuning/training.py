@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from fine_tuning.checkpoints import Checkpoints, last_whole_checkpoint
-from fine_tuning.common import choose_dtype, device_name
+from fine_tuning.device import choose_dtype, device_name
 from fine_tuning.endings import explain, go_on_command, restart_command, stop
 from fine_tuning.lora_layers import lean_adapters
 from fine_tuning.options import Options

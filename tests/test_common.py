@@ -17,7 +17,6 @@ from fine_tuning import common
 from fine_tuning.common import (
     add_adapter,
     check_modules,
-    choose_dtype,
     for_generation,
     load_adapter,
     load_base_model,
@@ -38,29 +37,6 @@ def options(model="embedded", dtype="auto"):
     return Options(str(model), None, Workspace(Path("nowhere")), 2025, None, dtype, False, False)
 
 
-def test_a_gpu_that_this_torch_cannot_use_is_told_for_any_model_that_is_to_use_it(monkeypatch, tmp_path, capsys):
-    shutil.copytree(FOLDER, tmp_path / "model", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    monkeypatch.setattr(common, "has_cuda_device", lambda: True)
-    load_tokenizer(options())
-    with pytest.raises(SystemExit) as stopped:
-        load_tokenizer(options(tmp_path / "model"))
-    assert stopped.value.code == 2 and "Install a CUDA build of torch" in capsys.readouterr().err
-    monkeypatch.setattr(common, "has_cuda_device", lambda: False)
-    load_tokenizer(options(tmp_path / "model"))
-
-
-def test_a_gpu_that_this_torch_has_no_code_for_is_told(monkeypatch, capsys):
-    def no_kernel(*_, **__):
-        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore")
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Old 1")
-    monkeypatch.setattr(torch, "zeros", no_kernel)
-    with pytest.raises(SystemExit) as stopped:
-        load_tokenizer(options())
-    assert stopped.value.code == 2 and "without code for this GPU (Old 1)" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(("text", "told"), [("We encountered some issues", True), ("CUDA out of memory", False)])
 def test_bitsandbytes_that_does_not_run_is_told_apart_from_a_full_gpu(monkeypatch, capsys, text, told):
     def fails(*_, **__):
@@ -75,20 +51,6 @@ def test_bitsandbytes_that_does_not_run_is_told_apart_from_a_full_gpu(monkeypatc
 
 def test_a_download_has_a_progress_bar():
     assert not huggingface_hub.utils.are_progress_bars_disabled()
-
-
-def test_auto_dtype_is_float32_without_a_gpu():
-    assert choose_dtype("auto") is torch.float32
-    assert choose_dtype("bfloat16") is torch.bfloat16
-
-
-@pytest.mark.parametrize(
-    "capability, dtype", [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)]
-)
-def test_auto_dtype_follows_the_gpu(monkeypatch, capability, dtype):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    assert choose_dtype("auto") is dtype
 
 
 def test_a_tokenizer_whose_padding_is_eos_is_refused(tmp_path, capsys):
