@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fine_tuning.csv_rows import Row
-from fine_tuning.preference_pairs import Pair, make_pairs
+from fine_tuning.preference_pairs import ROUNDING, Pair, make_pairs
 
 
 def row(prompt: str, answer: str, score: float) -> Row:
@@ -67,7 +67,7 @@ def test_every_pair_holds_two_answers_to_its_prompt_the_higher_score_chosen(rows
     for pair in make_pairs(rows, margin):
         chosen, rejected = first_score[pair.prompt, pair.chosen], first_score[pair.prompt, pair.rejected]
         assert chosen > rejected
-        assert pair.margin == chosen - rejected >= margin - 1e-9
+        assert pair.margin == chosen - rejected >= margin - ROUNDING
 
 
 @given(ROWS, MARGINS)
