@@ -6,7 +6,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from fine_tuning.pair_batch import EncodedPair
+from fine_tuning.training.pair_batch import EncodedPair
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # trl is pinned, so its ORPO cannot move unseen
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer  # noqa: E402

@@ -22,16 +22,16 @@ from benchmarks.report import benchmark_parser, flags_given, report, table
 from create_dataset.create_dataset import SFT_FILE, make_datasets
 from diagram import parse
 from diagram.contact_sheet import Cell, Picture, contact_sheet
-from fine_tuning.csv_rows import Row, read_rows
-from fine_tuning.files import sha256, write_atomically
-from fine_tuning.options import Options, make_parser, to_options
-from fine_tuning.presets import EMBEDDED
-from fine_tuning.run_state import ADAPTER_FILE
-from fine_tuning.split import held_out_rows, split_prompts
-from fine_tuning.workspace import PROJECT, Workspace
+from fine_tuning.data.csv_rows import Row, read_rows
+from fine_tuning.data.split import held_out_rows, split_prompts
+from fine_tuning.run.files import sha256, write_atomically
+from fine_tuning.run.options import Options, make_parser, to_options
+from fine_tuning.run.presets import EMBEDDED
+from fine_tuning.run.run_state import ADAPTER_FILE
+from fine_tuning.run.workspace import PROJECT, Workspace
 
 if TYPE_CHECKING:  # imports torch
-    from fine_tuning.validation import Validation
+    from fine_tuning.sampling.validation import Validation
 
 MODELS = ("base", "after SFT", "after ORPO")
 WAYS = {"greedy": (0, 1), "sampled": (1, 5)}  # temperature, and answers to each prompt
@@ -52,9 +52,10 @@ FRESH_FIGURES = (
 MADE_BY = (
     "create_dataset/create_dataset.py", "create_dataset/flowchart_wording.py", "create_dataset/graphs.py",
     "create_dataset/house_style.py", "create_dataset/layout.py", "create_dataset/network_wording.py",
-    "diagram/language.py", "diagram/geometry.py", "diagram/score.py", "fine_tuning/batches.py", "fine_tuning/chat.py",
-    "fine_tuning/common.py", "fine_tuning/csv_rows.py", "fine_tuning/device.py", "fine_tuning/generation.py",
-    "fine_tuning/split.py", "fine_tuning/validation.py", "benchmarks/embedded_model.py",
+    "diagram/language.py", "diagram/geometry.py", "diagram/score.py", "fine_tuning/common.py",
+    "fine_tuning/data/csv_rows.py", "fine_tuning/data/split.py", "fine_tuning/data/tokens.py",
+    "fine_tuning/sampling/batches.py", "fine_tuning/sampling/generation.py", "fine_tuning/sampling/validation.py",
+    "fine_tuning/training/device.py", "benchmarks/embedded_model.py",
 )  # fmt: skip
 SHEET_ROWS = 6
 PICTURE = PROJECT / "docs" / "base_sft_orpo.png"
@@ -97,7 +98,7 @@ def main() -> None:
         f"python benchmarks/embedded_model.py{flags_given()}",
         f"Means over {len(runs)} seeds, in brackets the lowest and the highest; "
         f"{len(runs[args.seeds[0]]['prompts'])} held-out prompts each, sampled at temperature 1. "
-        f"Settings: the preset `EMBEDDED` of `fine_tuning/presets.py`.\n\n{body}",
+        f"Settings: the preset `EMBEDDED` of `fine_tuning/run/presets.py`.\n\n{body}",
         {str(seed): {name: run[name] for name in (*MODELS, "training")} for seed, run in runs.items()},
         args.record,
     )
@@ -117,7 +118,7 @@ def _evaluated(options: Options) -> dict[str, Any]:
         return kept
 
     from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer
-    from fine_tuning.validation import validate
+    from fine_tuning.sampling.validation import validate
 
     sft_rows, orpo_rows = (
         read_rows(csv_path, scored=scored, remedy="")[0]

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from benchmarks.report import benchmark_parser, flags_given, report, table
 from diagram import parse, score_diagram
-from fine_tuning.csv_rows import read_rows
-from fine_tuning.training_log import escape
+from fine_tuning.data.csv_rows import read_rows
+from fine_tuning.run.log import escape
 
 PROJECT = Path(__file__).resolve().parent.parent
 SPICES = [

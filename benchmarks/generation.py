@@ -25,15 +25,15 @@ from transformers import AutoTokenizer, ContinuousBatchingConfig, GenerationConf
 
 from benchmarks.architecture import MEAN_ANSWER, MEAN_PROMPT, random_weights
 from benchmarks.report import benchmark_parser, device_in_words, flags_given, report, table
-from fine_tuning.batches import plan_batches, token_limit
-from fine_tuning.chat import encode_completion, encode_prompt
 from fine_tuning.common import for_generation, load_base_model, lora_config
-from fine_tuning.csv_rows import read_rows
-from fine_tuning.device import device_name
-from fine_tuning.generation import generate_batch
-from fine_tuning.options import EMBEDDED_FOLDER, SEED, Options
-from fine_tuning.presets import Preset, preset_for
-from fine_tuning.workspace import PROJECT, Workspace
+from fine_tuning.data.csv_rows import read_rows
+from fine_tuning.data.tokens import encode_completion, encode_prompt
+from fine_tuning.run.options import EMBEDDED_FOLDER, SEED, Options
+from fine_tuning.run.presets import Preset, preset_for
+from fine_tuning.run.workspace import PROJECT, Workspace
+from fine_tuning.sampling.batches import plan_batches, token_limit
+from fine_tuning.sampling.generation import generate_batch
+from fine_tuning.training.device import device_name
 
 PLAIN_LIMIT = 1280
 BOS, EOS, PADDING = 32013, 32021, 32014  # deepseek-coder's

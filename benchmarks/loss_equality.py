@@ -24,10 +24,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from benchmarks.architecture import REAL_ARCHITECTURE
 from benchmarks.baselines import ORPOConfig, StockOrpoTrainer, stock_pairs
 from benchmarks.report import benchmark_parser, flags_given, report, table
-from fine_tuning import orpo_loss
-from fine_tuning.options import EMBEDDED_FOLDER
-from fine_tuning.orpo_loss import pair_loss
-from fine_tuning.pair_batch import EncodedPair, collate_pairs
+from fine_tuning.run.options import EMBEDDED_FOLDER
+from fine_tuning.training import orpo_loss
+from fine_tuning.training.orpo_loss import pair_loss
+from fine_tuning.training.pair_batch import EncodedPair, collate_pairs
 
 NARROW = {"hidden_size": 256, "intermediate_size": 688, "num_attention_heads": 4, "num_key_value_heads": 4}
 LAMBDA = 0.5

@@ -4,8 +4,9 @@
 
 deepseek-coder-1.3b's architecture, bfloat16 weights, LoRA of rank 16 on q, k, v and o in float32, gradient
 checkpointing, AdamW, batch size 1. A row has 1,536 tokens, a prompt of 256 and an answer of 1,280; a pair is two such
-rows. Counted on fake tensors, with neither weights nor a GPU, as fine_tuning/memory.py says. The 4-bit rows count what
-bitsandbytes would hold (NF4 with double quantisation, the output layer and the embeddings in bfloat16); it is not run.
+rows. Counted on fake tensors, with neither weights nor a GPU, as fine_tuning/training/memory.py says. The 4-bit rows
+count what bitsandbytes would hold (NF4 with double quantisation, the output layer and the embeddings in bfloat16); it
+is not run.
 What a GPU really takes for the same rows is measured by `training_speed.py --architecture real --longest`.
 """
 
@@ -28,10 +29,10 @@ from benchmarks.architecture import REAL_ARCHITECTURE
 from benchmarks.baselines import StockOrpoTrainer
 from benchmarks.report import benchmark_parser, report, table
 from fine_tuning.common import lora_config
-from fine_tuning.memory import GIB, MemoryCount, count_step
-from fine_tuning.orpo_loss import pair_loss
-from fine_tuning.pair_batch import collate_pairs
-from fine_tuning.presets import REAL
+from fine_tuning.run.presets import REAL
+from fine_tuning.training.memory import GIB, MemoryCount, count_step
+from fine_tuning.training.orpo_loss import pair_loss
+from fine_tuning.training.pair_batch import collate_pairs
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import trl.trainer.utils  # noqa: E402

@@ -3,8 +3,8 @@
     python benchmarks/pipeline.py [--max-rows N] [--workspace DIR] [--record]
 
 Each step runs as a user starts it, in a process of its own and a new workspace. Importing is all time in import
-statements; tokenising is all time in fine_tuning.chat; logging is all time in which a log takes figures, draws its
-pictures or is written, with the imports that only drawing needs counted on both sides.
+statements; tokenising is all time in fine_tuning.data.tokens; logging is all time in which a log takes figures, draws
+its pictures or is written, with the imports that only drawing needs counted on both sides.
 """
 
 import builtins
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import benchmark_parser, flags_given, report, table
+from fine_tuning.run.workspace import PROJECT
 from fine_tuning.run_all import STEPS
-from fine_tuning.workspace import PROJECT
 
 SPENT = "SPENT "
 
@@ -77,13 +77,15 @@ def run_step(script: Path, flags: list[str]) -> None:
     importing, tokenising, logging = Stopwatch(), Stopwatch(), Stopwatch()
     builtins.__import__ = importing.around(builtins.__import__)
     importlib.import_module = importing.around(importlib.import_module)
-    from fine_tuning import chat, training_history, training_log
+    from fine_tuning.data import tokens
+    from fine_tuning.run import log
+    from fine_tuning.training import history
 
     for name in ("encode_prompt", "encode_completion", "encode_row", "encode_rows", "decode_answer"):
-        setattr(chat, name, tokenising.around(getattr(chat, name)))
+        setattr(tokens, name, tokenising.around(getattr(tokens, name)))
     for name in ("set", "picture", "write"):
-        setattr(training_log.TrainingLog, name, logging.around(getattr(training_log.TrainingLog, name)))
-    training_history.record = logging.around(training_history.record)
+        setattr(log.TrainingLog, name, logging.around(getattr(log.TrainingLog, name)))
+    history.record = logging.around(history.record)
     sys.argv = [str(script), *flags]
     runpy.run_path(str(script), run_name="__main__")
     watches = {"importing": importing, "tokenising": tokenising, "logging": logging}

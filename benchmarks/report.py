@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.files import write_atomically
+from fine_tuning.run.files import write_atomically
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEADING = """# Results

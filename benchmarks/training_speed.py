@@ -33,18 +33,18 @@ from trl import SFTConfig, SFTTrainer
 from benchmarks.architecture import LONGEST_ANSWER, LONGEST_PROMPT, MEAN_ANSWER, MEAN_PROMPT, random_weights
 from benchmarks.baselines import ORPOConfig, StockOrpoTrainer, stock_pairs
 from benchmarks.report import benchmark_parser, device_in_words, flags_given, report, table
-from fine_tuning.chat import encode_completion, encode_prompt
 from fine_tuning.common import load_base_model, lora_config
-from fine_tuning.csv_rows import read_rows
-from fine_tuning.device import device_name
-from fine_tuning.options import EMBEDDED_FOLDER, SEED, Options, use_one_gpu
-from fine_tuning.orpo_trainer import OrpoTrainer
-from fine_tuning.pair_batch import EncodedPair, encode_fitting
-from fine_tuning.preference_pairs import make_pairs
-from fine_tuning.presets import Preset, preset_for
-from fine_tuning.training import Reporter, train, trainer_arguments
-from fine_tuning.training_log import TrainingLog
-from fine_tuning.workspace import PROJECT, Workspace
+from fine_tuning.data.csv_rows import read_rows
+from fine_tuning.data.preference_pairs import make_pairs
+from fine_tuning.data.tokens import encode_completion, encode_prompt
+from fine_tuning.run.log import TrainingLog
+from fine_tuning.run.options import EMBEDDED_FOLDER, SEED, Options, use_one_gpu
+from fine_tuning.run.presets import Preset, preset_for
+from fine_tuning.run.workspace import PROJECT, Workspace
+from fine_tuning.training.device import device_name
+from fine_tuning.training.orpo_trainer import OrpoTrainer
+from fine_tuning.training.pair_batch import EncodedPair, encode_fitting
+from fine_tuning.training.trainer import Reporter, train, trainer_arguments
 
 WARM_UP = 3  # steps before the clock starts
 # What training arguments say about this project's ways and not about the task: stock trainers keep their own.

@@ -9,10 +9,10 @@ Takes the adapter of step 3, or that of step 1 where step 3 has not been done.
 import sys
 from pathlib import Path
 
-from fine_tuning.endings import printable, run, stop
-from fine_tuning.files import sha256
-from fine_tuning.options import Options, make_parser, model_problems, to_options
-from fine_tuning.run_state import ADAPTER_FILE, RunState, step_1_problems
+from fine_tuning.run.endings import printable, run, stop
+from fine_tuning.run.files import sha256
+from fine_tuning.run.options import Options, make_parser, model_problems, to_options
+from fine_tuning.run.run_state import ADAPTER_FILE, RunState, step_1_problems
 
 MAX_NEW_TOKENS = 1280
 
@@ -38,9 +38,9 @@ def main() -> None:
     from create_dataset.create_dataset import INSTRUCTION
     from diagram import parse
     from diagram.draw import save_png
-    from fine_tuning.chat import encode_prompt
     from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer
-    from fine_tuning.generation import generate_batch
+    from fine_tuning.data.tokens import encode_prompt
+    from fine_tuning.sampling.generation import generate_batch
 
     folder = latest_adapter(options)
     tokenizer = load_tokenizer(options)

@@ -18,13 +18,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from fine_tuning.adapter_card import adapter_card
-from fine_tuning.device import check_gpu, choose_dtype, device_name
-from fine_tuning.endings import explain, stop
-from fine_tuning.files import write_atomically
-from fine_tuning.options import Options
-from fine_tuning.presets import Preset, preset_for
-from fine_tuning.run_state import ADAPTER_FILE
+from fine_tuning.run.endings import explain, stop
+from fine_tuning.run.files import write_atomically
+from fine_tuning.run.options import Options
+from fine_tuning.run.presets import Preset, preset_for
+from fine_tuning.run.run_state import ADAPTER_FILE
+from fine_tuning.training.adapter_card import adapter_card
+from fine_tuning.training.device import check_gpu, choose_dtype, device_name
 
 # The libraries call each other by names that they have deprecated, and draw bars for what takes no time. A download
 # does take time.

@@ -14,16 +14,16 @@ import json
 import time
 from statistics import fmean
 
-from fine_tuning import sample_store
-from fine_tuning.batches import plan_batches, token_limit
-from fine_tuning.csv_rows import read_rows, shape_info
-from fine_tuning.endings import restart_command, restart_is_done, run, stop
-from fine_tuning.files import sha256
-from fine_tuning.options import model_problems, parse_options
-from fine_tuning.orpo_csv import read_references
-from fine_tuning.presets import preset_for
-from fine_tuning.run_state import changes, sampling_settings, split_problems, step_1_problems
-from fine_tuning.training_log import stored_result
+from fine_tuning.data.csv_rows import read_rows, shape_info
+from fine_tuning.data.orpo_csv import read_references
+from fine_tuning.run import sample_store
+from fine_tuning.run.endings import restart_command, restart_is_done, run, stop
+from fine_tuning.run.files import sha256
+from fine_tuning.run.log import stored_result
+from fine_tuning.run.options import model_problems, parse_options
+from fine_tuning.run.presets import preset_for
+from fine_tuning.run.run_state import changes, sampling_settings, split_problems, step_1_problems
+from fine_tuning.sampling.batches import plan_batches, token_limit
 
 LOG_NAME = "log_create_orpo_dataset"
 
@@ -66,10 +66,9 @@ def main() -> None:
 
     from diagram import parse, score_diagram
     from diagram.contact_sheet import answered, contact_sheet
-    from fine_tuning.chat import encode_completion, encode_prompt, encode_rows
     from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer
-    from fine_tuning.generation import generate_batch
-    from fine_tuning.training_log import (
+    from fine_tuning.data.tokens import encode_completion, encode_prompt, encode_rows
+    from fine_tuning.run.log import (
         SECONDS_BETWEEN_WRITES,
         TrainingLog,
         machine,
@@ -77,6 +76,7 @@ def main() -> None:
         score_plot,
         wall_time,
     )
+    from fine_tuning.sampling.generation import generate_batch
 
     tokenizer = load_tokenizer(options)
     fitting, problems = encode_rows(tokenizer, references, preset.max_length)

@@ -13,14 +13,15 @@ Stopped at any moment, the same command goes on from its last checkpoint.
 import time
 from dataclasses import replace
 
-from fine_tuning import sample_store
-from fine_tuning.csv_rows import read_rows
-from fine_tuning.endings import run, stop
-from fine_tuning.files import sha256
-from fine_tuning.options import model_problems, parse_options
-from fine_tuning.preference_pairs import make_pairs
-from fine_tuning.presets import preset_for
-from fine_tuning.run_state import (
+from fine_tuning.data.csv_rows import read_rows
+from fine_tuning.data.preference_pairs import make_pairs
+from fine_tuning.data.split import held_out_rows, limit_prompts, references_of, split_prompts
+from fine_tuning.run import sample_store
+from fine_tuning.run.endings import run, stop
+from fine_tuning.run.files import sha256
+from fine_tuning.run.options import model_problems, parse_options
+from fine_tuning.run.presets import preset_for
+from fine_tuning.run.run_state import (
     ADAPTER_FILE,
     TUNED_MODEL,
     RunState,
@@ -29,7 +30,6 @@ from fine_tuning.run_state import (
     split_problems,
     step_1_problems,
 )
-from fine_tuning.split import held_out_rows, limit_prompts, references_of, split_prompts
 
 LOG_NAME = "log_train_final_orpo"
 
@@ -89,15 +89,15 @@ def main() -> None:
     # 2. Only now import what takes seconds.
     from transformers import TrainingArguments
 
-    from fine_tuning.chat import encode_rows
     from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer, save_adapter
-    from fine_tuning.memory_check import announce, longest_pair_loss, try_on_gpu
-    from fine_tuning.orpo_trainer import OrpoTrainer, without_dropout
-    from fine_tuning.pair_batch import encode_fitting
-    from fine_tuning.training import Reporter, train, trainer_arguments
-    from fine_tuning.training_history import epochs_of, record, training_figures
-    from fine_tuning.training_log import TrainingLog, machine, peak_memory_mib, wall_time
-    from fine_tuning.validation import log_validation, validate
+    from fine_tuning.data.tokens import encode_rows
+    from fine_tuning.run.log import TrainingLog, machine, peak_memory_mib, wall_time
+    from fine_tuning.sampling.validation import log_validation, validate
+    from fine_tuning.training.history import epochs_of, record, training_figures
+    from fine_tuning.training.memory_check import announce, longest_pair_loss, try_on_gpu
+    from fine_tuning.training.orpo_trainer import OrpoTrainer, without_dropout
+    from fine_tuning.training.pair_batch import encode_fitting
+    from fine_tuning.training.trainer import Reporter, train, trainer_arguments
 
     # 3. Data: pairs of one prompt lie on one side of the split.
     tokenizer = load_tokenizer(options)

@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from fine_tuning.endings import COMMAND, COMMAND_ONCE_RESTARTED, INTERRUPTS, interrupted, restart_is_done, run, stop
-from fine_tuning.options import parse_options
-from fine_tuning.orpo_csv import read_references
+from fine_tuning.data.orpo_csv import read_references
+from fine_tuning.run.endings import COMMAND, COMMAND_ONCE_RESTARTED, INTERRUPTS, interrupted, restart_is_done, run, stop
+from fine_tuning.run.options import parse_options
 
 STEPS = ("sft_fine_tuning", "orpo_create_dataset", "orpo_fine_tuning")
 

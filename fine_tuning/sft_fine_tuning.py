@@ -12,13 +12,13 @@ Stopped at any moment, the same command goes on from its last checkpoint.
 
 import time
 
-from fine_tuning.csv_rows import read_rows
-from fine_tuning.endings import run, stop
-from fine_tuning.files import sha256
-from fine_tuning.options import model_problems, parse_options
-from fine_tuning.presets import preset_for
-from fine_tuning.run_state import RunState
-from fine_tuning.split import limit_prompts, split_prompts
+from fine_tuning.data.csv_rows import read_rows
+from fine_tuning.data.split import limit_prompts, split_prompts
+from fine_tuning.run.endings import run, stop
+from fine_tuning.run.files import sha256
+from fine_tuning.run.options import model_problems, parse_options
+from fine_tuning.run.presets import preset_for
+from fine_tuning.run.run_state import RunState
 
 LOG_NAME = "log_train_final_sft"
 
@@ -47,7 +47,6 @@ def main() -> None:
     from datasets import Dataset, disable_progress_bars
     from trl import SFTConfig, SFTTrainer
 
-    from fine_tuning.chat import encode_rows
     from fine_tuning.common import (
         add_adapter,
         check_modules,
@@ -56,11 +55,12 @@ def main() -> None:
         load_tokenizer,
         save_adapter,
     )
-    from fine_tuning.memory_check import announce, longest_row_loss, try_on_gpu
-    from fine_tuning.training import Reporter, train, trainer_arguments
-    from fine_tuning.training_history import record, training_figures
-    from fine_tuning.training_log import TrainingLog, machine, peak_memory_mib, wall_time
-    from fine_tuning.validation import log_validation, validate
+    from fine_tuning.data.tokens import encode_rows
+    from fine_tuning.run.log import TrainingLog, machine, peak_memory_mib, wall_time
+    from fine_tuning.sampling.validation import log_validation, validate
+    from fine_tuning.training.history import record, training_figures
+    from fine_tuning.training.memory_check import announce, longest_row_loss, try_on_gpu
+    from fine_tuning.training.trainer import Reporter, train, trainer_arguments
 
     # 3. Data: prompt and completion as token ids, loss on the completion alone, 80 % for training.
     tokenizer = load_tokenizer(options)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fine_tuning.files import sha256
-from fine_tuning.options import make_parser, to_options
-from fine_tuning.run_state import RunState
+from fine_tuning.run.files import sha256
+from fine_tuning.run.options import make_parser, to_options
+from fine_tuning.run.run_state import RunState
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = ("sft_fine_tuning", "orpo_create_dataset", "orpo_fine_tuning")

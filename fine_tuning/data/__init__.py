@@ -1,0 +1,1 @@
+"""Rows, the split, tokens and preference pairs."""

@@ -1,0 +1,208 @@
+"""Build the embedded base model and its tokenizer from nothing.
+
+    python fine_tuning/pretraining/build.py [--steps N N N N N N N N N N N] [--output DIR] [--work DIR] [--bf16]
+
+Pre-trains a small Llama on rows made up as it goes (pretraining_data.py), in stages (pretraining_stages.py), and writes
+bfloat16 weights. Stopped at any moment, the same command goes on from its last checkpoint in --work.
+"""
+
+import argparse
+import hashlib
+import math
+import os
+from itertools import chain, islice
+from pathlib import Path
+from random import Random
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from create_dataset.create_dataset import INSTRUCTION
+from fine_tuning.pretraining.batches import MAX_SHAPES, Batch, batches_of
+from fine_tuning.pretraining.build_tokenizer import build_tokenizer
+from fine_tuning.pretraining.readers import Readers, losses_of
+from fine_tuning.pretraining.rows import pretraining_row
+from fine_tuning.pretraining.stages import BATCH_SIZE, GROUP, SEED, STAGES, Stage, rows_of
+from fine_tuning.run.options import EMBEDDED_FOLDER
+
+FINAL_SHARE, WARMUP = 0.02, 100
+HALF_WAY_WEIGHT = 0.3  # of each loss that readers.py adds
+TOKENIZER_ROWS = 20_000
+SAVE_STEPS = 250
+WORKERS = 4  # that make rows while a GPU computes; two CPU cores have better to do
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    defaults = [stage.steps for stage in STAGES]
+    parser.add_argument(
+        "--steps",
+        type=int,
+        nargs=len(STAGES),
+        metavar="N",
+        default=defaults,
+        help=f"optimiser steps of {BATCH_SIZE} rows, for each stage (default: {' '.join(map(str, defaults))})",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=EMBEDDED_FOLDER, help="where the model goes (default: the committed one)"
+    )
+    parser.add_argument("--work", type=Path, default=Path("build/embedded_model"), help="where checkpoints go")
+    parser.add_argument("--bf16", action="store_true", help="bfloat16 arithmetic: faster where the processor has it")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+
+    tokenizer = _tokenizer()
+    folder, made_by = None, hashlib.sha256(f"{SEED} {args.bf16}".encode())
+    for stage, steps in zip(STAGES, args.steps, strict=True):
+        # Read back, so that a stage begins with the same rounded weights whether or not the build was stopped there.
+        before = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32) if folder else None
+        # A stage's result depends on all stages before it, so they count in its name.
+        made_by.update(f"{stage} {steps}".encode())
+        folder = args.work / f"{stage.name.replace(' ', '-')}-{made_by.hexdigest()[:12]}"
+        if not folder.exists():
+            torch.manual_seed(SEED)
+            model = grown(before, stage.new_layers) if before else LlamaForCausalLM(_config(tokenizer))
+            _pretrain(stage, steps, tokenizer, model, folder, args.bf16)
+
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    model.save_pretrained(args.output)
+    tokenizer.save_pretrained(args.output)
+    print(f"{args.output}: {model.num_parameters():,} parameters")
+
+
+def _tokenizer() -> PreTrainedTokenizerBase:
+    rng = Random(f"{SEED} tokenizer")
+    rows = (pretraining_row(rng, MAX_SHAPES, STAGES[0].mix) for _ in range(TOKENIZER_ROWS))
+    return build_tokenizer((f"{row.prompt.removesuffix(INSTRUCTION)}\n{row.answer}" for row in rows), INSTRUCTION)
+
+
+def _pretrain(
+    stage: Stage, steps: int, tokenizer: PreTrainedTokenizerBase, model: LlamaForCausalLM, folder: Path, bf16: bool
+) -> None:
+    """Train the model for `steps` steps, from the stage's last checkpoint on if there is one; save it to `folder`."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(device)
+    readers = Readers(model.config.hidden_size, stage.readers).to(device)
+    optimizers = _optimizers(stage, model, readers)
+    parts = {"model": model, "readers": readers} | {f"optimizer {k}": each for k, each in enumerate(optimizers)}
+    checkpoint = folder.with_suffix(".pt")
+    start = _load(checkpoint, parts) if checkpoint.exists() else 0
+
+    workers = WORKERS if device == "cuda" else 0
+    if workers:
+        torch.multiprocessing.set_sharing_strategy("file_system")  # so many tensors run out of descriptors
+    groups = DataLoader(
+        _Groups(stage, steps, tokenizer),
+        batch_size=None,
+        sampler=range(start // GROUP, math.ceil(steps / GROUP)),
+        num_workers=workers,
+    )
+    batches = islice(chain.from_iterable(groups), start % GROUP, None)
+    progress = tqdm(range(start, steps), initial=start, total=steps, desc=f"{stage.name} stage", mininterval=10)
+    smoothed: dict[str, float] = {}
+    for step, batch in zip(progress, batches, strict=False):
+        for optimizer in optimizers:
+            for settings in optimizer.param_groups:
+                settings["lr"] = settings["initial_lr"] * _schedule(step, steps)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=bf16):
+            losses = losses_of(stage, model, readers, batch)
+        sum(loss if name == "answer" else HALF_WAY_WEIGHT * loss for name, loss in losses.items()).backward()
+        nn.utils.clip_grad_norm_([*model.parameters(), *readers.parameters()], 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        for name, loss in zip(losses, torch.stack(list(losses.values())).tolist(), strict=True):
+            smoothed[name] = 0.98 * smoothed.get(name, loss) + 0.02 * loss
+        progress.set_postfix({name: f"{loss:.4f}" for name, loss in smoothed.items()}, refresh=False)
+        if (step + 1) % SAVE_STEPS == 0:
+            _save(checkpoint, parts, step + 1)
+
+    unfinished = folder.with_name(f"unfinished-{folder.name}")  # a folder that is there is whole
+    model.to(torch.bfloat16).save_pretrained(unfinished)
+    os.replace(unfinished, folder)
+
+
+class _Groups(Dataset):
+    """The batches of each GROUP of steps, in the order that they are trained on."""
+
+    def __init__(self, stage: Stage, steps: int, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.stage, self.steps, self.tokenizer = stage, steps, tokenizer
+
+    def __getitem__(self, group: int) -> list[Batch]:
+        rng, rows = rows_of(self.stage, group, self.steps)
+        batches = batches_of(self.tokenizer, rows, BATCH_SIZE)
+        rng.shuffle(batches)
+        return batches
+
+
+def _config(tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=6,
+        num_attention_heads=6,
+        num_key_value_heads=6,
+        max_position_embeddings=tokenizer.model_max_length,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def grown(model: LlamaForCausalLM, new_layers: tuple[int, ...]) -> LlamaForCausalLM:
+    """The model with layers put in at these places of the result, which at first change nothing."""
+    count = len(model.model.layers) + len(new_layers)
+    larger = LlamaForCausalLM(LlamaConfig.from_dict(model.config.to_dict() | {"num_hidden_layers": count}))
+    larger.model.embed_tokens.load_state_dict(model.model.embed_tokens.state_dict())
+    larger.model.norm.load_state_dict(model.model.norm.state_dict())
+    old = iter(model.model.layers)
+    for place, layer in enumerate(larger.model.layers):
+        if place in new_layers:
+            nn.init.zeros_(layer.self_attn.o_proj.weight)
+            nn.init.zeros_(layer.mlp.down_proj.weight)
+        else:
+            layer.load_state_dict(next(old).state_dict())
+    return larger
+
+
+def _optimizers(stage: Stage, model: LlamaForCausalLM, readers: Readers) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices, AdamW for all else."""
+    matrices = [p for p in model.model.layers.parameters() if p.dim() == 2]
+    others = [*model.model.embed_tokens.parameters(), *model.model.norm.parameters(), *readers.parameters()]
+    others += [p for p in model.model.layers.parameters() if p.dim() != 2]
+    muon = torch.optim.Muon(matrices, lr=stage.muon_lr, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    adam = torch.optim.AdamW(others, lr=stage.adam_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    for optimizer in (muon, adam):
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return [muon, adam]
+
+
+def _schedule(step: int, steps: int) -> float:
+    """The learning rate's share of its peak: a short rise, a cosine down."""
+    if step < WARMUP:
+        return (step + 1) / WARMUP
+    done = (step - WARMUP) / max(1, steps - WARMUP)
+    return FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _save(path: Path, parts: dict[str, nn.Module | torch.optim.Optimizer], step: int) -> None:
+    temporary = path.with_suffix(".tmp")
+    torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, temporary)
+    os.replace(temporary, path)
+
+
+def _load(path: Path, parts: dict[str, nn.Module | torch.optim.Optimizer]) -> int:
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return state["step"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What every run has: options, workspace, log, state, files and errors."""

@@ -1,0 +1,229 @@
+"""The ORPO CSV as a crash-safe store of samples.
+
+The rows that a user started with, the references, are never rewritten. Samples are appended a batch at a time, each
+batch with one write that is on disk before the next begins. Beside the CSV lies `orpo_dataset_llm.sampling.json`: what
+the samples are drawn from and the plan of batches, made beforehand. From these two files alone a stopped run knows
+which batches are whole; what a crash left of another one is cut off and drawn again.
+"""
+
+import codecs
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fine_tuning.run.files import DamagedFile, naming, sync_entries, write_atomically
+
+CHUNK = 2**20  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingState:
+    """How a CSV's samples came about.
+
+    `settings` name the model and what else decides a sample; `batch_sizes` is the plan: the samples in each batch.
+    """
+
+    settings: dict[str, Any]
+    batch_sizes: tuple[int, ...]
+    reference_rows: int
+    reference_sha256: str
+
+
+def state_path(csv_path: Path) -> Path:
+    """Where a CSV's sampling state lies."""
+    return csv_path.with_suffix(".sampling.json")
+
+
+def read_state(csv_path: Path) -> SamplingState | None:
+    """The sampling state of a CSV, None where no samples were drawn for it. Raises DamagedFile."""
+    path = state_path(csv_path)
+    if not path.exists():
+        return None
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        state = SamplingState(**stored | {"batch_sizes": tuple(stored["batch_sizes"])})
+        sizes = (*state.batch_sizes, state.reference_rows)
+        if not all(type(size) is int and size >= 0 for size in sizes) or not isinstance(state.settings, dict):
+            raise ValueError("a figure that makes no sense")
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise DamagedFile(
+            f"{path}: this file is damaged, and it alone tells samples from references. Put the CSV of references back "
+            f"in place of {csv_path}, then delete this file"
+        ) from None
+    return state
+
+
+def record_ends(file: BinaryIO) -> list[int]:
+    """The byte offset behind each whole record of a CSV, the header's first.
+
+    Records are what the csv module takes for records; a blank line belongs to the record before it, and a torn last
+    record has no end. The file is read line by line, one character for each byte.
+    """
+    csv.field_size_limit(2**31 - 1)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 1))
+    is_torn = file.read() not in (b"\n", b"\r")
+    file.seek(0)
+    read = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
+    file.seek(read)
+    text = io.TextIOWrapper(file, encoding="latin-1", newline="")
+
+    def lines() -> Iterator[str]:
+        nonlocal read
+        for line in text:
+            read += len(line)
+            yield line
+
+    ends: list[int] = []
+    with contextlib.suppress(csv.Error):  # an open quote at the end of the content
+        for record in csv.reader(lines(), strict=True):
+            if record:
+                ends.append(read)
+            elif ends:
+                ends[-1] = read
+    text.detach()
+    return [end for end in ends if end < size] if is_torn else ends
+
+
+def reference_size(csv_path: Path, state: SamplingState | None) -> int:
+    """The bytes of a CSV before the samples that were appended to it; all where it has fewer rows than references."""
+    if state is None:
+        return csv_path.stat().st_size
+    ends = _ends(csv_path)
+    return ends[state.reference_rows] if state.reference_rows < len(ends) else csv_path.stat().st_size
+
+
+def copy_references(source: Path, target: Path) -> None:
+    """Write a CSV without the samples that were appended to it to a new file, on disk."""
+    left = reference_size(source, read_state(source))
+    with naming(target), open(source, "rb") as old, open(target, "wb") as new:
+        while chunk := old.read(min(left, CHUNK)):
+            new.write(chunk)
+            left -= len(chunk)
+        new.flush()
+        os.fsync(new.fileno())
+
+
+def begin(csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[int]) -> SamplingState:
+    """Write the plan for a CSV that holds references only."""
+    with open(csv_path, "r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        if file.read() != b"\n":  # the first sample would otherwise continue the last reference
+            file.write(b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+            size += 1
+        references = len(record_ends(file)) - 1
+    state = SamplingState(dict(settings), tuple(batch_sizes), references, _sha256(csv_path, size))
+    stored = {
+        "settings": state.settings,
+        "batch_sizes": state.batch_sizes,
+        "reference_rows": state.reference_rows,
+        "reference_sha256": state.reference_sha256,
+    }
+    write_atomically(state_path(csv_path), json.dumps(stored, indent=1) + "\n")
+    return state
+
+
+def check_references(csv_path: Path, state: SamplingState) -> None:
+    """Raises ValueError where the references are not the ones that the samples were drawn for."""
+    if _sha256(csv_path, reference_size(csv_path, state)) != state.reference_sha256:
+        raise ValueError(
+            f"{csv_path}: its first {state.reference_rows} rows are not those that its samples were drawn for. "
+            f"Where the whole file is your own, delete {state_path(csv_path)}"
+        )
+
+
+def recover(csv_path: Path, state: SamplingState) -> tuple[int, int]:
+    """Cut off what is not part of a whole batch; returns (whole batches, bytes cut off).
+
+    Raises ValueError where the references are not the ones that the samples were drawn for, or more rows follow.
+    """
+    check_references(csv_path, state)
+    check_own_rows(csv_path, state)
+    ends = _ends(csv_path)
+    samples = len(ends) - 1 - state.reference_rows
+    whole, rows = 0, 0
+    while whole < len(state.batch_sizes) and rows + state.batch_sizes[whole] <= samples:
+        rows += state.batch_sizes[whole]
+        whole += 1
+    return whole, _cut(csv_path, ends[state.reference_rows + rows])
+
+
+def check_own_rows(csv_path: Path, state: SamplingState) -> None:
+    """Raises ValueError where more rows follow the references than the plan has, which no crash leaves behind."""
+    more = _rows_beyond_plan(csv_path, state)
+    if more > 0:
+        raise ValueError(
+            f"{csv_path}: what follows the samples of step 2 is none of them, and would be lost (rows: {more}). Move "
+            "it to another file"
+        )
+
+
+def is_complete(csv_path: Path, state: SamplingState) -> bool:
+    """True when the CSV holds every sample of the plan."""
+    return _rows_beyond_plan(csv_path, state) >= 0
+
+
+def drop_samples(csv_path: Path) -> None:
+    """Go back to the references alone.
+
+    Raises ValueError where they have changed, for then nothing tells them apart, or rows of others would be lost.
+    """
+    state = read_state(csv_path)
+    if state is None:
+        return
+    check_references(csv_path, state)
+    check_own_rows(csv_path, state)
+    _cut(csv_path, reference_size(csv_path, state))
+    state_path(csv_path).unlink(missing_ok=True)
+    sync_entries(csv_path.parent)
+
+
+def append(csv_path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
+    """Append one batch of rows; on return they are on disk."""
+    buffer = io.StringIO()
+    # A carriage return in a cell would end the row; not every version of csv quotes it by itself.
+    csv.DictWriter(buffer, columns, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
+    with naming(csv_path), open(csv_path, "ab") as file:
+        file.write(buffer.getvalue().encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _rows_beyond_plan(csv_path: Path, state: SamplingState) -> int:
+    """How many rows a CSV has more than references and planned samples; negative while samples are missing."""
+    return len(_ends(csv_path)) - 1 - state.reference_rows - sum(state.batch_sizes)
+
+
+def _ends(csv_path: Path) -> list[int]:
+    with open(csv_path, "rb") as file:
+        return record_ends(file)
+
+
+def _cut(csv_path: Path, size: int) -> int:
+    """Shorten a file to so many bytes, on disk; returns how many were cut off."""
+    more = csv_path.stat().st_size - size
+    if more:
+        with open(csv_path, "r+b") as file:
+            file.truncate(size)
+            os.fsync(file.fileno())
+    return more
+
+
+def _sha256(csv_path: Path, size: int) -> str:
+    """The SHA-256 of a file's first `size` bytes."""
+    digest = hashlib.sha256()
+    with open(csv_path, "rb") as file:
+        while chunk := file.read(min(size, CHUNK)):
+            digest.update(chunk)
+            size -= len(chunk)
+    return digest.hexdigest()

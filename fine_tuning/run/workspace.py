@@ -1,0 +1,109 @@
+"""Where a run reads and writes: everything lies under one folder, the workspace."""
+
+import contextlib
+import os
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from fine_tuning.run.endings import stop
+from fine_tuning.run.files import make_folder, sync_entries
+from fine_tuning.run.lock import take_lock
+from fine_tuning.run.sample_store import copy_references
+
+PROJECT = Path(__file__).resolve().parents[2]
+SFT_CSV, ORPO_CSV = "sft_dataset_llm.csv", "orpo_dataset_llm.csv"
+
+
+def command_of(script: str) -> str:
+    """The command that starts a script of this project, given by its path in it, from the current folder."""
+    path = PROJECT / script
+    here = Path.cwd()
+    return shlex.join(["python", str(path.relative_to(here) if path.is_relative_to(here) else path)])
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The paths of a run. Creating one touches nothing on disk."""
+
+    root: Path
+
+    @property
+    def sft_csv(self) -> Path:
+        return self.root / "create_dataset" / SFT_CSV
+
+    @property
+    def orpo_csv(self) -> Path:
+        return self.root / "create_dataset" / ORPO_CSV
+
+    @property
+    def sft_model(self) -> Path:
+        return self.root / "models" / "sft"
+
+    @property
+    def orpo_model(self) -> Path:
+        return self.root / "models" / "orpo"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a missing CSV."""
+        if self.root == PROJECT:
+            return f"To make it: {command_of('create_dataset/create_dataset.py')}"
+        return f"Put your own there, or copy the committed one from {PROJECT / 'create_dataset'}"
+
+    @property
+    def is_new(self) -> bool:
+        """True while the workspace has no CSVs of its own: it will start with copies of the committed ones."""
+        return not (self.root / "create_dataset").exists()
+
+    def readable(self, csv: Path) -> Path:
+        """The file to read for one of the two CSVs: in a new workspace the committed one."""
+        return PROJECT / "create_dataset" / csv.name if self.is_new else csv
+
+    def problems(self) -> list[str]:
+        """What stands in the way of reading and writing here."""
+        root = self.root
+        while not root.exists():
+            root = root.parent  # where the first new folder would be made
+        own = (self.sft_csv.parent, self.sft_model.parent, self.sft_model, self.orpo_model, self.log)
+        return [
+            f"{folder}: this folder cannot be read and written. Change its permissions, or take another --workspace"
+            for folder in (root, *(folder for folder in own if folder.exists()))
+            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+        ]
+
+    def claim(self) -> None:
+        """Keep a workspace that has been used before to this process; ends the program where another one has it."""
+        if self._lock.exists():
+            with contextlib.suppress(OSError):  # `problems` tells
+                self._take_lock()
+
+    def prepare(self) -> None:
+        """Keep the workspace to this process until it ends, make its folders and, where it is new, its CSVs."""
+        make_folder(self.root)
+        self._take_lock()
+        if self.is_new:
+            folder = self.sft_csv.parent
+            temporary = folder.with_name(f".{folder.name}.tmp")  # both CSVs appear, or neither
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            for csv in (self.sft_csv, self.orpo_csv):
+                copy_references(self.readable(csv), temporary / csv.name)
+            sync_entries(temporary)
+            os.replace(temporary, folder)
+            sync_entries(self.root)
+        make_folder(self.log)
+
+    @property
+    def _lock(self) -> Path:
+        return self.root / ".lock"
+
+    def _take_lock(self) -> None:
+        holder = take_lock(self._lock)
+        if holder:
+            stop([f"{self.root}: {holder} is at work here. Wait until it has ended, or take another --workspace"])

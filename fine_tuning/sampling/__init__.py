@@ -1,0 +1,1 @@
+"""Generate answers and validate a model."""

@@ -1,0 +1,110 @@
+"""Validate a model: generate on held-out prompts and score every answer against its reference."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from diagram import Score, parse, score_diagram
+from diagram.contact_sheet import Cell, answered, contact_sheet
+from fine_tuning.data.csv_rows import Row
+from fine_tuning.data.tokens import encode_completion, encode_prompt
+from fine_tuning.run.log import TrainingLog
+from fine_tuning.sampling.batches import plan_batches, token_limit
+from fine_tuning.sampling.generation import Answer, generate_batch
+
+SHEET_CELLS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Answers and scores for the rows, in their order, and the seconds that generating took."""
+
+    rows: Sequence[Row]
+    answers: Sequence[Answer]
+    scores: Sequence[Score]
+    seconds: float
+
+    def figures(self) -> dict[str, float | int]:
+        """Means over all answers: the score, its parts, and shares of what a user would ask about."""
+        parts = [score.parts() for score in self.scores]
+        tokens = sum(answer.tokens for answer in self.answers)
+        return {
+            "prompts": len(self.rows),
+            **{name: round(fmean(part[name] for part in parts), 4) for name in parts[0]},
+            "graph exactly right": _share(s.structure == 1.0 and s.well_formed == 1.0 for s in self.scores),
+            "layout flawless": _share(s.tidy for s in self.scores),
+            "layout flawless and complete": _share(s.tidy and s.layout == 1.0 for s in self.scores),
+            "flawless answers": _share(s.total == 1.0 for s in self.scores),
+            "well-formed answers": _share(s.well_formed == 1.0 and s.ending == 1.0 for s in self.scores),
+            "ended by itself": _share(answer.ended for answer in self.answers),
+            "tokens per answer": round(tokens / len(self.answers), 1),
+            "tokens per second": round(tokens / self.seconds, 1),
+            "seconds": round(self.seconds, 1),
+        }
+
+    def scores_by_family(self) -> dict[str, float]:
+        """The mean score of each family."""
+        families = sorted({row.family for row in self.rows})
+        return {
+            family: round(
+                fmean(s.total for row, s in zip(self.rows, self.scores, strict=True) if row.family == family), 4
+            )
+            for family in families
+        }
+
+    def cells(self) -> list[Cell]:
+        """A dozen answers for a contact sheet, spread evenly over the rows whatever their scores are."""
+        count = min(SHEET_CELLS, len(self.rows))
+        picks = [k * len(self.rows) // count for k in range(count)]
+        return [
+            answered(row.request, parse(row.answer), parse(self.answers[k].text), self.scores[k].total)
+            for k, row in ((k, self.rows[k]) for k in picks)
+        ]
+
+
+def validate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Row],
+    batch_size: int,
+    seed: int,
+    title: str,
+    temperature: float = 0,
+) -> Validation:
+    """Answer every row's prompt and score the answers: the likeliest tokens, or sampled ones at a `temperature`.
+
+    `model` is ready for generation.
+    """
+    prompts = [encode_prompt(tokenizer, row.prompt) for row in rows]
+    lengths = [len(encode_completion(tokenizer, row.answer)) for row in rows]
+    answers: dict[int, Answer] = {}
+    start = time.perf_counter()
+    with tqdm(total=len(rows), desc=title, unit="answer") as progress:
+        for number, batch in enumerate(plan_batches(lengths, batch_size)):
+            limit = token_limit(max(lengths[k] for k in batch))
+            generated = generate_batch(
+                model, tokenizer, [prompts[k] for k in batch], limit, temperature, seed=seed * 100_003 + number
+            )
+            answers.update(zip(batch, generated, strict=True))
+            progress.update(len(batch))
+    seconds = time.perf_counter() - start
+    in_order = [answers[k] for k in range(len(rows))]
+    scores = [score_diagram(answer.text, row.answer) for answer, row in zip(in_order, rows, strict=True)]
+    return Validation(rows, in_order, scores, seconds)
+
+
+def log_validation(log: TrainingLog, section: str, validations: Mapping[str, Validation]) -> None:
+    """Write validations side by side, a row each, with the contact sheet of the last one."""
+    log.set(section, [{"model": name} | validation.figures() for name, validation in validations.items()])
+    log.set(f"{section} score by family", [{"model": name} | v.scores_by_family() for name, v in validations.items()])
+    last = list(validations.values())[-1]
+    log.picture(f"{section} score by family", contact_sheet(last.cells()), "validation")
+
+
+def _share(flags: Iterable[bool]) -> float:
+    flags = list(flags)
+    return round(sum(flags) / len(flags), 4)

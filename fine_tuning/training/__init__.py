@@ -1,0 +1,1 @@
+"""Trainers, ORPO's loss, adapters, checkpoints and memory."""

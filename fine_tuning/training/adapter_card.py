@@ -1,0 +1,51 @@
+"""The README.md of an adapter's folder: what it belongs to, and the program that loads and asks it."""
+
+import json
+from pathlib import Path
+
+from fine_tuning.run.log import escape
+from fine_tuning.run.options import Options
+
+CARD = """---
+library_name: peft
+base_model: {quoted}
+---
+
+A LoRA adapter for {name} that answers a request in English with the text of a diagram. What it was trained on and how
+well it does stands in the log of the run that made it; `run.json` holds its settings.{where}
+
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained({source!r}, dtype={dtype!r}{revision})
+    model = PeftModel.from_pretrained(model, "this folder")
+    tokenizer = AutoTokenizer.from_pretrained("this folder")
+
+A prompt is the request, an empty line, and the instruction that ends every prompt of the data it was trained on:
+
+    text = tokenizer.apply_chat_template(
+        [{{"role": "user", "content": f"{{request}}\\n\\n{{instruction}}"}}], tokenize=False, add_generation_prompt=True
+    )
+    inputs = tokenizer(text, return_tensors="pt", add_special_tokens=False)
+    answer = model.generate(**inputs, max_new_tokens=1280, do_sample=False)[0, inputs.input_ids.shape[1] :]
+    print(tokenizer.decode(answer, skip_special_tokens=True).removesuffix("\\n"))
+"""
+
+
+def adapter_card(options: Options, dtype: str) -> str:
+    """The card of an adapter that was trained on weights of `dtype`."""
+    revision = f", revision={options.revision!r}" if options.revision else ""
+    source, where = options.model_name, ""
+    if options.is_embedded:  # no path of this machine stands there, so it is one that only the project's folder has
+        source = "fine_tuning/embedded_model"
+        where = " Its base model lies in the project, and this runs in the project's folder:"
+    elif Path(options.model).is_dir():
+        source = f"the folder of {options.model_name}"  # where it lies says something of this machine
+    return CARD.format(
+        name=escape(options.model_name),
+        quoted=json.dumps(options.model_name),
+        where=where,
+        source=source,
+        dtype=dtype,
+        revision=revision,
+    )

@@ -1,0 +1,86 @@
+"""A trainer's history as the log shows it: steps, epochs, final figures."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from fine_tuning.run.log import TrainingLog, loss_plot, thin_out
+
+# What the log keeps of each step: name in the log, name in the trainer's history.
+STEP_FIGURES = {
+    "loss": "loss",
+    "gradient norm": "grad_norm",
+    "learning rate": "learning_rate",
+    "token accuracy": "mean_token_accuracy",
+    "NLL": "nll",
+    "log odds ratio": "log_odds_ratio",
+    "chosen preferred": "chosen_preferred",
+}
+
+
+def steps_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """The training steps in a trainer's history, under the log's names."""
+    return [
+        {"step": entry["step"], "epoch": entry["epoch"]}
+        | {name: _finite(entry[key]) for name, key in STEP_FIGURES.items() if key in entry}
+        for entry in history
+        if "loss" in entry
+    ]
+
+
+def epochs_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """A row for each validation in a trainer's history, with the mean training loss since the one before."""
+    rows, since = [], 0
+    for entry in history:
+        if "eval_loss" not in entry:
+            continue
+        losses = [e["loss"] for e in history if "loss" in e and since < e["step"] <= entry["step"]]
+        row = {"epoch": round(entry["epoch"], 2), "step": entry["step"]}
+        if losses:
+            row["training loss"] = sum(losses) / len(losses)
+        row["validation loss"] = _finite(entry["eval_loss"])
+        for name, key in STEP_FIGURES.items():
+            if name != "loss" and f"eval_{key}" in entry:
+                row[f"validation {name}"] = _finite(entry[f"eval_{key}"])
+        rows.append(row)
+        since = entry["step"]
+    return rows
+
+
+def record(log: TrainingLog, history: Sequence[Mapping[str, float]], plot: bool = True) -> None:
+    """Put a trainer's history into the log: the table of epochs, the table of steps and, where asked, the plot."""
+    log.history = steps_of(history)
+    log.set("Loss by epoch", epochs_of(history))
+    log.set("Loss by step", thin_out(log.history))
+    if log.history and plot:
+        log.picture("Loss by epoch", loss_plot(log.history, epochs_of(history), log.title), "loss")
+
+
+def training_figures(history: Sequence[Mapping[str, float]], epochs: int, tokens: int, steps: int) -> dict[str, float]:
+    """The final figures of a training, over all its steps also where it was interrupted.
+
+    The final average training loss is the mean over all steps. `tokens` is how many the whole training reads; speed is
+    that of the `steps` since the last start, with checkpoints and without validation, and left out where there were
+    none.
+    """
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    last_epoch = losses[-max(1, round(len(losses) / epochs)) :]
+    evaluations = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
+    seconds = next((entry["train_runtime"] for entry in reversed(history) if "train_runtime" in entry), None)
+    figures = {
+        "training steps": len(losses),
+        "final average training loss": round(sum(losses) / len(losses), 5),
+        "training loss in the last epoch": round(sum(last_epoch) / len(last_epoch), 5),
+    }
+    if evaluations:
+        figures["validation loss"] = round(evaluations[-1], 5)
+    if seconds and steps:
+        first = len(losses) - steps
+        seconds -= sum(entry.get("eval_runtime", 0.0) for entry in history if not first or entry["step"] > first)
+        figures["seconds per training step"] = round(seconds / steps, 4)
+        figures["training tokens per second"] = round(tokens * steps / len(losses) / seconds, 1)
+    return figures
+
+
+def _finite(value: float) -> float | None:
+    """The value, or None where it is infinite or no number, which JSON cannot hold."""
+    return value if math.isfinite(value) else None

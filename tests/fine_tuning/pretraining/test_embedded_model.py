@@ -1,0 +1,266 @@
+"""The committed embedded model, and what it was pre-trained on."""
+
+import csv
+import functools
+import sys
+from random import Random
+
+import pytest
+import torch
+from helpers import ROOT
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+from create_dataset.create_dataset import INSTRUCTION
+from create_dataset.house_style import HOUSE_STYLE
+from diagram import parse
+from fine_tuning.data.tokens import decode_answer, encode_completion
+from fine_tuning.pretraining import build, stages
+from fine_tuning.pretraining.batches import IGNORE, MAX_SHAPES, batches_of
+from fine_tuning.pretraining.build import grown
+from fine_tuning.pretraining.build_tokenizer import CHAT_TEMPLATE
+from fine_tuning.pretraining.rows import BASE_STYLE, COMPLETE_STYLE, MANY_SHAPES, Mix, pretraining_row
+from fine_tuning.pretraining.stages import EASY_SHAPES, GROUP, LAST, MORE_LISTS, STAGES, rows_of
+
+FOLDER = ROOT / "fine_tuning" / "embedded_model"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    found = []
+    for name in ("sft_dataset_llm.csv", "orpo_dataset_llm.csv"):
+        with open(ROOT / "create_dataset" / name, encoding="utf-8", newline="") as file:
+            found += list(csv.DictReader(file))
+    return found[:900]
+
+
+@pytest.fixture(scope="module")
+def pretraining_rows():
+    rng = Random(1)
+    mixes = [
+        Mix(3, 0.3, shuffled=k % 2 == 1, more_wordings=k > 1, more_networks=k > 3, more_runs=k > 4) for k in range(6)
+    ]
+    return [pretraining_row(rng, 16, mixes[k % len(mixes)]) for k in range(5000)]
+
+
+def test_it_is_at_most_8_megabytes_and_loads_as_an_ordinary_llama():
+    assert sum(path.stat().st_size for path in FOLDER.iterdir() if path.suffix != ".py") <= 8_000_000
+    assert AutoModelForCausalLM.from_pretrained(FOLDER).config.model_type == "llama"
+
+
+def test_its_tokenizer_has_the_roles_of_the_real_one(tokenizer):
+    assert len({tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}) == 3
+    assert tokenizer.chat_template == CHAT_TEMPLATE
+
+
+def test_the_instruction_of_every_prompt_is_one_token(tokenizer):
+    assert len(tokenizer(f"\n\n{INSTRUCTION}", add_special_tokens=False).input_ids) == 1
+
+
+def test_its_tokenizer_loses_nothing(tokenizer, rows):
+    for row in rows:
+        for column in ("input_data", "output_data"):
+            assert tokenizer.decode(tokenizer(row[column], add_special_tokens=False).input_ids) == row[column]
+    strange = "tab\there, 내 diagram 🙂  twice  spaced\r\n"
+    assert tokenizer.decode(tokenizer(strange, add_special_tokens=False).input_ids) == strange
+
+
+def test_a_node_is_about_a_dozen_tokens(tokenizer, rows):
+    answers = [row["output_data"] for row in rows]
+    tokens = sum(len(encode_completion(tokenizer, answer)) for answer in answers)
+    assert tokens / sum(answer.count("\n") + 1 for answer in answers) < 14
+
+
+def test_no_prompt_of_the_csvs_is_pretrained_on(rows, pretraining_rows):
+    assert not {row["input_data"] for row in rows} & {row.prompt for row in pretraining_rows}
+
+
+@pytest.mark.slow
+def test_no_prompt_of_the_csvs_is_among_the_rows_the_committed_model_saw(rows):
+    prompts = {row["input_data"] for row in rows}
+    for stage in STAGES:
+        for group in range(-(-stage.steps // GROUP)):
+            assert not prompts & {row.prompt for row in rows_of(stage, group, stage.steps)[1]}
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_the_instruction_decides_nothing_before_fine_tuning(stage):
+    """Prompts are answered by diagrams and by lists, and at last mostly by lists."""
+
+    def lists(group):
+        _, rows = rows_of(stage, group, stage.steps)
+        return sum(not row.is_diagram for row in rows) / len(rows)
+
+    groups = stage.steps // GROUP
+    assert lists(groups // 2) == pytest.approx(stage.mix.lists, abs=0.07)
+    assert lists(round(LAST * groups) + 1) == pytest.approx(MORE_LISTS, abs=0.07)
+
+
+def test_the_first_stage_begins_with_easy_diagrams():
+    def largest(group):
+        return max(len(row.kinds) for row in rows_of(STAGES[0], group, STAGES[0].steps)[1])
+
+    assert largest(0) == EASY_SHAPES < largest(20) < largest(100)
+
+
+@pytest.mark.parametrize("limit", [6, 16])
+def test_a_share_of_the_rows_has_many_shapes(limit):
+    def share(large):
+        mix, rng = Mix(flows=3, lists=0, shuffled=True, more_networks=True, large=large), Random(2)
+        sizes = [len(pretraining_row(rng, limit, mix).kinds) for _ in range(1500)]
+        assert max(sizes) <= limit
+        return sum(size >= min(MANY_SHAPES, limit) for size in sizes) / len(sizes)
+
+    usual = share(0)
+    assert 0.05 < usual < 0.5 and share(1) == 1
+    assert share(0.5) == pytest.approx(0.5 + 0.5 * usual, abs=0.06)
+
+
+def test_a_shuffled_list_has_the_lines_of_one_in_order():
+    for seed in range(200):
+        ordered, shuffled = (
+            pretraining_row(Random(seed), 16, Mix(flows=3, lists=1.0, shuffled=shuffled)) for shuffled in (False, True)
+        )
+        assert shuffled.prompt == ordered.prompt
+        heading, *lines = shuffled.answer.split("\n")
+        assert heading == "Shapes:" and sorted(lines) == sorted(ordered.answer.replace(":", "").split("\n"))
+
+
+def test_workers_make_the_same_batches_in_the_same_order(tokenizer):
+    groups = build._Groups(STAGES[1], 3000, tokenizer)
+    at_work = DataLoader(groups, batch_size=None, sampler=range(4, 6), num_workers=2)
+    for group, found in zip(range(4, 6), at_work, strict=True):
+        assert [batch.ids.tolist() for batch in found] == [batch.ids.tolist() for batch in groups[group]]
+
+
+def test_new_layers_change_nothing_at_first():
+    model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
+    ids = torch.arange(3, 60)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(grown(model, (2, 5))(ids).logits, model(ids).logits)
+
+
+def test_a_request_says_which_shape_is_mentioned_where(pretraining_rows):
+    for row in pretraining_rows[:1000]:
+        named = {}
+        for mention in row.mentions:
+            named.setdefault(mention.shape, set()).add(row.prompt[mention.start : mention.end])
+        if named:
+            assert sorted(named) == list(range(len(named)))
+            assert all(len({name for name in names if len(name) > 1}) == 1 for names in named.values())
+        firsts = [min(m.start for m in row.mentions if m.shape == shape) for shape in sorted(named)]
+        assert firsts == sorted(firsts)  # shapes are numbered in the order named
+
+
+def test_the_connections_mentioned_are_the_answers(pretraining_rows):
+    checked = 0
+    for row in pretraining_rows[:1000]:
+        edges = {(m.source, m.shape) for m in row.mentions if m.source is not None}
+        edges |= {(m.shape, m.target) for m in row.mentions if m.target is not None}
+        if edges and (diagram := parse(row.answer)).nodes:
+            assert edges == set(diagram.edges)
+            checked += 1
+    assert checked > 100
+
+
+def test_tokens_of_a_prompt_carry_what_they_mention(tokenizer, pretraining_rows):
+    row = next(row for row in pretraining_rows if any(m.target is not None for m in row.mentions))
+    (batch,) = batches_of(tokenizer, [row], size=1)
+    read = {
+        (shape, edge)
+        for shape, edge in zip(batch.shapes[0].tolist(), batch.edges[0].tolist(), strict=True)
+        if shape != IGNORE
+    }
+    assert read == {
+        (m.shape, 1 + m.source if m.source is not None else 0 if m.target is None else 1 + MAX_SHAPES + m.target)
+        for m in row.mentions
+    }
+    answer = [token for token in batch.labels[0].tolist() if token != IGNORE]
+    assert decode_answer(tokenizer, answer) == (row.answer, True)
+
+
+@pytest.mark.parametrize("style", [BASE_STYLE, COMPLETE_STYLE], ids=["base", "complete"])
+def test_no_kind_has_its_house_look_before_fine_tuning(style):
+    assert style.keys() == HOUSE_STYLE.keys()
+    for kind, house in HOUSE_STYLE.items():
+        assert (style[kind].fill, style[kind].outline) != (house.fill, house.outline)
+
+
+def test_the_complete_style_has_every_colour_of_the_house():
+    def colours(style):
+        return {colour for look in style.values() for colour in (look.fill, look.outline)}
+
+    assert colours(HOUSE_STYLE) <= colours(COMPLETE_STYLE)
+
+
+def test_its_embeddings_let_every_token_of_an_answer_be_nearly_certain(tokenizer, rows):
+    """An adapter changes hidden states, not embeddings: no fine-tuning gets beyond the best hidden state there is."""
+    model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
+    embeddings, scale = model.lm_head.weight.detach(), model.model.norm.weight.detach()
+    tokens = torch.tensor(sorted({t for row in rows for t in encode_completion(tokenizer, row["output_data"])}))
+    before_norm = (10 * embeddings[tokens]).requires_grad_()
+    optimizer = torch.optim.Adam([before_norm], lr=0.05)
+    for _ in range(300):
+        states = scale * before_norm / before_norm.square().mean(-1, keepdim=True).sqrt()
+        loss = torch.nn.functional.cross_entropy(states @ embeddings.T, tokens, reduction="none")
+        optimizer.zero_grad()
+        loss.sum().backward()
+        optimizer.step()
+    assert loss.max() < 0.01
+
+
+def test_it_is_pretrained_on_well_formed_diagrams(tokenizer, pretraining_rows):
+    for row in pretraining_rows[:500]:
+        assert not row.is_diagram or not parse(row.answer).problems
+        assert decode_answer(tokenizer, encode_completion(tokenizer, row.answer)) == (row.answer, True)
+
+
+@pytest.fixture
+def build_in(tmp_path, monkeypatch):
+    """Builds a model with few rows and steps in each stage, and saves every second step; returns its weights."""
+    for module in (build, stages):
+        monkeypatch.setattr(module, "BATCH_SIZE", 2)
+    monkeypatch.setattr(build, "TOKENIZER_ROWS", 200)
+    monkeypatch.setattr(build, "SAVE_STEPS", 2)
+
+    def run(name):
+        folders = ["--work", str(tmp_path / name / "work"), "--output", str(tmp_path / name / "out")]
+        monkeypatch.setattr(sys, "argv", ["build.py", "--steps", *["3"] * len(STAGES), *folders])
+        build.main()
+        return load_file(tmp_path / name / "out" / "model.safetensors")
+
+    return run
+
+
+def test_a_build_that_was_stopped_anywhere_ends_in_the_same_weights(build_in, monkeypatch):
+    expected = build_in("undisturbed")
+    assert len(expected) > 8 * 7
+    stops = ["losses_of", "_save", "save_pretrained", "_save", "save_pretrained"]  # in the first two stages
+
+    def stopping(owner, name):
+        function = getattr(owner, name)
+
+        @functools.wraps(function)
+        def stopped(*args, **arguments):
+            result = function(*args, **arguments)
+            if stops and stops[0] == name:
+                stops.pop(0)
+                raise KeyboardInterrupt
+            return result
+
+        monkeypatch.setattr(owner, name, stopped)
+
+    for owner, name in ((build, "losses_of"), (build, "_save"), (LlamaForCausalLM, "save_pretrained")):
+        stopping(owner, name)
+    for left in reversed(range(len(stops))):
+        with pytest.raises(KeyboardInterrupt):
+            build_in("stopped")
+        assert len(stops) == left
+    found = build_in("stopped")
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)

@@ -1,0 +1,91 @@
+"""Two runs never write to one workspace at once, and a dead one never stands in the way."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+from helpers import ROOT
+
+from fine_tuning.run import lock
+from fine_tuning.run.lock import take_lock
+from fine_tuning.run.workspace import Workspace
+
+HOLD = """
+import sys
+from pathlib import Path
+from fine_tuning.run.lock import take_lock
+assert take_lock(Path(sys.argv[1])) is None
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def locks_of_this_process():
+    """Let go, after a test, of what only the end of the process would let go."""
+    yield
+    while lock._held:
+        os.close(lock._held.popitem()[1])
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another process that holds the workspace's lock."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path / ".lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert process.stdout.readline() == b"held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_second_run_is_told_who_is_at_work_and_writes_nothing(other, tmp_path):
+    Workspace(tmp_path / "sub").claim()  # another workspace
+    command = [sys.executable, "fine_tuning/sft_fine_tuning.py", "--model", "embedded", "--workspace", tmp_path]
+    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert second.returncode == 2 and second.stdout == ""
+    (message,) = second.stderr.splitlines()
+    assert message.startswith(f"error: {tmp_path}: ") and "is at work here" in message and "--workspace" in message
+    if sys.platform == "linux":
+        assert f"process {other.pid} (" in message and "python" in message
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_run_that_began_at_the_same_moment_is_stopped_when_it_prepares(other, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        Workspace(tmp_path).prepare()
+    assert stopped.value.code == 2 and "is at work here" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_the_lock_of_a_killed_run_is_free(other, tmp_path):
+    assert take_lock(tmp_path / ".lock") is not None
+    other.kill()
+    other.wait()
+    assert (tmp_path / ".lock").exists()
+    assert take_lock(tmp_path / ".lock") is None
+
+
+def test_asking_for_a_held_lock_again_keeps_it(tmp_path):
+    workspace = Workspace(tmp_path)
+    workspace.prepare()
+    workspace.claim()
+    workspace.prepare()
+    assert list(lock._held) == [tmp_path / ".lock"]
+
+
+def test_a_workspace_that_was_never_used_is_not_touched_by_a_claim(tmp_path):
+    Workspace(tmp_path).claim()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_is_used_with_a_note(tmp_path, capsys, monkeypatch):
+    def unsupported(_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(lock, "_lock", unsupported)
+    Workspace(tmp_path).prepare()
+    assert capsys.readouterr().err.startswith(f"note: {tmp_path} cannot be locked")

@@ -1,0 +1,138 @@
+"""Batched generation gives what one-by-one generation gives, and stops."""
+
+import csv
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers import ROOT
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+
+from benchmarks.architecture import REAL_ARCHITECTURE
+from fine_tuning.data.tokens import encode_prompt
+from fine_tuning.sampling import generation
+from fine_tuning.sampling.batches import plan_batches, token_limit
+from fine_tuning.sampling.generation import CPU_CACHE, cache_bytes_per_token, generate_batch, rows_that_fit
+
+FOLDER = ROOT / "fine_tuning" / "embedded_model"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="module")
+def prompts(tokenizer):
+    with open(ROOT / "create_dataset" / "sft_dataset_llm.csv", encoding="utf-8", newline="") as file:
+        rows = [row for row, _ in zip(csv.DictReader(file), range(4), strict=False)]
+    return [encode_prompt(tokenizer, row["input_data"]) for row in rows]
+
+
+def test_a_batch_of_prompts_of_different_length_is_answered_like_each_alone(model, tokenizer, prompts):
+    assert len(set(map(len, prompts))) > 1
+    together = generate_batch(model, tokenizer, prompts, 60, temperature=0, seed=1)
+    alone = [generate_batch(model, tokenizer, [prompt], 60, temperature=0, seed=1)[0] for prompt in prompts]
+    assert together == alone
+
+
+def test_the_same_seed_samples_the_same_answers_and_another_seed_others(model, tokenizer, prompts):
+    def sample(seed):
+        return generate_batch(model, tokenizer, prompts, 40, temperature=1.0, seed=seed)
+
+    assert sample(1) == sample(1) != sample(2)
+
+
+def test_samples_of_one_prompt_in_a_batch_differ(model, tokenizer, prompts):
+    answers = generate_batch(model, tokenizer, prompts[:1] * 6, 40, temperature=1.0, seed=1)
+    assert len({answer.text for answer in answers}) > 1
+
+
+def test_an_answer_stops_at_eos_and_one_that_does_not_is_marked(model, tokenizer, prompts):
+    ended = generate_batch(model, tokenizer, prompts, 600, temperature=0, seed=1)
+    assert any(answer.ended for answer in ended)
+    assert all(tokenizer.eos_token not in answer.text and tokenizer.pad_token not in answer.text for answer in ended)
+    cut = generate_batch(model, tokenizer, prompts, 10, temperature=0, seed=1)
+    assert [(answer.ended, answer.tokens) for answer in cut] == [(False, 10)] * 4
+
+
+def test_batches_hold_every_index_once_with_like_lengths_together():
+    lengths = [30, 10, 20, 10, 40]
+    assert plan_batches(lengths, 2) == [[1, 3], [2, 0], [4]]
+
+
+def test_the_token_limit_leaves_room_above_the_reference():
+    assert token_limit(100) == 166
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["torch", "cuBLAS"])
+def test_a_batch_that_runs_out_of_memory_is_answered_in_parts(model, tokenizer, prompts, monkeypatch, error, most):
+    together = generate_batch(model, tokenizer, prompts, 30, temperature=0, seed=1)
+    sizes, generate = [], generation._generate
+
+    def small_gpu(model, tokenizer, prompts, *arguments):
+        sizes.append(len(prompts))
+        if len(prompts) > most:
+            raise error
+        return generate(model, tokenizer, prompts, *arguments)
+
+    monkeypatch.setattr(generation, "_generate", small_gpu)
+    assert generate_batch(model, tokenizer, prompts, 30, temperature=0, seed=1) == together
+    assert sizes == {1: [4, 2, 1, 1, 2, 1, 1], 2: [4, 2, 2], 3: [4, 2, 2]}[most]
+
+
+def test_the_samples_of_one_prompt_differ_also_in_parts(model, tokenizer, prompts, monkeypatch):
+    monkeypatch.setattr(generation, "rows_that_fit", lambda model, length: 1)
+    answers = generate_batch(model, tokenizer, prompts[:1] * 4, 60, temperature=1.0, seed=1)
+    assert len({answer.text for answer in answers}) == 4
+
+
+@pytest.mark.parametrize("error", [*OUT_OF_MEMORY, RuntimeError("CUDA error: an illegal memory access")])
+def test_what_smaller_batches_do_not_mend_is_an_error(model, tokenizer, prompts, monkeypatch, error):
+    sizes = []
+
+    def fail(model, tokenizer, prompts, *_):
+        sizes.append(len(prompts))
+        raise error
+
+    monkeypatch.setattr(generation, "_generate", fail)
+    with pytest.raises(type(error)) as raised:
+        generate_batch(model, tokenizer, prompts, 30, temperature=0, seed=1)
+    assert raised.value is error
+    assert sizes == ([4, 2, 1] if error in OUT_OF_MEMORY else [4])
+
+
+def test_on_a_gpu_a_batch_is_as_large_as_most_of_its_free_memory_holds(monkeypatch):
+    gib = 2**30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (6 * gib, 12 * gib))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 5 * gib)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 3 * gib)  # the 2 GiB between are free to torch
+    real = SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16, config=LlamaConfig(**REAL_ARCHITECTURE))
+    rows = rows_that_fit(real, 1024)
+    row = 2 * 24 * 2048 * 2 * 1024  # keys and values, layers, width, bytes, tokens
+    assert rows == int(0.8 * 8 * gib / row) == 34
+
+
+def test_on_a_cpu_a_batch_is_as_large_as_a_fixed_room_holds(model):
+    assert rows_that_fit(model, 1536) * 1536 * cache_bytes_per_token(model) == pytest.approx(CPU_CACHE, rel=0.01)
+    assert rows_that_fit(model, 1536) > 50  # the embedded model's batches are whole
+    real = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32, config=LlamaConfig(**REAL_ARCHITECTURE))
+    assert rows_that_fit(real, 1536) == 7 and rows_that_fit(real, 10**6) == 1
+
+
+def test_the_bytes_of_a_cached_token_are_those_of_transformers_cache(model, prompts):
+    cache = model(torch.tensor([prompts[0]]), use_cache=True).past_key_values
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    assert held == cache_bytes_per_token(model) * len(prompts[0])

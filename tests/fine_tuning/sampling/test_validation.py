@@ -1,0 +1,49 @@
+"""What a validation tells of its answers."""
+
+import pytest
+
+from diagram import score_diagram
+from fine_tuning.data.csv_rows import Row
+from fine_tuning.sampling.generation import Answer
+from fine_tuning.sampling.validation import Validation
+
+REFERENCE = (
+    "[0, 100, 300, 'circle', 80, 80, 'solid arrow', (255, 228, 196), (0, 0, 0), [1]]\n"
+    "[1, 400, 300, 'rectangle', 80, 80, 'solid arrow', (255, 228, 196), (0, 0, 0), []]"
+)
+SHARES = (
+    "well-formed answers",
+    "graph exactly right",
+    "layout flawless",
+    "layout flawless and complete",
+    "flawless answers",
+)
+
+
+def validation_of(*answers: Answer) -> Validation:
+    row = Row("draw it", REFERENCE, 1.0, "diagram", {})
+    scores = [score_diagram(answer.text, REFERENCE) for answer in answers]
+    return Validation([row] * len(answers), answers, scores, seconds=2.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "shares"),
+    [
+        (REFERENCE, (1, 1, 1, 1, 1)),
+        (f"{REFERENCE}\n[2, broken]", (0, 0, 0, 0, 0)),  # all shapes are there, and readable, but so is a broken line
+        (REFERENCE.replace("[1]]", "[]]"), (1, 0, 1, 0, 0)),
+        (REFERENCE.replace("400", "150"), (1, 1, 0, 0, 0)),
+        (REFERENCE.replace("(255", "(0"), (1, 1, 1, 1, 0)),
+        ("", (0, 0, 0, 0, 0)),
+    ],
+    ids=["flawless", "a broken line", "no connection", "an overlap", "other colours", "nothing"],
+)
+def test_what_an_answer_counts_as(text, shares):
+    figures = validation_of(Answer(text, tokens=9, ended=True)).figures()
+    assert tuple(figures[name] for name in SHARES) == shares
+
+
+def test_figures_are_means_over_all_answers():
+    figures = validation_of(Answer(REFERENCE, tokens=60, ended=True), Answer("", tokens=20, ended=False)).figures()
+    assert (figures["prompts"], figures["score"], figures["ended by itself"]) == (2, 0.5, 0.5)
+    assert (figures["tokens per answer"], figures["tokens per second"]) == (40, 40)

@@ -1,0 +1,162 @@
+"""CSVs with mistakes: every problem is told in one go, with its file, row and remedy, and nothing is written."""
+
+import csv
+import json
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from helpers import DIAGRAM, EMBEDDED_RUN, ORPO_HEADER, ROOT, SFT_HEADER, STEP_1, STEP_2, STEP_3, finish_step_1
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fine_tuning.data.csv_rows import read_rows
+from fine_tuning.orpo_create_dataset import sample_info
+from fine_tuning.run import sample_store
+
+GOOD = f"good,{DIAGRAM},1.0\n"
+# name: step, CSV, what the messages say
+BAD_FILES = {
+    "not UTF-8": (STEP_1, SFT_HEADER.encode() + b"f\xfcnf," + DIAGRAM.encode() + b"\n", ["row 1: not UTF-8, at byte"]),
+    "a header of other columns": (STEP_1, "prompt,answer\n1,2\n", ["no column input_data or output_data; it has prom"]),
+    "semicolons": (STEP_1, "input_data;output_data\n1;2\n", ["its columns are separated by ';'; save it with commas"]),
+    "UTF-16": (STEP_1, f"{SFT_HEADER}a,{DIAGRAM}\n".encode("utf-16"), ["not UTF-8, at byte 0; save the file as UTF-8"]),
+    "a header with a column twice": (STEP_1, f"input_data,{SFT_HEADER}a,b,{DIAGRAM}\n", ["2 columns are named 'input"]),
+    "the header twice": (STEP_1, f"{SFT_HEADER}a,{DIAGRAM}\n{SFT_HEADER}", ["row 2: the header once more; delete"]),
+    "a row of fewer fields": (STEP_1, f"{SFT_HEADER}a,{DIAGRAM}\nb\n", ["row 2: not as many fields as the header has"]),
+    "a row twice": (STEP_1, SFT_HEADER + 2 * f"a,{DIAGRAM}\n", ["row 2: the same prompt and answer as row 1; delete"]),
+    "a reference twice": (STEP_2, ORPO_HEADER + 2 * GOOD, ["row 2: the same prompt and answer as row 1; delete"]),
+    "an open quote": (STEP_1, f'{SFT_HEADER}a,{DIAGRAM}\nb,"[0\n', ["row 2: not a CSV (", "is a quote missing"]),
+    "no answer": (STEP_1, f"{SFT_HEADER}a,{DIAGRAM}\nb,\n", ["row 2: output_data is no flawless diagram: no"]),
+    "10 MB in a cell": (STEP_1, f"{SFT_HEADER}a,{'[' * 10_000_000}\n", ["row 1: output_data is no flawless diagram"]),
+    "scores": (
+        STEP_2,
+        f'{ORPO_HEADER}{GOOD}b,x,nan\nb,x,"1,0"\nb,x,1.2\nb,x,\n',
+        [f"row {row}: score is {score!r}; it must be" for row, score in ((2, "nan"), (3, "1,0"), (4, "1.2"), (5, ""))],
+    ),
+    "a prompt without a reference": (
+        STEP_2,
+        f"{ORPO_HEADER}{GOOD}other,{DIAGRAM},1.0\nlonely,x,0.5\n",
+        ["row 3: the prompt has no row with score 1.0", "Add one, or delete the row"],
+    ),
+    "one score for all": (
+        STEP_3,
+        f"{ORPO_HEADER}{GOOD}good,x,1.0\nother,x,1.0\n".replace(",x,", f",{DIAGRAM},"),
+        ["no prompt has two answers whose scores differ"],
+    ),
+    "much at once": (
+        STEP_1,
+        f"{SFT_HEADER}a,{DIAGRAM}\n,{DIAGRAM}\nb,no diagram\nc\n{SFT_HEADER}a,{DIAGRAM}\n".encode() + b"\xff,x\n",
+        ["row 2: input", "row 3: output", "row 4: not as", "row 5: the header", "row 6: the same", "row 7: not UTF"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("script", "content", "said"), BAD_FILES.values(), ids=BAD_FILES)
+def test_a_bad_file_is_refused_with_row_problem_and_remedy(refused, workspace, script, content, said):
+    path = workspace / "create_dataset" / f"{'sft' if script == STEP_1 else 'orpo'}_dataset_llm.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    finish_step_1(workspace)
+    messages = refused(script, *EMBEDDED_RUN, workspace)
+    assert all(message.startswith(f"error: {path}") and len(message) < 400 + len(str(path)) for message in messages)
+    for text in said:
+        assert sum(text in message for message in messages) == 1
+
+
+ODD_BUT_GOOD = {
+    "a byte-order mark": lambda content: b"\xef\xbb\xbf" + content,
+    "Windows line ends": lambda content: content.replace(b"\n", b"\r\n"),
+    "old line ends": lambda content: content.replace(b"\n", b"\r"),
+    "one more column": lambda content: content.replace(b"\n", b",note\n"),
+    "blank lines": lambda content: b"\n" + content.replace(b"\n", b"\n\n"),
+    "a prompt of 10 MB": lambda content: content.replace(b"\na,", b"\n" + b"a" * 10_000_000 + b","),
+}
+
+
+@pytest.mark.parametrize("change", ODD_BUT_GOOD.values(), ids=ODD_BUT_GOOD)
+def test_what_is_odd_but_clear_is_read(start, workspace, change):
+    path = workspace / "create_dataset" / "sft_dataset_llm.csv"
+    path.write_bytes(change(path.read_bytes()))
+    run = start(STEP_1, *EMBEDDED_RUN, workspace)
+    assert run.stderr.endswith(" was imported\n"), "it did not get past the checks"
+
+
+def test_text_from_a_file_reaches_the_terminal_on_one_line_and_without_orders_to_it(refused, workspace):
+    path = workspace / "create_dataset" / "sft_dataset_llm.csv"
+    path.write_text('"\x1b[2Jcolumn\nof two lines\u202e",b\n1,2\n')
+    (message,) = refused(STEP_1, *EMBEDDED_RUN, workspace)
+    assert message.isprintable() and "\\x1b[2Jcolumn\\nof two lines\\u202e" in message
+
+
+def write_rows(path: Path, count: int) -> None:
+    with open(ROOT / "create_dataset" / "sft_dataset_llm.csv", encoding="utf-8", newline="") as file:
+        committed = list(csv.DictReader(file))
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, committed[0], lineterminator="\n")
+        writer.writeheader()
+        for number in range(count):
+            row = committed[number % len(committed)]
+            writer.writerow(row | {"input_data": f"{number}: {row['input_data']}", "output_data": f"{number}"})
+
+
+def peak_and_held(read) -> tuple[int, int]:
+    """Bytes at the peak of a reading, and bytes that its result holds on to."""
+    tracemalloc.start()
+    result = read()
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert result
+    return peak, held
+
+
+@pytest.mark.parametrize("rows", [3_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_a_large_csv_is_read_in_little_more_memory_than_its_rows_take(tmp_path, rows):
+    path = tmp_path / "large.csv"
+    write_rows(path, rows)
+    path.write_text(path.read_text("utf-8").replace("\n", ",score\n", 1), "utf-8")
+    with open(path, encoding="utf-8", newline="") as file:
+        records = list(csv.reader(file))
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([records[0], *([*record, "0.5"] for record in records[1:])])
+    del records
+    peak, held = peak_and_held(lambda: read_rows(path, True, "", unique=True)[0])
+    assert peak < held + 2**20 and held < 2 * path.stat().st_size
+    state = sample_store.begin(path, {}, [])
+    assert state.reference_rows == rows
+    peak, _ = peak_and_held(lambda: sample_store.recover(path, state))
+    assert peak < 5 * 2**20 + 100 * rows  # the offsets of the rows, and not the file
+
+
+ADVERSE = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('",\r\n'), max_size=30)
+
+
+@given(st.lists(st.tuples(ADVERSE.filter(str.strip), ADVERSE), min_size=1, max_size=6), st.sampled_from(["\n", "\r\n"]))
+def test_whatever_the_csv_module_writes_is_read_back(tmp_path_factory, rows, line_end):
+    path = tmp_path_factory.mktemp("csv") / "rows.csv"
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator=line_end, quoting=csv.QUOTE_ALL)
+        writer.writerows([("input_data", "output_data", "score"), *((*row, "0.5") for row in rows)])
+    found, problems = read_rows(path, True, "")
+    assert problems == [] and [(row.prompt, row.answer) for row in found] == rows
+    assert [row.number for row in found] == list(range(1, len(rows) + 1))
+
+
+LITERALS = st.recursive(
+    st.none() | st.integers() | st.text() | st.binary() | st.floats() | st.frozensets(st.integers()).map(set),
+    lambda child: st.lists(child) | st.dictionaries(st.text() | st.tuples(st.integers()), child),
+)
+
+
+@given(LITERALS)
+@settings(max_examples=200)
+def test_a_samples_info_is_json_whatever_literals_the_reference_had(value):
+    info = sample_info({"dest_shape_info": repr({"task_name": "flowchart", "more": value})}, ended=True)
+    assert not info or json.loads(info["dest_shape_info"])["ended"] is True
+
+
+@pytest.mark.parametrize("name", ["\\ud800", "x" * 500, "two\\nlines", "\\u001b[2J"])
+def test_a_family_that_cannot_be_shown_is_no_family(tmp_path, name):
+    path = tmp_path / "rows.csv"
+    info = f'{{""task_name"": ""{name}""}}'
+    path.write_text(f'input_data,output_data,dest_shape_info\na,{DIAGRAM},"{info}"\n')
+    assert read_rows(path, False, "")[0][0].family == "diagram"

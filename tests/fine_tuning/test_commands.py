@@ -1,0 +1,172 @@
+"""The commands as a user starts them: help and mistakes are answered at once, in words, and nothing is written.
+
+In these tests torch, transformers and pandas are replaced by modules that end the program when they are imported.
+"""
+
+import importlib.util
+import re
+import time
+
+import pytest
+from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, STEP_1, STEP_2, STEP_3, contents, finish_step_1
+
+from fine_tuning.data.csv_rows import read_rows
+from fine_tuning.data.split import limit_prompts, references_of
+
+HELP = [STEP_1, STEP_2, STEP_3, "fine_tuning/run_all.py", "fine_tuning/ask.py", "create_dataset/create_dataset.py"]
+
+
+@pytest.mark.parametrize("script", HELP)
+def test_help_is_answered_at_once_and_without_torch(start, script):
+    begin = time.perf_counter()
+    run = start(script, "--help")
+    assert time.perf_counter() - begin < 2
+    assert (run.returncode, run.stderr) == (0, "")
+    assert f"python {script}" in run.stdout
+    flags = {"--model", "--revision", "--workspace", "--dtype", "--load-in-4bit"}
+    flags |= {"--output", "--instruction"} if script.endswith("ask.py") else {"--seed", "--max-rows", "--restart"}
+    if script.startswith("create_dataset/"):
+        flags = {"--seed", "--output"}
+    assert set(re.findall(r"^  (--[\w-]+)", run.stdout, re.MULTILINE)) - {"--help"} == flags
+
+
+def test_the_replaced_torch_would_be_noticed(start, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import torch\n")
+    run = start(str(script))
+    assert (run.returncode, run.stderr) == (1, "torch was imported\n")
+
+
+def test_a_script_starts_from_its_own_folder_too(start):
+    run = start("sft_fine_tuning.py", "--help", cwd=ROOT / "fine_tuning")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "Step 1 of 3" in run.stdout
+
+
+BAD_CSVS = {
+    "missing": (STEP_1, "sft", None, "there is no such file"),
+    "empty": (STEP_1, "sft", "", "the file is empty"),
+    "without rows": (STEP_1, "sft", SFT_HEADER, "a header but no rows"),
+    "without a column": (STEP_1, "sft", f"input_data,answer\na,{DIAGRAM}\n", "no column output_data"),
+    "without a prompt": (STEP_1, "sft", f"{SFT_HEADER}a,{DIAGRAM}\n,{DIAGRAM}\n", "row 2: input_data is empty"),
+    "with a broken reference": (STEP_1, "sft", f"{SFT_HEADER}a,{DIAGRAM}\nb,no\n", "row 2: output_data is no flawless"),
+    "with one prompt": (STEP_1, "sft", f"{SFT_HEADER}a,{DIAGRAM}\n", "at least 2 different prompts"),
+    "missing in step 2": (STEP_2, "orpo", None, "there is no such file"),
+    "without scores": (STEP_2, "orpo", f"{SFT_HEADER}a,{DIAGRAM}\n", "no column score"),
+    "with a bad score": (STEP_2, "orpo", f"{ORPO_HEADER}a,{DIAGRAM},1.0\nb,x,1.2\n", "row 2: score is '1.2'"),
+    "without references": (STEP_2, "orpo", f"{ORPO_HEADER}a,{DIAGRAM},0.9\n", "0 prompts have a row with score 1.0"),
+    "missing in step 3": (STEP_3, "orpo", None, "there is no such file"),
+    "with a bad score in step 3": (STEP_3, "orpo", f"{ORPO_HEADER}a,{DIAGRAM},nan\n", "row 1: score is 'nan'"),
+    "for validation in step 3 empty": (STEP_3, "sft", "", "the file is empty"),
+}
+
+
+@pytest.mark.parametrize(("script", "name", "content", "said"), BAD_CSVS.values(), ids=BAD_CSVS)
+def test_a_csv_with_a_problem_is_refused_by_name(refused, workspace, script, name, content, said):
+    path = workspace / "create_dataset" / f"{name}_dataset_llm.csv"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    finish_step_1(workspace)
+    messages = refused(script, "--model", "embedded", "--workspace", workspace)
+    assert len(messages) == 1
+    assert messages[0].startswith(f"error: {path}") and said in messages[0]
+
+
+def test_all_problems_are_told_in_one_go(refused, workspace):
+    (workspace / "create_dataset" / "orpo_dataset_llm.csv").write_text(f"{ORPO_HEADER},x,0.5\nb,x,2\n")
+    messages = refused(STEP_2, "--model", "./none", "--workspace", workspace)
+    for said in ("row 1: input_data", "row 2: score", "error: --model ./none", "no adapter of step 1"):
+        assert sum(said in message for message in messages) == 1
+    assert len(messages) == 4
+
+
+@pytest.mark.parametrize("script", [STEP_1, STEP_2, STEP_3])
+def test_without_a_gpu_the_default_model_is_refused_and_the_embedded_one_named(refused, tmp_path, script):
+    messages = refused(script, "--workspace", tmp_path / "new")
+    assert "CUDA" in messages[0] and "--model embedded" in messages[0]
+
+
+def test_loading_in_4_bits_needs_a_gpu_and_bitsandbytes(refused, workspace):
+    messages = refused(STEP_1, "--model", "embedded", "--load-in-4bit", "--workspace", workspace)
+    assert "error: --load-in-4bit needs a CUDA GPU and none was found" in messages
+    if importlib.util.find_spec("bitsandbytes") is None:
+        assert "error: --load-in-4bit needs bitsandbytes: python -m pip install bitsandbytes" in messages
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(2, "ba"), (3, "bca"), (None, "bca")])
+def test_each_of_the_prompts_that_are_taken_has_its_first_reference(tmp_path, limit, expected):
+    path = tmp_path / "orpo.csv"
+    path.write_text(f"{ORPO_HEADER}a,x,0.5\nb,{DIAGRAM},1.0\nc,{DIAGRAM},1.0\na,{DIAGRAM},1.0\nb,{DIAGRAM},1.0\n")
+    rows, _ = read_rows(path, scored=True, remedy="")
+    found = references_of(limit_prompts(rows, limit))
+    assert "".join(row.prompt for row in found) == expected
+    assert all(row.score == 1 and row.number < 5 for row in found)
+
+
+@pytest.mark.parametrize("output", [".", "no/folder.png"])
+def test_a_picture_that_cannot_be_written_is_refused_before_the_model_is_asked(refused, workspace, output):
+    finish_step_1(workspace)
+    flags = ["--model", "embedded", "--workspace", workspace, "--output", output]
+    (message,) = refused("fine_tuning/ask.py", *flags, "a request")
+    assert message.startswith(f"error: --output {output}: ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--max-rows", "0"], "argument --max-rows: '0' is not a whole number of at least 1"),
+        (["--max-rows", "many"], "argument --max-rows: 'many' is not a whole number of at least 1"),
+        (["--seed", "x"], "argument --seed: 'x' is not a whole number from 0 to 4294967295"),
+        (["--seed", "-1"], "argument --seed: '-1' is not a whole number from 0 to 4294967295"),
+        (["--seed", str(2**32)], "is not a whole number from 0 to 4294967295"),
+        (["--dtype", "int8"], "argument --dtype: invalid choice: 'int8'"),
+        (["--epochs", "3"], "unrecognized arguments: --epochs 3"),
+        (["--workspace", str(ROOT / "pyproject.toml")], "a file, not a folder"),
+    ],
+    ids=["no rows", "rows in words", "seed", "negative seed", "large seed", "dtype", "unknown", "workspace"],
+)
+def test_a_wrong_flag_is_named(refused, flags, said):
+    messages = refused(STEP_1, "--model", "embedded", *flags)
+    assert len(messages) == 1 and said in messages[0]
+
+
+def test_too_few_rows_to_split_are_refused(refused, workspace):
+    messages = refused(STEP_1, "--model", "embedded", "--workspace", workspace, "--max-rows", "1")
+    assert len(messages) == 1 and "at least 2 different prompts" in messages[0]
+
+
+def test_run_all_tells_before_step_1_what_step_2_would_refuse(refused, workspace):
+    path = workspace / "create_dataset" / "orpo_dataset_llm.csv"
+    path.write_text(f"{ORPO_HEADER}c,{DIAGRAM},1.0\nd,{DIAGRAM},1,0\n")
+    (message,) = refused("fine_tuning/run_all.py", "--model", "embedded", "--workspace", workspace)
+    assert message.startswith(f"error: {path}, row 2: ")
+
+
+def test_commands_are_named_from_the_folder_that_the_user_is_in(start, workspace):
+    run = start("orpo_create_dataset.py", "--model", "embedded", "--workspace", workspace, cwd=ROOT / "fine_tuning")
+    assert f"Run it first: python sft_fine_tuning.py --model embedded --workspace {workspace}\n" in run.stderr
+    script = ROOT / "fine_tuning" / "orpo_create_dataset.py"
+    run = start(str(script), "--model", "embedded", "--workspace", workspace, cwd=workspace)
+    assert f"Run it first: python {script.with_name('sft_fine_tuning.py')} --model" in run.stderr
+
+
+@pytest.mark.parametrize("flag", ["a file", "a file in the way"])
+def test_a_folder_for_new_rows_that_cannot_be_one_is_told(start, tmp_path, flag):
+    output = tmp_path / "rows"
+    if flag == "a file":
+        output.write_text("x")
+    else:
+        (output / "sft_dataset_llm.csv").mkdir(parents=True)
+    run = start("create_dataset/create_dataset.py", "--seed", "7", "--output", output)
+    assert run.returncode == 2 and f"error: --output {output}: " in run.stderr and "Traceback" not in run.stderr
+
+
+def test_run_all_stops_at_the_first_step_that_fails(start, workspace):
+    (workspace / "create_dataset" / "sft_dataset_llm.csv").unlink()
+    before = contents(workspace)
+    run = start("fine_tuning/run_all.py", "--model", "embedded", "--workspace", workspace)
+    assert run.returncode == 2
+    assert run.stdout == "step 1 of 3: sft_fine_tuning\n"
+    assert "there is no such file" in run.stderr and "Traceback" not in run.stderr
+    assert contents(workspace) == before

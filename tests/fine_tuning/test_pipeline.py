@@ -1,0 +1,261 @@
+"""The three steps as a user starts them, with the embedded model and a few rows."""
+
+import csv
+import json
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers import ROOT
+
+from create_dataset.create_dataset import INSTRUCTION
+from diagram import parse
+from fine_tuning.run.files import sha256
+
+ROWS = 24  # 72 samples: more than one batch
+LOGS = ("log_train_final_sft", "log_create_orpo_dataset", "log_train_final_orpo")
+
+
+def command(script: str, workspace: Path, *flags: str) -> list[str]:
+    base = [sys.executable, str(ROOT / "fine_tuning" / f"{script}.py"), "--model", "embedded"]
+    return [*base, "--workspace", str(workspace), "--max-rows", str(ROWS), *flags]
+
+
+def run(script: str, workspace: Path, *flags: str) -> subprocess.CompletedProcess:
+    return subprocess.run(command(script, workspace, *flags), capture_output=True, text=True, encoding="utf-8")
+
+
+def last_json(text: str) -> dict:
+    return json.loads(text.splitlines()[-1])
+
+
+def kill_when(process: subprocess.Popen, happened) -> None:
+    """Kill a run, as a power cut would, as soon as something has happened."""
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A workspace, with a space and Korean letters in its path, after run_all."""
+    workspace = tmp_path_factory.mktemp("runs") / "내 diagrams"
+    done = run("run_all", workspace)
+    assert done.returncode == 0, done.stderr
+    return workspace, last_json(done.stdout)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_training_lowers_the_loss(finished):
+    workspace, _ = finished
+    epochs = json.loads((workspace / "log" / "log_train_final_sft.json").read_text("utf-8"))["Loss by epoch"]
+    assert epochs[-1]["training loss"] < 0.8 * epochs[0]["training loss"]
+    assert epochs[-1]["validation loss"] < epochs[0]["validation loss"]
+
+
+def test_most_answers_after_training_end_by_themselves(finished):
+    # Few rows are enough for that, but not to unlearn that the base model answers with a list as well as a diagram.
+    _, figures = finished
+    assert figures["sft_fine_tuning"]["validation ended by itself"] > 0.5
+
+
+def test_three_scored_samples_follow_for_each_prompt_below_the_untouched_references(finished):
+    workspace, _ = finished
+    committed = (ROOT / "create_dataset" / "orpo_dataset_llm.csv").read_bytes()
+    assert (workspace / "create_dataset" / "orpo_dataset_llm.csv").read_bytes().startswith(committed)
+    samples = rows_of(workspace / "create_dataset" / "orpo_dataset_llm.csv")[200:]
+    assert len(samples) == 3 * ROWS
+    prompts = [row["input_data"] for row in samples]
+    assert {prompts.count(prompt) for prompt in prompts} == {3}
+    assert all(0 <= float(row["score"]) <= 1 for row in samples)
+    assert len({row["output_data"] for row in samples}) > ROWS
+
+
+def test_logs_hold_result_settings_data_machine_and_pictures(finished):
+    workspace, figures = finished
+    for name, step in zip(LOGS, figures, strict=False):
+        stored = json.loads((workspace / "log" / f"{name}.json").read_text("utf-8"))
+        markdown = (workspace / "log" / f"{name}.md").read_text("utf-8")
+        assert stored["Result"] == figures[step]
+        for section in ("Result", "Settings", "Data", "Machine"):
+            assert f"## {section}\n" in markdown and stored[section]
+        pictures = [line.split("](")[1].rstrip(")") for line in markdown.splitlines() if line.startswith("![")]
+        assert len(pictures) == 2
+        for picture in pictures:
+            assert (workspace / "log" / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_orpo_log_shows_both_adapters_on_the_same_prompts(finished):
+    workspace, _ = finished
+    stored = json.loads((workspace / "log" / "log_train_final_orpo.json").read_text("utf-8"))
+    before, after = stored["Validation"]
+    assert (before["model"], after["model"]) == ("after SFT", "after ORPO")
+    assert before["prompts"] == after["prompts"] == stored["Data"]["held-out prompts that are answered"]
+    assert stored["Data"]["training pairs"] > 0 and stored["Data"]["validation pairs"] > 0
+
+
+def test_the_adapters_are_peft_folders_that_name_no_path(finished):
+    workspace, _ = finished
+    for name in ("sft", "orpo"):
+        folder = workspace / "models" / name
+        config = json.loads((folder / "adapter_config.json").read_text())
+        assert config["base_model_name_or_path"] == "embedded" and config["peft_type"] == "LORA"
+        assert (folder / "adapter_model.safetensors").stat().st_size > 0 and (folder / "tokenizer.json").exists()
+        for path in folder.glob("*.[jm][sd]*"):
+            assert str(ROOT) not in path.read_text("utf-8"), path
+
+
+def test_orpo_goes_on_with_the_adapter_of_step_1(finished):
+    from safetensors.torch import load_file
+
+    workspace, _ = finished
+    sft, orpo = (load_file(workspace / "models" / name / "adapter_model.safetensors") for name in ("sft", "orpo"))
+    assert sft.keys() == orpo.keys()
+    moved = sum(float((orpo[key] - sft[key]).norm()) for key in sft) / sum(float(sft[key].norm()) for key in sft)
+    assert 0 < moved < 0.5
+
+
+def test_a_finished_run_is_left_alone_and_says_so(finished):
+    workspace, figures = finished
+    before = content(workspace)
+    again = run("run_all", workspace)
+    assert again.returncode == 0 and again.stdout.count("is done") == 3
+    assert {name: last_json(again.stdout)[name] for name in figures if name != "wall seconds"} == {
+        name: value for name, value in figures.items() if name != "wall seconds"
+    }
+    assert content(workspace) == before
+
+
+def test_another_seed_is_refused_and_restart_named(finished):
+    workspace, _ = finished
+    before = content(workspace)
+    for script in ("sft_fine_tuning", "orpo_create_dataset"):
+        refused = run(script, workspace, "--seed", "7")
+        assert refused.returncode == 2 and "seed" in refused.stderr and "--restart" in refused.stderr
+    assert content(workspace) == before
+
+
+def test_samples_of_another_adapter_are_not_trained_on(finished, tmp_path):
+    workspace, _ = finished
+    shutil.copytree(workspace, tmp_path / "copy")
+    adapter = tmp_path / "copy" / "models" / "sft" / "adapter_model.safetensors"
+    adapter.write_bytes(adapter.read_bytes()[:-1] + b"\0")
+    for script in ("orpo_create_dataset", "orpo_fine_tuning"):
+        refused = run(script, tmp_path / "copy")
+        assert refused.returncode == 2 and "--restart" in refused.stderr
+
+
+def test_training_killed_while_it_saves_goes_on_from_a_whole_checkpoint_to_the_same_adapter(finished, tmp_path):
+    workspace, _ = finished
+    process = subprocess.Popen(
+        command("sft_fine_tuning", tmp_path / "w"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    checkpoints = tmp_path / "w" / "models" / "sft" / "checkpoints"
+    kill_when(process, lambda: list(checkpoints.glob("checkpoint-*/whole.json")))
+    whole = next(path.parent for path in checkpoints.glob("checkpoint-*/whole.json"))
+    for name in ("checkpoint-60", "checkpoint-70"):  # as a kill leaves them: cut before the state, before anything
+        (checkpoints / name).mkdir()
+    shutil.copy(whole / "adapter_model.safetensors", checkpoints / "checkpoint-60")
+    resumed = run("sft_fine_tuning", tmp_path / "w")
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.count("passing over") >= 2 and f"going on from {whole}" in resumed.stdout
+    adapter = Path("models") / "sft" / "adapter_model.safetensors"
+    assert (tmp_path / "w" / adapter).read_bytes() == (workspace / adapter).read_bytes()
+
+
+def test_sampling_killed_after_a_batch_ends_with_the_same_csv(finished, tmp_path):
+    workspace, _ = finished
+    csv_path = Path("create_dataset") / "orpo_dataset_llm.csv"
+    shutil.copytree(workspace / "models" / "sft", tmp_path / "w" / "models" / "sft")
+    process = subprocess.Popen(
+        command("orpo_create_dataset", tmp_path / "w"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    committed = os.path.getsize(ROOT / "create_dataset" / "orpo_dataset_llm.csv")
+    path = tmp_path / "w" / csv_path
+    kill_when(process, lambda: path.exists() and path.stat().st_size > committed)
+    with open(path, "ab") as file:  # a torn row, as a power cut leaves it
+        file.write(b'"Draw a flowch')
+    resumed = run("orpo_create_dataset", tmp_path / "w")
+    assert resumed.returncode == 0 and "cut off" in resumed.stdout, resumed.stderr
+    assert path.read_bytes() == (workspace / csv_path).read_bytes()
+
+
+def test_a_prompt_that_is_too_long_to_train_on_is_not_sampled_either_and_counted(finished, tmp_path):
+    workspace, _ = finished
+    shutil.copytree(workspace / "models" / "sft", tmp_path / "w" / "models" / "sft")
+    data = tmp_path / "w" / "create_dataset"
+    data.mkdir()
+    shutil.copy(ROOT / "create_dataset" / "sft_dataset_llm.csv", data)
+    rows = rows_of(ROOT / "create_dataset" / "orpo_dataset_llm.csv")[:12]
+    rows[4]["input_data"] = "price " * 2000 + rows[4]["input_data"]
+    with open(data / "orpo_dataset_llm.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    done = run("orpo_create_dataset", tmp_path / "w")
+    assert done.returncode == 0, done.stderr
+    samples = rows_of(data / "orpo_dataset_llm.csv")[12:]
+    assert len(samples) == 3 * 11 and rows[4]["input_data"] not in {row["input_data"] for row in samples}
+    stored = json.loads((tmp_path / "w" / "log" / "log_create_orpo_dataset.json").read_text("utf-8"))["Data"]
+    assert stored["prompts sampled"] == 11 and stored["prompts left out (too long)"] == 1
+
+
+def test_every_sampled_answer_can_be_parsed_or_reported(finished):
+    workspace, _ = finished
+    for row in rows_of(workspace / "create_dataset" / "orpo_dataset_llm.csv")[200:]:
+        diagram = parse(row["output_data"])
+        assert diagram.problems or float(row["score"]) > 0
+
+
+def test_a_tuned_model_draws_what_is_asked_for_also_when_nobody_reads_the_text(finished, tmp_path):
+    workspace, _ = finished
+    picture = tmp_path / "그림 1.png"
+    ask = [
+        sys.executable,
+        str(ROOT / "fine_tuning" / "ask.py"),
+        "--model",
+        "embedded",
+        "--workspace",
+        str(workspace),
+    ]
+    process = subprocess.Popen(
+        [*ask, "--output", str(picture), "sales data -> price model"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read() and process.wait() == 141
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_program_on_the_adapters_card_answers_as_ask_does(finished, tmp_path, monkeypatch, capsys):
+    workspace, _ = finished
+    request = "sales data -> price model"
+    ask = ["ask.py", "--model", "embedded", "--workspace", str(workspace), "--output", str(tmp_path / "a.png"), request]
+    shown = {}
+    another = "a neural network with 3 inputs and 2 outputs, neuron by neuron"  # not what the request asks for
+    for way, flags in {"ask": [], "other": ["--instruction", another]}.items():
+        monkeypatch.setattr(sys, "argv", [*ask, *flags])
+        runpy.run_path(str(ROOT / "fine_tuning" / "ask.py"))["main"]()
+        shown[way] = capsys.readouterr().out
+    card = (workspace / "models" / "orpo" / "README.md").read_text("utf-8")
+    program = "\n".join(line[4:] for line in card.splitlines() if line.startswith("    "))
+    monkeypatch.chdir(ROOT)
+    folder = str(workspace / "models" / "orpo")
+    exec(program.replace("this folder", folder), {"request": request, "instruction": INSTRUCTION})
+    assert capsys.readouterr().out == shown["ask"] != shown["other"]

@@ -1,0 +1,159 @@
+"""A power cut: of what was written, only what had been synced is there again. Cut at every sync, nothing is lost.
+
+The file system here keeps the least that fsync promises: a file as it was when it was last synced, and a folder's names
+as they were when the folder was last synced.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from fine_tuning.run import lock, sample_store
+from fine_tuning.run.log import TrainingLog, stored_result
+from fine_tuning.run.run_state import RunState
+from fine_tuning.run.workspace import Workspace
+from fine_tuning.training.checkpoints import last_whole_checkpoint, seal
+
+COLUMNS = ["input_data", "output_data", "score"]
+BATCHES = [[dict(zip(COLUMNS, (f"prompt {k}", "two\nlines", "0.5"), strict=True)) for _ in range(2)] for k in range(3)]
+SETTINGS, FIGURES = {"seed": 2025}, {"loss": 0.5}
+
+
+class PowerCut(BaseException):
+    pass
+
+
+class Disk:
+    """What of a folder would be there again after a power cut at the sync number `cut`."""
+
+    def __init__(self, root: Path, cut: int) -> None:
+        self.root, self.syncs_left = root, cut
+        self.names: dict[int, dict[str, tuple[int, bool]]] = {}
+        self.contents: dict[int, bytes] = {}
+        self.top = root.stat().st_ino
+        for path in (root, *root.rglob("*")):
+            self._keep(path)
+
+    def _keep(self, path: Path) -> None:
+        state = path.stat()
+        if stat.S_ISDIR(state.st_mode):
+            self.names[state.st_ino] = {entry.name: (entry.inode(), entry.is_dir()) for entry in os.scandir(path)}
+        else:
+            self.contents[state.st_ino] = path.read_bytes()
+
+    def sync(self, descriptor: int) -> None:
+        if not self.syncs_left:
+            raise PowerCut
+        self.syncs_left -= 1
+        self._keep(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+
+    def restore(self, target: Path, inode: int | None = None) -> None:
+        target.mkdir()
+        for name, (child, is_folder) in self.names.get(inode or self.top, {}).items():
+            if is_folder:
+                self.restore(target / name, child)
+            else:
+                (target / name).write_bytes(self.contents.get(child, b""))
+
+
+@pytest.fixture(autouse=True)
+def _is_linux():
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("only Linux tells which file a descriptor is")
+    yield
+    while lock._held:
+        os.close(lock._held.popitem()[1])
+
+
+def cut_at_every_sync(tmp_path, monkeypatch, work, check) -> int:
+    """Do some work with a cut at its first, second, ... sync, check what is there again, and do the work once more."""
+    for cut in range(1_000):
+        folder = tmp_path / str(cut)
+        folder.mkdir()
+        disk = Disk(folder, cut)
+        monkeypatch.setattr(os, "fsync", disk.sync)
+        done: list[str] = []
+        try:
+            work(folder, done)
+        except PowerCut:
+            monkeypatch.setattr(os, "fsync", lambda _: None)
+            again = tmp_path / f"{cut} again"
+            disk.restore(again)
+            check(again, done)
+            work(again, [])
+        else:
+            return cut
+    raise AssertionError("it never ended")
+
+
+def test_samples_that_were_written_are_never_lost_and_the_references_never_harmed(tmp_path, monkeypatch):
+    def work(folder: Path, done: list[str]) -> None:
+        workspace = Workspace(folder / "demo")
+        workspace.prepare()
+        path = workspace.orpo_csv
+        state = sample_store.read_state(path) or sample_store.begin(path, SETTINGS, [2, 2, 2])
+        for batch in BATCHES[sample_store.recover(path, state)[0] :]:
+            sample_store.append(path, COLUMNS, batch)
+            done.append("batch")
+        contents.add(path.read_bytes())
+
+    def check(folder: Path, done: list[str]) -> None:
+        path = Workspace(folder / "demo").orpo_csv
+        if done:
+            assert sample_store.recover(path, sample_store.read_state(path)) == (len(done), 0)
+
+    contents: set[bytes] = set()
+    assert cut_at_every_sync(tmp_path, monkeypatch, work, check) > 10
+    assert len(contents) == 1
+
+
+def test_a_sealed_checkpoint_is_never_lost_and_a_finished_run_has_its_adapter_and_log(tmp_path, monkeypatch):
+    def work(folder: Path, done: list[str]) -> None:
+        state = RunState(folder / "models" / "sft")
+        state.begin(SETTINGS, restart=False)
+        last = last_whole_checkpoint(state.checkpoints)
+        for step in (10, 20):
+            checkpoint = state.checkpoints / f"checkpoint-{step}"
+            if not last or int(last.name[11:]) < step:
+                checkpoint.mkdir(parents=True, exist_ok=True)
+                for name in ("adapter_model.safetensors", "optimizer.pt"):
+                    (checkpoint / name).write_bytes(f"{name} {step}".encode())
+                seal(checkpoint)
+                done.append(checkpoint.name)
+        (state.folder / "adapter_model.safetensors").write_bytes(b"weights")
+        log = TrainingLog(folder / "log", "log", "Title")
+        log.finish(FIGURES)
+        state.finish(SETTINGS, FIGURES)
+        done.append("run")
+
+    def check(folder: Path, done: list[str]) -> None:
+        state = RunState(folder / "models" / "sft")
+        if state.is_finished:
+            assert (state.folder / "adapter_model.safetensors").read_bytes() == b"weights"
+            assert stored_result(folder / "log", "log") == FIGURES
+        elif done:
+            assert last_whole_checkpoint(state.checkpoints).name >= done[-1]
+
+    assert cut_at_every_sync(tmp_path, monkeypatch, work, check) > 20
+
+
+def test_a_restart_keeps_the_old_run_whole_or_throws_all_of_it_away(tmp_path, monkeypatch):
+    def work(folder: Path, done: list[str]) -> None:
+        state = RunState(folder / "sft")
+        state.begin({"seed": 1}, restart=False)
+        (state.folder / "adapter_model.safetensors").write_bytes(b"weights")
+        state.finish({"seed": 1}, FIGURES)
+        done.append("old")
+        state.begin({"seed": 2}, restart=True)
+
+    def check(folder: Path, done: list[str]) -> None:
+        state = RunState(folder / "sft")
+        run = state.read()
+        if done and run is not None and run["settings"] == {"seed": 1}:
+            assert state.is_finished and (state.folder / "adapter_model.safetensors").read_bytes() == b"weights"
+        elif done:
+            assert not (state.folder / "adapter_model.safetensors").exists()
+
+    cut_at_every_sync(tmp_path, monkeypatch, work, check)

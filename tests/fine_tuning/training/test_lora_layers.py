@@ -1,0 +1,116 @@
+"""The LoRA layers of training beside PEFT's own."""
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.helpers import disable_input_dtype_casting
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoModelForCausalLM
+
+from fine_tuning.run.options import EMBEDDED_FOLDER
+from fine_tuning.run.presets import EMBEDDED
+from fine_tuning.training.lora_layers import lean_adapters
+
+IDS = torch.arange(10, 70).view(2, 30)
+
+
+def make_model(dtype: torch.dtype, dropout: float = 0.0) -> PeftModel:
+    """The embedded model with an adapter whose B is not zero, so that it has a part in everything."""
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_pretrained(EMBEDDED_FOLDER, dtype=dtype)
+    lora = LoraConfig(r=4, lora_alpha=12, lora_dropout=dropout, target_modules=list(EMBEDDED.lora_modules))
+    model = get_peft_model(model, lora, autocast_adapter_dtype=dtype is not torch.float64)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    return model.train()
+
+
+def loss_and_gradients(model: PeftModel) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(2)  # of dropout
+    loss = model(input_ids=IDS, labels=IDS).loss
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    return loss, torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, trained)])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_loss_and_gradients_are_those_of_peft(dropout):
+    model = make_model(torch.float64, dropout)
+    loss, gradients = loss_and_gradients(model)
+    with lean_adapters(model):
+        lean_loss, lean_gradients = loss_and_gradients(model)
+    # Llama's norms compute in float32 whatever comes in, and there a last bit of float64 may turn one of float32.
+    assert abs(lean_loss - loss) < 1e-6 * loss
+    assert (lean_gradients - gradients).norm() < 1e-5 * gradients.norm()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_under_autocast_they_differ_by_rounding_alone_also_where_layers_are_computed_again(dropout):
+    model = make_model(torch.bfloat16, dropout)
+    model.activation_checkpointing_enable({"use_reentrant": True})
+    model.enable_input_require_grads()
+
+    def result() -> tuple[Tensor, Tensor]:
+        torch.manual_seed(2)
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(input_ids=IDS, labels=IDS).loss
+        loss.backward()  # a reentrant checkpoint knows no torch.autograd.grad
+        return loss, torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.requires_grad])
+
+    with disable_input_dtype_casting(model):
+        loss, gradients = result()
+    with lean_adapters(model):
+        lean_loss, lean_gradients = result()
+    assert abs(lean_loss - loss) < 0.01 * loss
+    assert (lean_gradients - gradients).norm() < 0.03 * gradients.norm()
+
+
+def test_without_autocast_layers_of_two_dtypes_are_left_to_peft():
+    model = make_model(torch.bfloat16)
+    loss, gradients = loss_and_gradients(model)
+    with lean_adapters(model):
+        same_loss, same_gradients = loss_and_gradients(model)
+    assert loss == same_loss and torch.equal(gradients, same_gradients)
+
+
+def test_an_adapter_that_is_switched_off_or_merged_has_no_part():
+    model = make_model(torch.float32)
+    with torch.no_grad(), lean_adapters(model):
+        loss = model(input_ids=IDS, labels=IDS).loss
+        with model.disable_adapter():
+            assert abs(model(input_ids=IDS, labels=IDS).loss - loss) > 0.1
+        model.merge_adapter()
+        torch.testing.assert_close(model(input_ids=IDS, labels=IDS).loss, loss)
+
+
+def test_afterwards_the_layers_are_those_of_peft_again_also_after_an_error():
+    model = make_model(torch.float32)
+    with pytest.raises(KeyError), lean_adapters(model):
+        assert any("forward" in vars(module) for module in model.modules())
+        raise KeyError
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+class Multiplied(TorchDispatchMode):
+    """Counts the numbers that are multiplied one by one, not in products of matrices."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket is torch.ops.aten.mul:
+            self.count += result.numel()
+        return result
+
+
+def test_no_operation_scales_the_outputs_of_the_layers():
+    model = make_model(torch.float32)
+    with Multiplied() as of_peft:
+        loss_and_gradients(model)
+    with lean_adapters(model), Multiplied() as lean:
+        loss_and_gradients(model)
+    outputs = sum(layer.out_features for layer in model.modules() if isinstance(layer, LoraLayer))
+    assert of_peft.count - lean.count > outputs * IDS.numel()
