@@ -24,11 +24,12 @@ from diagram import parse
 from diagram.contact_sheet import Cell, Picture, contact_sheet
 from fine_tuning.data.csv_rows import Row, read_rows
 from fine_tuning.data.split import held_out_rows, split_prompts
+from fine_tuning.run.commands import PROJECT
 from fine_tuning.run.files import sha256, write_atomically
-from fine_tuning.run.options import Options, make_parser, to_options
+from fine_tuning.run.options import Options, make_parser, set_environment, to_options
 from fine_tuning.run.presets import EMBEDDED
 from fine_tuning.run.run_state import ADAPTER_FILE
-from fine_tuning.run.workspace import PROJECT, Workspace
+from fine_tuning.run.workspace import Workspace
 
 if TYPE_CHECKING:  # imports torch
     from fine_tuning.sampling.validation import Validation
@@ -52,10 +53,11 @@ FRESH_FIGURES = (
 MADE_BY = (
     "create_dataset/create_dataset.py", "create_dataset/flowchart_wording.py", "create_dataset/graphs.py",
     "create_dataset/house_style.py", "create_dataset/layout.py", "create_dataset/network_wording.py",
-    "diagram/language.py", "diagram/geometry.py", "diagram/score.py", "fine_tuning/common.py",
+    "diagram/language.py", "diagram/geometry.py", "diagram/score.py", "fine_tuning/run/presets.py",
     "fine_tuning/data/csv_rows.py", "fine_tuning/data/split.py", "fine_tuning/data/tokens.py",
     "fine_tuning/sampling/batches.py", "fine_tuning/sampling/generation.py", "fine_tuning/sampling/validation.py",
-    "fine_tuning/training/device.py", "benchmarks/embedded_model.py",
+    "fine_tuning/training/adapter.py", "fine_tuning/training/base_model.py", "fine_tuning/training/device.py",
+    "benchmarks/embedded_model.py",
 )  # fmt: skip
 SHEET_ROWS = 6
 PICTURE = PROJECT / "docs" / "base_sft_orpo.png"
@@ -74,6 +76,7 @@ def main() -> None:
                 ["--model", "embedded", "--workspace", str(args.work / f"seed-{seed}"), "--seed", str(seed)]
             )
         )
+        set_environment(options)
         command = [sys.executable, str(PROJECT / "fine_tuning" / "run_all.py"), *_flags(options)]
         print(f"seed {seed}: {' '.join(command[1:])}", flush=True)
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -117,26 +120,28 @@ def _evaluated(options: Options) -> dict[str, Any]:
     if path.exists() and (kept := json.loads(path.read_text("utf-8"))).get("made of") == made_of:
         return kept
 
-    from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer
+    from fine_tuning.sampling.generation import merge_for_generation
     from fine_tuning.sampling.validation import validate
+    from fine_tuning.training.adapter import load_adapter
+    from fine_tuning.training.base_model import load_base_model, load_tokenizer
 
     sft_rows, orpo_rows = (
-        read_rows(csv_path, scored=scored, remedy="")[0]
+        read_rows(csv_path, scored=scored, remedy="")
         for csv_path, scored in ((workspace.sft_csv, False), (workspace.orpo_csv, True))
     )
-    rows = held_out_rows(sft_rows, orpo_rows, options.seed)
+    trained = split_prompts(sft_rows, options.seed)[0] | split_prompts(orpo_rows, options.seed)[0]
+    rows = held_out_rows([*sft_rows, *orpo_rows], trained)
     fresh = _fresh_rows(workspace.root / "fresh_prompts.csv", {row.prompt for row in [*sft_rows, *orpo_rows]})
     tokenizer = load_tokenizer(options)
-    trained = split_prompts(sft_rows, options.seed)[0] | split_prompts(orpo_rows, options.seed)[0]
     known = {row.answer for row in [*sft_rows, *orpo_rows] if row.prompt in trained}
     result: dict[str, Any] = {"made of": made_of, "prompts": [row.request for row in rows]}
     result["references"] = [row.answer for row in rows]
-    batch = EMBEDDED.generation_batch
+    batch = EMBEDDED.sampling.batch_size
     for name in MODELS:
         model = load_base_model(options)
         if name != "base":
-            model = load_adapter(model, _adapters(workspace)[name], options, trainable=False)
-        model = for_generation(model)
+            model = load_adapter(model, _adapters(workspace)[name], EMBEDDED.lora, options, trainable=False)
+        model = merge_for_generation(model)
         result[name] = {}
         for way, (temperature, count) in WAYS.items():
             title = f"{name}, {way}"
@@ -158,7 +163,7 @@ def _evaluated(options: Options) -> dict[str, Any]:
 def _fresh_rows(path: Path, known: Set[str]) -> list[Row]:
     """Rows of another seed than the committed ones, none of them with a `known` prompt."""
     write_atomically(path, make_datasets(FRESH_SEED)[SFT_FILE])
-    return [row for row in read_rows(path, scored=False, remedy="")[0] if row.prompt not in known]
+    return [row for row in read_rows(path, scored=False, remedy="") if row.prompt not in known]
 
 
 def _adapters(workspace: Workspace) -> dict[str, Path]:

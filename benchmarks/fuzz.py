@@ -17,6 +17,7 @@ from tqdm import tqdm
 from benchmarks.report import benchmark_parser, flags_given, report, table
 from diagram import parse, score_diagram
 from fine_tuning.data.csv_rows import read_rows
+from fine_tuning.run.errors import UserError
 from fine_tuning.run.log import escape
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -59,9 +60,11 @@ def check_file(content: bytes, path: Path) -> int:
     """Read a damaged CSV; returns its lines."""
     path.write_bytes(content)
     for scored in (False, True):
-        rows, problems = read_rows(path, scored, "Make it", unique=True)
-        assert rows or problems, content
-        assert all(problem.startswith(str(path)) for problem in problems), problems
+        try:
+            assert read_rows(path, scored, "Make it", unique=True), content
+        except UserError as error:
+            assert error.problems, content
+            assert all(problem.startswith(str(path)) for problem in error.problems), error.problems
     return content.count(b"\n") + 1
 
 
@@ -72,7 +75,7 @@ def main() -> None:
     args = parser.parse_args()
     rng = random.Random(args.seed)
     csv_path = PROJECT / "create_dataset" / "orpo_dataset_llm.csv"
-    references = [row.answer for row in read_rows(csv_path, True, "")[0] if row.score == 1]
+    references = [row.answer for row in read_rows(csv_path, True, "") if row.score == 1]
     lines = csv_path.read_bytes().splitlines(keepends=True)
     answers = files = done = 0
     start = time.monotonic()

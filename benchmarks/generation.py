@@ -25,14 +25,15 @@ from transformers import AutoTokenizer, ContinuousBatchingConfig, GenerationConf
 
 from benchmarks.architecture import MEAN_ANSWER, MEAN_PROMPT, random_weights
 from benchmarks.report import benchmark_parser, device_in_words, flags_given, report, table
-from fine_tuning.common import for_generation, load_base_model, lora_config
 from fine_tuning.data.csv_rows import read_rows
 from fine_tuning.data.tokens import encode_completion, encode_prompt
+from fine_tuning.run.commands import PROJECT
 from fine_tuning.run.options import EMBEDDED_FOLDER, SEED, Options
 from fine_tuning.run.presets import Preset, preset_for
-from fine_tuning.run.workspace import PROJECT, Workspace
 from fine_tuning.sampling.batches import plan_batches, token_limit
-from fine_tuning.sampling.generation import generate_batch
+from fine_tuning.sampling.generation import generate_batch, merge_for_generation
+from fine_tuning.training.adapter import lora_config
+from fine_tuning.training.base_model import load_base_model
 from fine_tuning.training.device import device_name
 
 PLAIN_LIMIT = 1280
@@ -50,10 +51,10 @@ def main() -> None:
     args = parser.parse_args()
     is_embedded = args.architecture == "embedded"
     preset = preset_for(is_embedded)
-    options = Options("embedded", None, Workspace(PROJECT), SEED, None, "auto", False, False)
+    options = Options("embedded")
     if is_embedded:
         tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
-        tasks = embedded_tasks(tokenizer, args.samples, preset.samples_per_prompt)
+        tasks = embedded_tasks(tokenizer, args.samples, preset.sampling.samples_per_prompt)
         base = load_base_model(options)
     else:
         tokenizer = SimpleNamespace(eos_token_id=EOS, pad_token_id=PADDING, decode=lambda ids, **_: "")
@@ -61,18 +62,18 @@ def main() -> None:
         with random_weights(args.layers) as folder:
             base = load_base_model(replace(options, model=folder))
     torch.manual_seed(SEED)
-    model = get_peft_model(base, lora_config(preset)).eval()
+    model = get_peft_model(base, lora_config(preset.lora)).eval()
 
     def every(count: int) -> list[Task]:
         return [tasks[k * len(tasks) // count] for k in range(count)]
 
-    few, more, heat = every(args.plain), every(8 * args.plain), preset.temperature
+    few, more, heat = every(args.plain), every(8 * args.plain), preset.sampling.temperature
     results = [timed("one by one, to a limit of 1,280", few, lambda: one_by_one(model, tokenizer, few, heat, False))]
     if is_embedded:
         results.append(
             timed("one by one, stopping at EOS", more, lambda: one_by_one(model, tokenizer, more, heat, True))
         )
-    merged = for_generation(model)
+    merged = merge_for_generation(model)
     generate_batch(merged, tokenizer, [tasks[0][0]], 8, heat, SEED)  # the first kernels of a shape take longer
     results.append(timed("step 2", tasks, lambda: in_batches(merged, tokenizer, tasks, preset)))
     results.append(timed("continuous batching", tasks, lambda: continuously(merged, tokenizer, tasks, heat)))
@@ -98,7 +99,7 @@ def main() -> None:
 
 def embedded_tasks(tokenizer: Any, samples: int, per_prompt: int) -> list[Task]:
     """Committed prompts, evenly over the file, each as often as step 2 samples it."""
-    rows, _ = read_rows(PROJECT / "create_dataset" / "orpo_dataset_llm.csv", scored=True, remedy="")
+    rows = read_rows(PROJECT / "create_dataset" / "orpo_dataset_llm.csv", scored=True, remedy="")
     rows = [row for row in rows if row.score == 1]  # without samples, where step 2 has been run on this very file
     prompts = -(-samples // per_prompt)
     rows = [rows[k * len(rows) // prompts] for k in range(prompts)]
@@ -144,11 +145,11 @@ def one_by_one(model: PeftModel, tokenizer: Any, tasks: Sequence[Task], temperat
 
 def in_batches(model: Any, tokenizer: Any, tasks: Sequence[Task], preset: Preset) -> int:
     """Step 2's way; the tokens that it generated."""
-    tokens = 0
-    for number, batch in enumerate(plan_batches([reference for _, reference in tasks], preset.generation_batch)):
+    tokens, sampling = 0, preset.sampling
+    for number, batch in enumerate(plan_batches([reference for _, reference in tasks], sampling.batch_size)):
         limit = token_limit(max(tasks[k][1] for k in batch))
         prompts = [tasks[k][0] for k in batch]
-        answers = generate_batch(model, tokenizer, prompts, limit, preset.temperature, SEED + number)
+        answers = generate_batch(model, tokenizer, prompts, limit, sampling.temperature, SEED + number)
         tokens += sum(answer.tokens for answer in answers)
     return tokens
 

@@ -101,7 +101,7 @@ def kill_once(step: str, workspace: Path, rows: int, point: str | None, seconds:
         told = errors.read()
     if status == 0:
         return False
-    told_well = told.splitlines()[-1:] and told.splitlines()[-1].startswith("stopped. To go on: python ")
+    told_well = told.splitlines()[-1:] and told.splitlines()[-1].startswith("stopped. To continue: python ")
     as_promised = status == -number or (status == 128 + number and told_well)
     if not as_promised and time.monotonic() - start > 2:  # before that, Python itself is still starting
         raise RuntimeError(f"{step} ended with status {status} after signal {number}: {told[-2000:]}")

@@ -28,8 +28,8 @@ from benchmarks.architecture import LONGEST_PROMPT as PROMPT
 from benchmarks.architecture import REAL_ARCHITECTURE
 from benchmarks.baselines import StockOrpoTrainer
 from benchmarks.report import benchmark_parser, report, table
-from fine_tuning.common import lora_config
 from fine_tuning.run.presets import REAL
+from fine_tuning.training.adapter import lora_config
 from fine_tuning.training.memory import GIB, MemoryCount, count_step
 from fine_tuning.training.orpo_loss import pair_loss
 from fine_tuning.training.pair_batch import collate_pairs
@@ -63,7 +63,7 @@ def main() -> None:
 def count(name: str) -> MemoryCount:
     """Count one of LOSSES at the real architecture."""
     loss_of, dropout, _ = LOSSES[name]
-    lora = lora_config(replace(REAL, lora_dropout=dropout))
+    lora = lora_config(replace(REAL.lora, dropout=dropout))
     # On a GPU, TRL's Triton kernels turn a tile of logits into its gradient in place, and take log-probabilities off
     # logits without a softmax of their size. Without one it has other ways.
     in_place = dict.fromkeys(("_forward_tile", "_backward_tile", "_addmm_fp32"), lambda *_, **__: None)
@@ -75,7 +75,7 @@ def count(name: str) -> MemoryCount:
 
 def orpo_loss(model: nn.Module) -> Tensor:
     pair = {"prompt": [1] * PROMPT, "chosen": [1] * ANSWER, "rejected": [1] * ANSWER}
-    return pair_loss(model.get_base_model(), collate_pairs([pair]), REAL.orpo_lambda).loss
+    return pair_loss(model.get_base_model(), collate_pairs([pair]), REAL.orpo.lambda_).loss
 
 
 def trl_orpo_loss(model: nn.Module) -> Tensor:
@@ -83,7 +83,7 @@ def trl_orpo_loss(model: nn.Module) -> Tensor:
     _leave_adapters_to_peft(model)
     trainer = object.__new__(StockOrpoTrainer)
     trainer.is_encoder_decoder = trainer.aux_loss_enabled = False
-    trainer.padding_value, trainer.beta = 0, REAL.orpo_lambda
+    trainer.padding_value, trainer.beta = 0, REAL.orpo.lambda_
     trainer.accelerator = SimpleNamespace(device=torch.device("cpu"))
     row = [1] * (PROMPT + ANSWER)
     labels = [-100] * PROMPT + [1] * ANSWER
@@ -109,11 +109,11 @@ def trl_sft_loss(model: nn.Module) -> Tensor:
 
 
 LOSSES: dict[str, tuple[Callable[[nn.Module], Tensor], float, str]] = {
-    "SFT": (sft_loss, REAL.lora_dropout, "1.2"),
-    "SFT, TRL": (trl_sft_loss, REAL.lora_dropout, ""),
+    "SFT": (sft_loss, REAL.lora.dropout, "1.2"),
+    "SFT, TRL": (trl_sft_loss, REAL.lora.dropout, ""),
     "ORPO": (orpo_loss, 0.0, "1.25"),
     "ORPO, TRL": (trl_orpo_loss, 0.0, ""),
-    "SFT, 4-bit (computed)": (sft_loss, REAL.lora_dropout, "2 GiB"),
+    "SFT, 4-bit (computed)": (sft_loss, REAL.lora.dropout, "2 GiB"),
     "ORPO, 4-bit (computed)": (orpo_loss, 0.0, "2 GiB"),
 }
 

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import benchmark_parser, flags_given, report, table
-from fine_tuning.run.workspace import PROJECT
-from fine_tuning.run_all import STEPS
+from fine_tuning.run.commands import PROJECT, STEPS
 
 SPENT = "SPENT "
 

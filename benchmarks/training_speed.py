@@ -33,18 +33,22 @@ from trl import SFTConfig, SFTTrainer
 from benchmarks.architecture import LONGEST_ANSWER, LONGEST_PROMPT, MEAN_ANSWER, MEAN_PROMPT, random_weights
 from benchmarks.baselines import ORPOConfig, StockOrpoTrainer, stock_pairs
 from benchmarks.report import benchmark_parser, device_in_words, flags_given, report, table
-from fine_tuning.common import load_base_model, lora_config
 from fine_tuning.data.csv_rows import read_rows
 from fine_tuning.data.preference_pairs import make_pairs
 from fine_tuning.data.tokens import encode_completion, encode_prompt
+from fine_tuning.run.commands import PROJECT
+from fine_tuning.run.errors import UserError
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.options import EMBEDDED_FOLDER, SEED, Options, use_one_gpu
-from fine_tuning.run.presets import Preset, preset_for
-from fine_tuning.run.workspace import PROJECT, Workspace
-from fine_tuning.training.device import device_name
+from fine_tuning.run.presets import Preset, SftSettings, preset_for
+from fine_tuning.training.adapter import lora_config
+from fine_tuning.training.base_model import load_base_model
+from fine_tuning.training.device import choose_dtype, device_name
 from fine_tuning.training.orpo_trainer import OrpoTrainer
 from fine_tuning.training.pair_batch import EncodedPair, encode_fitting
-from fine_tuning.training.trainer import Reporter, train, trainer_arguments
+from fine_tuning.training.reporter import Reporter
+from fine_tuning.training.sft_trainer import AdapterSftTrainer
+from fine_tuning.training.trainer import train, trainer_arguments
 
 WARM_UP = 3  # steps before the clock starts
 # What training arguments say about this project's ways and not about the task: stock trainers keep their own.
@@ -77,7 +81,7 @@ def main() -> None:
         pairs = random_pairs(count, *((LONGEST_PROMPT, LONGEST_ANSWER) if args.longest else (MEAN_PROMPT, MEAN_ANSWER)))
     with contextlib.ExitStack() as stack:
         name = "embedded" if is_embedded else stack.enter_context(random_weights(args.layers))
-        options = Options(name, None, Workspace(PROJECT), SEED, None, "auto", args.load_in_4bit, False)
+        options = Options(name, load_in_4bit=args.load_in_4bit)
         rows, result = measure(options, preset, pairs, args.steps, args.rounds)
     where = f"{args.architecture} model"
     if not is_embedded:
@@ -101,7 +105,7 @@ def measure(
 
     def make_model() -> PeftModel:
         torch.manual_seed(SEED)
-        return get_peft_model(load_base_model(options), lora_config(preset))
+        return get_peft_model(load_base_model(options), lora_config(preset.lora))
 
     rows, result = [], {}
     for name, ours, stock in (("ORPO", our_orpo, stock_orpo), ("SFT", our_sft, stock_sft)):
@@ -126,7 +130,7 @@ def measure(
 def embedded_pairs(count: int) -> list[EncodedPair]:
     """Committed rows, each with the answer of the row that is next in length as the rejected one."""
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
-    rows, _ = read_rows(PROJECT / "create_dataset" / "orpo_dataset_llm.csv", scored=True, remedy="")
+    rows = read_rows(PROJECT / "create_dataset" / "orpo_dataset_llm.csv", scored=True, remedy="")
     rows = sorted((row for row in rows if row.score == 1), key=lambda row: len(row.answer))
     pairs = [
         {
@@ -142,11 +146,12 @@ def embedded_pairs(count: int) -> list[EncodedPair]:
 
 def sampled_pairs(csv_path: Path, preset: Preset, count: int) -> list[EncodedPair]:
     """The pairs that step 3 makes of a CSV."""
-    rows, problems = read_rows(csv_path, scored=True, remedy="")
-    if problems:
-        raise SystemExit("\n".join(problems))
+    try:
+        rows = read_rows(csv_path, scored=True, remedy="")
+    except UserError as error:
+        raise SystemExit(str(error)) from None
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
-    fitting = encode_fitting(tokenizer, make_pairs(rows, preset.min_margin), preset.max_length)
+    fitting = encode_fitting(tokenizer, make_pairs(rows, preset.orpo.min_margin), preset.max_length)
     pairs = [encoded for _, encoded in fitting]
     Random(SEED).shuffle(pairs)
     return [pairs[k % len(pairs)] for k in range(count)]
@@ -170,7 +175,7 @@ def our_orpo(model: PeftModel, arguments: dict[str, Any], preset: Preset, pairs:
         model=model,
         args=arguments,
         train_dataset=pairs,
-        orpo_lambda=preset.orpo_lambda,
+        orpo_lambda=preset.orpo.lambda_,
         processing_class=AutoTokenizer.from_pretrained(EMBEDDED_FOLDER),
     )
 
@@ -179,24 +184,35 @@ def stock_orpo(model: PeftModel, arguments: dict[str, Any], preset: Preset, pair
     arguments = {name: value for name, value in arguments.items() if name not in OURS}
     return StockOrpoTrainer(
         model=model,
-        args=ORPOConfig(**arguments, beta=preset.orpo_lambda, max_length=preset.max_length),
+        args=ORPOConfig(**arguments, beta=preset.orpo.lambda_, max_length=preset.max_length),
         train_dataset=stock_pairs(pairs),
         processing_class=AutoTokenizer.from_pretrained(EMBEDDED_FOLDER),
     )
 
 
 def our_sft(model: PeftModel, arguments: dict[str, Any], preset: Preset, pairs: Sequence[EncodedPair]) -> Trainer:
+    return sft(AdapterSftTrainer, model, arguments, preset, pairs)
+
+
+def stock_sft(model: PeftModel, arguments: dict[str, Any], preset: Preset, pairs: Sequence[EncodedPair]) -> Trainer:
+    arguments = {name: value for name, value in arguments.items() if name not in OURS}
+    return sft(SFTTrainer, model, arguments, preset, pairs)
+
+
+def sft(
+    trainer: type[SFTTrainer],
+    model: PeftModel,
+    arguments: dict[str, Any],
+    preset: Preset,
+    pairs: Sequence[EncodedPair],
+) -> SFTTrainer:
     rows = [
         {"input_ids": pair["prompt"] + pair["chosen"], "labels": [-100] * len(pair["prompt"]) + pair["chosen"]}
         for pair in pairs
     ]
     arguments = SFTConfig(**arguments, max_length=preset.max_length, dataset_kwargs={"skip_prepare_dataset": True})
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
-    return SFTTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
-
-
-def stock_sft(model: PeftModel, arguments: dict[str, Any], preset: Preset, pairs: Sequence[EncodedPair]) -> Trainer:
-    return our_sft(model, {name: value for name, value in arguments.items() if name not in OURS}, preset, pairs)
+    return trainer(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
 
 
 class Clock(TrainerCallback):
@@ -225,7 +241,8 @@ def timed(
     clock = Clock()
     model = make_model()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
-        arguments = trainer_arguments(options, preset, Path(folder), len(pairs), 1, 1e-5)
+        settings, dtype = SftSettings(learning_rate=1e-5, epochs=1), choose_dtype(options.dtype)
+        arguments = trainer_arguments(preset, settings, dtype, options.seed, len(pairs), Path(folder))
         trainer = make(model, arguments | {"eval_strategy": "no", "save_strategy": "no"}, preset, pairs)
         trainer.add_callback(clock)
         trainer.remove_callback(PrinterCallback)

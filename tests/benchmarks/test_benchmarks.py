@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from benchmarks import architecture, generation, loss_equality, pipeline, training_speed
+from benchmarks import architecture, embedded_model, generation, loss_equality, pipeline, training_speed
+from fine_tuning.run.commands import PROJECT
 
 NARROW = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "num_key_value_heads": 2}
 REAL = ["--architecture", "real", "--layers", "1"]
@@ -64,6 +65,10 @@ def test_loss_equality(monkeypatch, capsys):
     table, result = run(loss_equality, monkeypatch, capsys)
     assert len(table) == len(result) == 12
     assert all(row.endswith("| yes |") for row in table)
+
+
+def test_every_file_that_an_evaluation_depends_on_exists():
+    assert [name for name in embedded_model.MADE_BY if not (PROJECT / name).is_file()] == []
 
 
 def test_a_stopwatch_counts_nested_calls_once():
