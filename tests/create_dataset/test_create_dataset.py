@@ -1,4 +1,4 @@
-"""The committed CSVs: made again byte for byte, and every row readable, in the house style and short enough."""
+"""The committed CSVs can be generated again, byte for byte. Every row is readable, in the house style and short enough."""
 
 import ast
 import csv
@@ -49,7 +49,7 @@ def request_of(row: dict[str, str]) -> str:
 
 
 def shapes_of(row: dict[str, str]) -> list[list]:
-    """The answer's lines, read without the project's own parser."""
+    """The lines of the answer, read without this project's parser."""
     return shapes_in(row["output_data"])
 
 
@@ -72,7 +72,7 @@ def edges_of(row: dict[str, str]) -> list[tuple[int, int]]:
 
 
 def outline(shape: list) -> shapely.Polygon:
-    """The area of a shape; a circle as a polygon around it, so that nothing of it is missing."""
+    """The area of a shape. For a circle it is a polygon that encloses the whole circle."""
     _, x, y, form, width, height, *_ = shape
     if form == "circle":
         corners = 4 * 16
@@ -89,7 +89,7 @@ HOUSE_LOOKS = {
 
 @pytest.fixture(scope="module", params=["the project", "another folder"])
 def made(request, tmp_path_factory):
-    """The CSVs made anew, in another process with another hash seed, and the seconds that took."""
+    """Generate the CSVs in another process with another hash seed; return their folder and the seconds it took."""
     output = tmp_path_factory.mktemp("made")
     elsewhere = request.param == "another folder"
     start = time.perf_counter()
@@ -105,12 +105,12 @@ def made(request, tmp_path_factory):
     return output, time.perf_counter() - start
 
 
-def test_the_committed_files_are_byte_for_byte_what_the_program_writes(made):
+def test_the_program_writes_the_committed_files_byte_for_byte(made):
     for name in FILES:
         assert (made[0] / name).read_bytes() == (FOLDER / name).read_bytes()
 
 
-def test_rows_of_others_are_never_written_over(tmp_path, monkeypatch, capsys):
+def test_a_csv_with_other_rows_is_never_overwritten(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["create_dataset.py", "--output", str(tmp_path)])
     path = tmp_path / FILES[1]
     path.write_text("my own rows")
@@ -120,8 +120,8 @@ def test_rows_of_others_are_never_written_over(tmp_path, monkeypatch, capsys):
     assert path.read_text() == "my own rows" and list(tmp_path.iterdir()) == [path]
 
 
-def test_making_both_files_is_a_matter_of_seconds(made):
-    assert made[1] < 15  # 2 to 3 on an idle machine
+def test_generating_both_files_takes_less_than_15_seconds(made):
+    assert made[1] < 15  # it takes 2 to 3 seconds on an idle machine
 
 
 @pytest.mark.parametrize(("rows", "networks", "flowcharts"), [(SFT, 280, 420), (ORPO, 80, 120)], ids=["sft", "orpo"])
@@ -129,7 +129,7 @@ def test_each_family_has_its_share_of_rows(rows, networks, flowcharts):
     assert Counter(map(family, rows)) == {"dl_model": networks, "flowchart": flowcharts}
 
 
-def test_the_columns_are_those_of_the_design():
+def test_each_file_has_the_expected_columns():
     assert list(SFT[0]) == COLUMNS
     assert list(ORPO[0]) == [*COLUMNS, "score"]
 
@@ -138,12 +138,12 @@ def test_every_committed_score_is_one():
     assert {row["score"] for row in ORPO} == {"1.0"}
 
 
-def test_no_prompt_occurs_twice_in_a_file_or_in_both():
+def test_all_prompts_of_both_files_are_different():
     prompts = [" ".join(row["input_data"].lower().split()) for row in ROWS]
     assert len(prompts) == 900 and len(set(prompts)) == 900
 
 
-def test_every_prompt_is_a_request_and_the_instruction():
+def test_every_prompt_is_a_request_followed_by_the_instruction():
     assert all(row["input_data"].endswith(f"\n\n{INSTRUCTION}") and len(request_of(row)) > 10 for row in ROWS)
 
 
@@ -153,14 +153,14 @@ def test_dest_shape_info_holds_the_edges_of_the_diagram():
         assert sorted(map(tuple, edges)) == sorted(edges_of(row)) == sorted(parse(row["output_data"]).edges)
 
 
-def test_every_reference_is_flawless_and_written_as_format_writes_it():
+def test_every_reference_parses_without_problems_and_formats_to_the_same_text():
     for row in ROWS:
         diagram = parse(row["output_data"])
         assert diagram.nodes and not diagram.problems
         assert format(diagram) == row["output_data"]
 
 
-def test_every_shape_lies_inside_the_canvas():
+def test_every_shape_is_inside_the_canvas():
     assert all(shapely.covers(CANVAS, outlines_in(row["output_data"])).all() for row in ROWS)
 
 
@@ -182,13 +182,13 @@ def test_no_connection_runs_through_a_third_shape():
         assert not meets.any(), row["input_data"]
 
 
-def test_every_connection_leads_from_left_to_right():
+def test_every_connection_runs_from_left_to_right():
     for row in ROWS:
         shapes = shapes_of(row)
         assert all(shapes[start][1] < shapes[end][1] for start, end in edges_of(row)), row["input_data"]
 
 
-def test_every_diagram_begins_at_the_left_margin_and_centres_each_column():
+def test_every_diagram_starts_at_the_left_margin_and_centres_each_column():
     for row in ROWS:
         columns = defaultdict(list)
         for _, x, y, *_ in shapes_of(row):
@@ -202,7 +202,7 @@ def test_every_shape_is_connected():
         assert {number for edge in edges_of(row) for number in edge} == {shape[0] for shape in shapes_of(row)}
 
 
-def test_every_look_is_one_of_the_house_style_and_no_two_kinds_look_alike():
+def test_every_shape_has_a_look_of_the_house_style_and_no_two_kinds_look_alike():
     assert len(HOUSE_LOOKS) == len(HOUSE_STYLE)
     for row in ROWS:
         kinds = {HOUSE_LOOKS[look(shape)] for shape in shapes_of(row)}
@@ -244,7 +244,7 @@ def test_flowcharts_have_four_to_fifteen_shapes():
 
 
 @pytest.mark.parametrize("rows", [SFT, ORPO], ids=["sft", "orpo"])
-def test_flowcharts_are_chains_branches_joins_and_several_sources(rows):
+def test_flowcharts_include_chains_branches_joins_and_several_sources_and_results(rows):
     found = Counter()
     for row in rows:
         if family(row) != "flowchart":
@@ -283,7 +283,7 @@ def test_requests_are_worded_in_many_ways():
 
 def test_every_row_fits_in_1536_tokens_of_the_real_tokenizer():
     if not TOKENIZER.is_dir():
-        pytest.skip(f"the real tokenizer is not here: {TOKENIZER}")
+        pytest.skip(f"real tokenizer not found: {TOKENIZER}")
     from transformers import AutoTokenizer
 
     from fine_tuning.data.tokens import encode_completion, encode_prompt
