@@ -15,8 +15,8 @@ from pathlib import Path
 from random import Random
 
 if not __package__:
-    # A script's folder is first on the import path: here, `import create_dataset` finds this file instead of the package.
-    # With a __path__, this file can stand in for the package.
+    # A script's folder is first on the import path, so `import create_dataset` finds this file instead of the package.
+    # With a __path__, this file works as the package.
     __path__ = [str(Path(__file__).parent)]
 
 import networkx as nx
