@@ -1,4 +1,4 @@
-"""The architecture of deepseek-coder-1.3b-instruct, written out: measuring it needs no download."""
+"""The architecture of deepseek-coder-1.3b-instruct, written out here so that benchmarks need no download."""
 
 import tempfile
 from collections.abc import Iterator

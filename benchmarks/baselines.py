@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from fine_tuning.training.pair_batch import EncodedPair
 
-os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # trl is pinned: its ORPO trainer cannot move unnoticed
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # no warning that the API may change: trl is pinned
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer  # noqa: E402
 
 __all__ = ["ORPOConfig", "StockOrpoTrainer", "stock_pairs"]

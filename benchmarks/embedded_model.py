@@ -35,10 +35,10 @@ if TYPE_CHECKING:  # imports torch
     from fine_tuning.sampling.validation import Validation
 
 MODELS = ("base", "after SFT", "after ORPO")
-WAYS = {"greedy": (0, 1), "sampled": (1, 5)}  # temperature, and answers to each prompt
-BOTH = "mean of both"  # each way counts the same
+WAYS = {"greedy": (0, 1), "sampled": (1, 5)}  # temperature, answers per prompt
+BOTH = "mean of both"  # of greedy and sampled, with equal weight
 FRESH_WAYS = {f"{way}, fresh": temperature for way, (temperature, _) in WAYS.items()}
-NEW = "new diagrams"  # those that are the answer of no training row, whatever its request
+NEW = "new diagrams"  # those that are not the answer of any training row
 FIGURES = (
     "score", "well-formed answers", "ended by itself", "graph exactly right", "layout flawless",
     "layout flawless and complete", "flawless answers", "connections", "style", "score of networks",

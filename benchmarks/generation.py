@@ -3,7 +3,7 @@
     python benchmarks/generation.py                                    the embedded model
     python benchmarks/generation.py --architecture real --layers 24    deepseek-coder with random weights, on a GPU
 
-All use the same prompts and the same adapter, in one run.
+Four ways of sampling are timed in one run, with the same prompts and the same adapter:
 
 - The plain loop does not merge the adapter. It generates 1,280 tokens for every prompt, as a model that never learned
   to stop would.

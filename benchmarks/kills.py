@@ -45,7 +45,7 @@ RESTART_SHARE = 0.06  # share of the starts with --restart: discarding the old r
 
 
 def points(step: str) -> list[str | None]:
-    """Return patterns of files: a step is killed after such a file has changed. None means at a random moment."""
+    """Return when to kill a step: after a file that matches the pattern has changed, or at a random moment (None)."""
     common = [None, None, None, "log/*.md", "log/.*.tmp", "log/*.png"]
     if step == "orpo_create_dataset":
         return [*common, CSV, CSV, CSV, "create_dataset/*.sampling.json"]

@@ -98,7 +98,7 @@ def trl_orpo_loss(model: nn.Module) -> Tensor:
 
 
 def sft_loss(model: nn.Module) -> Tensor:
-    """Compute the loss of TRL's SFTTrainer, which step 1 uses, at all positions. A GPU would skip the prompt's."""
+    """Compute the loss of TRL's SFTTrainer, which step 1 uses, at all positions. On a GPU, it skips the prompt."""
     add_fused_lm_head(model.get_base_model(), outputs=("log_probs", "entropy", "is_top1"))
     labels = torch.tensor([[-100] * PROMPT + [1] * ANSWER])
     output = model(torch.tensor([[1] * (PROMPT + ANSWER)]), labels=labels, use_cache=False, fused_lm_head=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 from random import Random
 
 if not __package__:
-    # A script's folder is first on the import path, so `import create_dataset` finds this file instead of the package.
-    # With a __path__, this file works as the package.
+    # Run as a script, this file's folder is first on the import path: `import create_dataset` finds this file, not the
+    # package. Python treats a module with a __path__ as a package, so the imports below work.
     __path__ = [str(Path(__file__).parent)]
 
 import networkx as nx

@@ -47,7 +47,7 @@ _FEEDS = ("feeds", "goes to", "leads to", "points to", "passes on to", "is follo
 
 
 def name_shapes(rng: Random, graph: nx.DiGraph) -> list[str]:
-    """Return a different name for each node, such as "sales data", in the order of the node numbers."""
+    """Return a name such as "sales data" for each node, in the order of the node numbers. No name occurs twice."""
     names: list[str] = []
     for number in sorted(graph):
         kind = graph.nodes[number]["kind"]
@@ -115,7 +115,7 @@ def _shapes_then_arrows(rng: Random, graph: nx.DiGraph, names: Sequence[str]) ->
 
 
 def _arrows(rng: Random, graph: nx.DiGraph, labels: Sequence[str]) -> list[str]:
-    """One text per node with outgoing connections, which names all its targets: "A -> B and C"."""
+    """Return a text such as "A -> B and C" for each node with outgoing connections."""
     arrow = rng.choice((" -> ", " to "))
     return [
         f"{labels[number]}{arrow}{enumerate_words([labels[target] for target in sorted(graph.successors(number))])}"
@@ -154,7 +154,7 @@ def _feeds(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
 
 
 def named_in_order(graph: nx.DiGraph) -> bool:
-    """True if the shapes are first named in the order of their numbers when each one is named with its targets."""
+    """True if naming each shape with its targets, as _feeds does, mentions the shapes in the order of their numbers."""
     order: list[int] = []
     for number in sorted(graph):
         if graph.out_degree(number):

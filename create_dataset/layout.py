@@ -15,9 +15,9 @@ from diagram import CANVAS_HEIGHT, CANVAS_WIDTH, Diagram, Node, format, score_di
 
 @dataclass(frozen=True, slots=True)
 class Pitch:
-    """Distances between columns and between rows, and the x of the first column. All are in pixels; distances are even.
+    """Distances in pixels (even numbers) from one column to the next and from one row to the next.
 
-    Without `left`, the diagram is centred horizontally.
+    `left` is the x of the first column. Without it, the diagram is centred horizontally.
     """
 
     column: int

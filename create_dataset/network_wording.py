@@ -170,7 +170,7 @@ def cnn_request(rng: Random, kinds: Sequence[str]) -> str:
 
 
 def _blocks(kinds: Sequence[str]) -> tuple[int, int, int] | None:
-    """Return (blocks, convolutions per block, dense layers), or None unless the same block repeats."""
+    """Return (blocks, convolutions per block, dense layers) if one block repeats, else None."""
     body = list(kinds[1:-1])
     dense = body.count("dense layer")
     repeats = body.count("pooling layer")

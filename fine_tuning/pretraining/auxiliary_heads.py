@@ -1,10 +1,10 @@
 """Auxiliary losses on the middle layers of the embedded model: which shape a token is about, and where to attend.
 
-A request names each shape once or several times; a diagram's lines only number the shapes. So the look of line k
-depends on the k-th name in the request. Trained on answers alone, a model of this size learns too slowly to number the
-names and to find them again. Two kinds of auxiliary losses teach it these steps one by one: linear heads that predict
-what a token is about (CLASSES), and losses on the attention weights of single heads (POINTERS). The linear heads are
-discarded after pre-training; the model that is kept is an ordinary Llama.
+A request names each shape once or several times, but a diagram's lines only have the shapes' numbers. So the look of
+the k-th line depends on the k-th name in the request. Trained on answers alone, a model of this size learns too slowly
+to number the names and to find them again. Two kinds of auxiliary losses teach it these steps one by one: linear heads
+that predict what a token is about (CLASSES), and losses on the attention weights of single heads (POINTERS). The linear
+heads are discarded after pre-training; the model that is kept is an ordinary Llama.
 """
 
 from collections.abc import Iterable
@@ -19,15 +19,15 @@ from fine_tuning.pretraining.batches import EDGES, IGNORE, MAX_SHAPES, Batch
 from fine_tuning.pretraining.rows import KINDS
 from fine_tuning.pretraining.stages import Stage
 
-TARGET_MULTIPLE = 512  # targets are padded to a multiple of this: a new size costs the matrix library time and memory
-# Number of classes of each linear head, by the field of Batch that it predicts.
+TARGET_MULTIPLE = 512  # targets are padded to a multiple of this: each new size costs time and memory
+# Linear heads: the field of Batch that each one predicts, and its number of classes.
 CLASSES = {"firsts": MAX_SHAPES, "shapes": MAX_SHAPES, "edges": EDGES, "kinds": len(KINDS), "starts": MAX_SHAPES}
-# Fields of Batch for each attention loss: keys of the tokens that attend, keys of the earlier tokens to attend to.
+# Attention losses: the fields of Batch with the keys of the tokens that attend and of the tokens they should attend to.
 POINTERS = {
-    "again": ("phrases", "phrases"),
-    "found": ("lines", "named"),
-    "linked": ("connects", "connected"),
-    "grouped": ("grouped", "groups"),
+    "again": ("phrases", "phrases"),  # from words to where they occurred before
+    "found": ("lines", "named"),  # from a line of the answer to the name of its shape
+    "linked": ("connects", "connected"),  # from the number of a target to where the prompt states the connection
+    "grouped": ("grouped", "groups"),  # from a line of the answer to the name of its group
 }
 HEAD = 0  # the attention losses train this head of a layer
 
@@ -83,7 +83,7 @@ def _attention_loss(model: LlamaForCausalLM, layer: int, states: Tensor, wanted:
 
 
 def _cross_entropy(head: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean over the targets [B, T] that are not IGNORE, or 0 if all are. Other tokens are not computed."""
+    """Return the mean over the targets [B, T] that are not IGNORE, or 0 if all are. The head runs only on these."""
     states, targets = states.flatten(0, 1), targets.flatten()
     wanted = (targets != IGNORE).nonzero()[:, 0]
     count = len(wanted)

@@ -14,7 +14,7 @@ from fine_tuning.pretraining.wording import Mention
 
 IGNORE = -100
 MAX_SHAPES = 16
-LENGTH_MULTIPLE = 32  # batches are padded to a multiple of this: a new size costs the matrix library time and memory
+LENGTH_MULTIPLE = 32  # batches are padded to a multiple of this: each new size costs time and memory
 EDGES = 1 + 2 * MAX_SHAPES  # classes: no connection, connected from shape k, connected to shape k
 _NUMBER = re.compile(r"\[?(\d+)")
 _TARGETS = re.compile(r"\[([\d, ]*)\]\]$", re.MULTILINE)
@@ -44,9 +44,9 @@ class Batch:
     kinds: torch.Tensor  # kind of that shape
 
     # Keys. All but `connects` are at the last token of a mention.
-    phrases: torch.Tensor  # number of the words: the same words get the same number
+    phrases: torch.Tensor  # number of the words: equal words have equal numbers
     named: torch.Tensor  # number of the shape, if the mention is its name and not a letter
-    connects: torch.Tensor  # a connection, at the token of the answer before the number of its target
+    connects: torch.Tensor  # connection to the target whose number is the next token of the answer
     connected: torch.Tensor  # connection stated by the mention
 
     # Groups of shapes.
@@ -68,7 +68,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, row: PretrainingRow) -> dict[str
     encoded["ids"] = prompt + completion
     encoded["labels"][len(prompt) :] = completion
     request = row.prompt.removesuffix(f"\n\n{INSTRUCTION}")
-    # The request is the third token on: BOS and the heading of the instruction are one token each.
+    # The request starts at the third token: BOS and the heading of the instruction take one token each.
     _fill_prompt(encoded, row, request, _offsets(tokenizer, request, prompt, 2), 2)
     _fill_answer(encoded, row, _offsets(tokenizer, row.answer, completion, 0), len(prompt))
     return encoded

@@ -62,9 +62,9 @@ def main() -> None:
     tokenizer = _tokenizer()
     folder, made_by = None, hashlib.sha256(f"{SEED} {args.bf16}".encode())
     for stage, steps in zip(STAGES, args.steps, strict=True):
-        # Load the rounded weights from disk, as a resumed build does: both must start a stage from the same weights.
+        # Load the saved weights, which are rounded, even if the model is in memory: a resumed build has no others.
         before = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32) if folder else None
-        # The folder's name hashes all stages so far, because each one's result depends on those before it.
+        # The folder's name contains a hash of all stages so far: the result depends on each of them.
         made_by.update(f"{stage} {steps}".encode())
         folder = args.work / f"{stage.name.replace(' ', '-')}-{made_by.hexdigest()[:12]}"
         if not folder.exists():
@@ -87,7 +87,7 @@ def _tokenizer() -> PreTrainedTokenizerBase:
 def _pretrain(
     stage: Stage, steps: int, tokenizer: PreTrainedTokenizerBase, model: LlamaForCausalLM, folder: Path, bf16: bool
 ) -> None:
-    """Train the model for `steps` steps, from the stage's checkpoint on if there is one, and save it to `folder`."""
+    """Train the model for `steps` steps and save it to `folder`. If the stage has a checkpoint, resume from it."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device)
     auxiliary = AuxiliaryHeads(model.config.hidden_size, stage.heads).to(device)
@@ -160,7 +160,7 @@ def _config(tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
 
 
 def add_layers(model: LlamaForCausalLM, new_layers: tuple[int, ...]) -> LlamaForCausalLM:
-    """Return a copy with layers inserted so that they are at these positions. Untrained, they change no output."""
+    """Return a copy with new layers at these positions. Until they are trained, they do not change the output."""
     count = len(model.model.layers) + len(new_layers)
     larger = LlamaForCausalLM(LlamaConfig.from_dict(model.config.to_dict() | {"num_hidden_layers": count}))
     larger.model.embed_tokens.load_state_dict(model.model.embed_tokens.state_dict())

@@ -1,4 +1,4 @@
-"""Requests for networks for the embedded model's pre-training. Their wordings differ from those of the CSVs.
+"""The network requests that the embedded model is pre-trained on. Their wordings differ from those of the CSVs.
 
 The name of a layer, or of a run of equal layers, is marked as a group of shapes (wording.py). Each node of a graph has
 the number of its `group`. Each public function returns a marked request and its graph.
@@ -113,7 +113,7 @@ def layer_list(rng: Random) -> tuple[str, nx.DiGraph]:
 
 
 def blocks(rng: Random) -> tuple[str, nx.DiGraph]:
-    """A network drawn layer by layer. The request counts its blocks and the layers of a block."""
+    """A network drawn layer by layer. The request gives the number of blocks and of the layers in a block."""
     repeats, convolutions, dense = rng.randint(2, 4), rng.randint(1, 4), rng.randint(0, 3)
     kinds = ["input layer", *(["convolution layer"] * convolutions + ["pooling layer"]) * repeats]
     groups = [0, *([1] * convolutions + [2]) * repeats]
@@ -152,7 +152,7 @@ def stacks(rng: Random) -> tuple[str, nx.DiGraph]:
 
 
 def sizes(rng: Random) -> tuple[str, nx.DiGraph]:
-    """A dense network drawn layer by layer. The request gives the units of each layer, but hardly names the layers."""
+    """A dense network drawn layer by layer. The request gives the units of each layer, but names few layers."""
     hidden = rng.randint(1, 9)
     pool = [rng.randint(2, 900) for _ in range(rng.randint(2, 12))]
     units = sorted((str(rng.choice(pool)) for _ in range(hidden + 2)), key=int, reverse=rng.random() < 0.7)
@@ -170,7 +170,7 @@ def sizes(rng: Random) -> tuple[str, nx.DiGraph]:
 
 
 def totals(rng: Random) -> tuple[str, nx.DiGraph]:
-    """A dense network drawn layer by layer. The request counts the hidden layers and mostly all layers, too."""
+    """A dense network drawn layer by layer. The request gives the number of hidden layers, and mostly of all layers."""
     hidden = rng.randint(1, 10)
     count = mark_group(in_words(rng, hidden), 1, 1)
     ends = mark_group("input", 0, 0), mark_group("output", hidden + 1, 2)

@@ -48,7 +48,7 @@ COMPLETE_STYLE = BASE_STYLE | {
 }
 BASE_PITCH = Pitch(column=90, row=80)
 MANY_SHAPES = 10
-RANDOM_PITCH, TOP_DOWN, SHIFTED = 0.4, 0.1, 0.1  # shares of diagrams; they keep all distances and positions in use
+RANDOM_PITCH, TOP_DOWN, SHIFTED = 0.4, 0.1, 0.1  # shares of diagrams; with them, all distances and positions occur
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +63,17 @@ class Mix:
     lists: float  # share of the rows that are answered with a list
     shuffled: bool  # list the shapes in random order: the model must find shape k without having written shape k - 1
     more_wordings: bool = False  # +1: networks that name every layer; also flowcharts that do not list their shapes
-    more_networks: bool = False  # +6: more of these, more by neuron, and networks whose layers must be counted
+    more_networks: bool = False  # +6: more that name every layer, more by neuron, and some that count layers
     more_runs: bool = False  # +3: networks with many runs of equal layers, and more by neuron, to keep their share
     style: Mapping[str, Look] = field(default_factory=lambda: BASE_STYLE)
-    random_looks: float = 0.1  # share of the diagrams in random looks, to keep all colours and sizes in use
+    random_looks: float = 0.1  # share of the diagrams with random looks, so that all colours and sizes occur
     large: float = 0.0  # share of the rows that must have MANY_SHAPES or more
     heading: str = "Shapes:"  # of shuffled lists
 
 
 @dataclass(frozen=True, slots=True)
 class PretrainingRow:
-    """A prompt, its answer, and what the prompt mentions where."""
+    """A prompt, its answer, and where the prompt mentions which shapes."""
 
     prompt: str
     answer: str

@@ -20,9 +20,9 @@ class Stage:
     """A part of pre-training with its own rows and its own learning rate schedule, from the peak to almost zero.
 
     `easy_until` is a share of the steps: until then, the limit on shapes rises from EASY_SHAPES to MAX_SHAPES.
-    `new_layers` are inserted when the stage starts; they are positions in the larger model, counted from 0. The
-    auxiliary losses (auxiliary_heads.py) are `heads`, with the number of layers below each linear head, and `pointers`,
-    with the layer whose attention each one trains.
+    `new_layers` are inserted when the stage starts. Their positions are those in the larger model, counted from 0.
+    `heads` maps each linear head to the number of layers below it, and `pointers` maps each attention loss to the layer
+    that it trains (auxiliary_heads.py).
     """
 
     name: str
@@ -52,7 +52,7 @@ _COUNTING = Stage(
     heads=_HEADS,
     pointers=_POINTERS,
 )
-# Mostly lists at the end: that a diagram is wanted is left for fine-tuning to teach.
+# Mostly lists at the end: it is fine-tuning that teaches the model to answer with a diagram.
 _LISTS = Stage(
     "last",
     400,
@@ -64,7 +64,7 @@ _LISTS = Stage(
     heads={},
     pointers=_POINTERS,
 )
-# Lists now begin with "[", as diagrams do. While only diagrams did, "[" never got a probability above 0.9956.
+# From here on, lists begin with "[" as diagrams do: while only diagrams did, its probability was at most 0.9956.
 _BRACKETED = replace(_NETWORKS, heading="[Shapes:")
 _RUNS = replace(_BRACKETED, flows=8, more_runs=True)
 STAGES = (
@@ -103,9 +103,9 @@ STAGES = (
 
 
 def rows_of(stage: Stage, group: int, steps: int) -> tuple[Random, list[PretrainingRow]]:
-    """Return the rows of a group of GROUP steps, and the random generator that made them, to shuffle their batches.
+    """Return the rows of a group of GROUP steps, and the random generator they came from, which also shuffles batches.
 
-    Rows depend only on the stage, its number of steps and the group's number: resuming needs no saved state.
+    The rows depend only on the stage, its number of steps and the group's number: resuming needs no saved state.
     """
     rng = Random(f"{SEED} rows {group}" if stage.name == "first" else f"{SEED} {stage.name} rows {group}")
     done = group * GROUP / steps

@@ -1,4 +1,4 @@
-"""Requests for flowcharts for the embedded model's pre-training. Their wordings differ from those of the CSVs.
+"""The flowchart requests that the embedded model is pre-trained on. Their wordings differ from those of the CSVs.
 
 While a request is built, each name in it is enclosed in marks. They hold the number of the shape and of the shape it is
 connected to, if any. `unmark` removes the marks and returns what they held and where they were.
@@ -34,7 +34,7 @@ _SOURCE = (
     "First comes", "It starts with", "We begin with", "There is also", "Another source is", "Add", "Take", "Given",
 )  # fmt: skip
 _OPEN, _CLOSE, _ZERO = "\ue000", "\ue001", 0xE100  # private-use characters: they occur in no request
-_GROUPS = 500  # a second number from here on means a group
+_GROUPS = 500  # a mark names a group if its second number is at least this
 _MARKED = re.compile(f"{_OPEN}(.)(.)([^{_CLOSE}]*){_CLOSE}")
 
 
@@ -176,7 +176,7 @@ def _forward(rng: Random, graph: nx.DiGraph) -> str:
 
 
 def _leading_to(graph: nx.DiGraph, article: str, before: str) -> list[str]:
-    """One text per shape with outgoing connections, which names all its targets."""
+    """Return a text such as "A feeds B and C" for each shape with outgoing connections."""
     return [
         f"{article}{_named(graph, number)} {before} "
         + enumerate_words([article + _named(graph, end, source=number) for end in sorted(graph.successors(number))])

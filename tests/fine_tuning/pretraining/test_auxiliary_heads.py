@@ -29,8 +29,8 @@ ROWS = {
     "last bracketed": "b85e36442d74f473c12a79bbea3d7cdf2ee6e780355aa2a1e4204d3352ba8f42",
     "runs": "968a2aeed563df46af77dd4be7d5661ad5a66e7f605163d24c1d1efb378fd47b",
     "last runs": "ec93879a3f856149f976327161e41d63fdfc8185d08b2261629b37faee0ad13c",
-}  # of some rows of each stage
-WEIGHTS = "721a540e9bafa419fe8adb86de961ced9197886b84aeb2a7806775e8d383bf5b"  # of the committed weights
+}  # SHA-256 of some rows of each stage
+WEIGHTS = "721a540e9bafa419fe8adb86de961ced9197886b84aeb2a7806775e8d383bf5b"  # SHA-256 of the committed weights
 
 
 @pytest.fixture(scope="module")

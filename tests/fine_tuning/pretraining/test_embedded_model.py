@@ -54,7 +54,7 @@ def test_it_is_at_most_8_megabytes_and_loads_as_an_ordinary_llama():
     assert AutoModelForCausalLM.from_pretrained(FOLDER).config.model_type == "llama"
 
 
-def test_its_special_tokens_are_all_different_and_its_chat_template_is_the_built_one(tokenizer):
+def test_its_special_tokens_are_all_different_and_its_chat_template_is_that_of_the_build(tokenizer):
     assert len({tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}) == 3
     assert tokenizer.chat_template == CHAT_TEMPLATE
 
@@ -223,7 +223,7 @@ def test_it_is_pretrained_on_well_formed_diagrams(tokenizer, pretraining_rows):
 
 @pytest.fixture
 def build_in(tmp_path, monkeypatch):
-    """Return a function that builds a model and returns its weights: few rows and steps, a checkpoint every 2 steps."""
+    """Return a function that builds a model from few rows and steps, with a checkpoint every second step."""
     for module in (build, stages):
         monkeypatch.setattr(module, "BATCH_SIZE", 2)
     monkeypatch.setattr(build, "TOKENIZER_ROWS", 200)
