@@ -1,12 +1,13 @@
-"""The embedded model before fine-tuning, after SFT and after ORPO, over several seeds.
+"""Compare the embedded model before fine-tuning, after SFT and after ORPO, over several seeds.
 
     python benchmarks/embedded_model.py [--seeds 2025 2026 2027] [--work build/embedded_benchmark] [--record]
 
-Runs the three steps for each seed as a user does, with default settings, then lets all three models answer the prompts
-that neither training saw (140 of the SFT CSV, 40 of the ORPO CSV), with the likeliest tokens, and five times sampled
-at temperature 1. So few prompts leave a small difference to chance: the two tuned models also answer about 700 fresh
-ones, which `create_dataset.py` makes of another seed. A quarter of an hour for each seed on two CPU cores. Stopped at
-any moment, the same command goes on.
+For each seed, runs the three steps with default settings, as a user does. Then all three models answer the prompts that
+were not trained on (140 of the SFT CSV, 40 of the ORPO CSV), once greedily and five times sampled at temperature 1. On
+so few prompts, a small difference can be chance. So the two tuned models also answer about 700 fresh prompts, which
+`create_dataset.py` generates from another seed.
+
+A seed takes about 15 minutes on two CPU cores. If you stop it, the same command resumes.
 """
 
 import json
@@ -35,10 +36,10 @@ if TYPE_CHECKING:  # imports torch
     from fine_tuning.sampling.validation import Validation
 
 MODELS = ("base", "after SFT", "after ORPO")
-WAYS = {"greedy": (0, 1), "sampled": (1, 5)}  # temperature, and answers to each prompt
-BOTH = "mean of both"  # each way counts the same
+WAYS = {"greedy": (0, 1), "sampled": (1, 5)}  # temperature, answers per prompt
+BOTH = "mean of both"  # of greedy and sampled, with equal weight
 FRESH_WAYS = {f"{way}, fresh": temperature for way, (temperature, _) in WAYS.items()}
-NEW = "new diagrams"  # those that stand in no row that was trained on, in whatever words
+NEW = "new diagrams"  # those that are not the answer of any training row
 FIGURES = (
     "score", "well-formed answers", "ended by itself", "graph exactly right", "layout flawless",
     "layout flawless and complete", "flawless answers", "connections", "style", "score of networks",
@@ -49,7 +50,7 @@ FRESH_FIGURES = (
     "score", "well-formed answers", "ended by itself", "graph exactly right", "layout flawless", "flawless answers",
     f"score of {NEW}", f"graph exactly right of {NEW}",
 )  # fmt: skip
-# What decides the prompts, the answers and their scores.
+# The prompts, the answers and their scores depend on these files.
 MADE_BY = (
     "create_dataset/create_dataset.py", "create_dataset/flowchart_wording.py", "create_dataset/graphs.py",
     "create_dataset/house_style.py", "create_dataset/layout.py", "create_dataset/network_wording.py",
@@ -65,8 +66,15 @@ PICTURE = PROJECT / "docs" / "base_sft_orpo.png"
 
 def main() -> None:
     parser = benchmark_parser(__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[2025, 2026, 2027], help="(default: 2025 2026 2027)")
-    parser.add_argument("--work", type=Path, default=PROJECT / "build" / "embedded_benchmark", help="where runs go")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[2025, 2026, 2027], help="seeds to run (default: 2025 2026 2027)"
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=PROJECT / "build" / "embedded_benchmark",
+        help="folder for the runs (default: build/embedded_benchmark)",
+    )
     args = parser.parse_args()
 
     runs = {}
@@ -89,18 +97,18 @@ def main() -> None:
     fresh = runs[args.seeds[0]]["after SFT"]["greedy, fresh"]["prompts"]
     body = (
         f"{_table_of_means(runs, WAYS, MODELS, FIGURES)}\n\n{_table_of_trainings(runs)}\n\n"
-        f"Each seed by itself, the mean score:\n\n{_table_of_seeds(runs, (*WAYS, BOTH), MODELS, 'score')}\n\n"
-        "And the share of graphs that are exactly right:\n\n"
+        f"Mean score of each seed:\n\n{_table_of_seeds(runs, (*WAYS, BOTH), MODELS, 'score')}\n\n"
+        "Share of graphs that are exactly right, for each seed:\n\n"
         f"{_table_of_seeds(runs, (*WAYS, BOTH), MODELS, 'graph exactly right')}\n\n"
-        f"On {fresh} fresh prompts, the same for each seed, sampled once:\n\n"
+        f"On {fresh} fresh prompts, which are the same for every seed, sampled once each:\n\n"
         f"{_table_of_means(runs, FRESH_WAYS, MODELS[1:], FRESH_FIGURES)}\n\n"
         f"{_table_of_seeds(runs, FRESH_WAYS, MODELS[1:], 'score')}"
     )
     report(
         "The embedded model: base, SFT and ORPO",
         f"python benchmarks/embedded_model.py{flags_given()}",
-        f"Means over {len(runs)} seeds, in brackets the lowest and the highest; "
-        f"{len(runs[args.seeds[0]]['prompts'])} held-out prompts each, sampled at temperature 1. "
+        f"Means over {len(runs)} seeds, with the lowest and the highest in brackets. "
+        f"{len(runs[args.seeds[0]]['prompts'])} held-out prompts for each seed, sampled at temperature 1. "
         f"Settings: the preset `EMBEDDED` of `fine_tuning/run/presets.py`.\n\n{body}",
         {str(seed): {name: run[name] for name in (*MODELS, "training")} for seed, run in runs.items()},
         args.record,
@@ -112,7 +120,7 @@ def _flags(options: Options) -> list[str]:
 
 
 def _evaluated(options: Options) -> dict[str, Any]:
-    """Figures and answers of the three models by way of generation, kept beside the run that they belong to."""
+    """Return figures and answers of the three models, greedy and sampled. They are cached in the run's workspace."""
     workspace = options.workspace
     path = workspace.root / "evaluation.json"
     made_of = {name: sha256(folder / ADAPTER_FILE) for name, folder in _adapters(workspace).items()}
@@ -161,7 +169,7 @@ def _evaluated(options: Options) -> dict[str, Any]:
 
 
 def _fresh_rows(path: Path, known: Set[str]) -> list[Row]:
-    """Rows of another seed than the committed ones, none of them with a `known` prompt."""
+    """Generate rows with another seed than that of the committed ones, and leave out `known` prompts."""
     write_atomically(path, make_datasets(FRESH_SEED)[SFT_FILE])
     return [row for row in read_rows(path, scored=False, remedy="") if row.prompt not in known]
 
@@ -179,7 +187,7 @@ def _by_family(rows: Sequence[Row], scores: Sequence[float]) -> dict[str, float]
 
 
 def _of_new(validation: "Validation", known: Set[str]) -> dict[str, float]:
-    """Figures over the rows whose reference is none of the `known` ones alone."""
+    """Return figures over only those rows whose reference is not `known`."""
     new = [k for k, row in enumerate(validation.rows) if row.answer not in known]
     rows, answers, scores = (
         [each[k] for k in new] for each in (validation.rows, validation.answers, validation.scores)
@@ -241,7 +249,7 @@ def _table_of_seeds(
 
 
 def _cells(run: Mapping[str, Any]) -> list[Cell]:
-    """Some requests, spread evenly over the prompts whatever the scores are, with the greedy answers."""
+    """Show the greedy answers to a few requests, chosen evenly from the held-out prompts and not by score."""
     count = len(run["prompts"])
     cells = []
     for k in (n * count // SHEET_ROWS for n in range(SHEET_ROWS)):

@@ -1,4 +1,4 @@
-"""The benchmarks run, print a table with ratios, and one line of JSON last."""
+"""The benchmarks run and print a table with ratios and, as the last line, JSON."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ def run(module, monkeypatch, capsys, *flags):
 
 
 @pytest.mark.parametrize("flags", [[], REAL, [*REAL, "--longest"]])
-def test_training_speed(monkeypatch, capsys, flags):
+def test_training_speed_reports_the_ratio_to_trl(monkeypatch, capsys, flags):
     table, result = run(training_speed, monkeypatch, capsys, *flags, "--steps", "1", "--rounds", "1")
     assert [row.split(" | ")[0] for row in table] == ["| ORPO", "| SFT"]
     for name in ("ORPO", "SFT"):
@@ -43,7 +43,7 @@ def test_training_speed(monkeypatch, capsys, flags):
 
 
 @pytest.mark.parametrize("flags", [["--longest"], ["--load-in-4bit"], [*REAL, "--pairs", "orpo.csv"]])
-def test_flags_that_do_not_go_together(monkeypatch, capsys, flags):
+def test_training_speed_refuses_flags_of_the_other_architecture(monkeypatch, capsys, flags):
     monkeypatch.setattr(sys, "argv", ["training_speed.py", *flags])
     with pytest.raises(SystemExit) as end:
         training_speed.main()
@@ -51,7 +51,7 @@ def test_flags_that_do_not_go_together(monkeypatch, capsys, flags):
 
 
 @pytest.mark.parametrize("flags", [[], REAL])
-def test_generation(monkeypatch, capsys, flags):
+def test_generation_reports_how_much_faster_step_2_is_than_the_plain_loop(monkeypatch, capsys, flags):
     table, result = run(generation, monkeypatch, capsys, *flags, "--samples", "3", "--plain", "1")
     plain, *_, ours, continuous = result["results"]
     assert continuous["name"] == "continuous batching" and continuous["samples"] == 3 and continuous["tokens"] > 3
@@ -60,7 +60,7 @@ def test_generation(monkeypatch, capsys, flags):
     assert ours["times faster"] == pytest.approx(ours["per minute"] / plain["per minute"])
 
 
-def test_loss_equality(monkeypatch, capsys):
+def test_loss_equality_finds_all_losses_equal(monkeypatch, capsys):
     monkeypatch.setattr(loss_equality, "NARROW", NARROW)
     table, result = run(loss_equality, monkeypatch, capsys)
     assert len(table) == len(result) == 12
@@ -79,7 +79,7 @@ def test_a_stopwatch_counts_nested_calls_once():
 
 
 @pytest.mark.slow
-def test_the_whole_pipeline(monkeypatch, capsys):
+def test_pipeline_reports_importing_tokenising_and_logging_for_each_step(monkeypatch, capsys):
     table, result = run(pipeline, monkeypatch, capsys, "--max-rows", "6")
     assert len(table) == 4
     for step in pipeline.STEPS:
