@@ -35,7 +35,7 @@ _TEXT_COLOUR = (48, 48, 52)
 _LABEL_COLOUR = (150, 150, 156)
 _FRAME_COLOUR = (214, 214, 218)
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ def _figure(score: float) -> str:
     return "0.99" if 0.99 < score < 1 else f"{score:.2f}"
 
 
-def _wrap(text: str, font: Font, width: int) -> list[str]:
+def _wrap(text: str, font: _Font, width: int) -> list[str]:
     """Break a text into at least one and at most _MAX_LINES lines that fit; what is left out ends in an ellipsis."""
     clean = "".join(c if c.isprintable() else " " for c in text[:_MAX_CHARACTERS])
     words = clean.split()
@@ -185,7 +185,7 @@ def _wrap(text: str, font: Font, width: int) -> list[str]:
     return lines or [""]
 
 
-def _longest_fit(text: str, font: Font, width: float) -> str:
+def _longest_fit(text: str, font: _Font, width: float) -> str:
     """The longest beginning of a text that fits, at least one character."""
     fits, too_long = 1, len(text) + 1
     while too_long - fits > 1:

@@ -68,15 +68,11 @@ def main() -> None:
     from diagram.contact_sheet import answered, contact_sheet
     from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer
     from fine_tuning.data.tokens import encode_completion, encode_prompt, encode_rows
-    from fine_tuning.run.log import (
-        SECONDS_BETWEEN_WRITES,
-        TrainingLog,
-        machine,
-        peak_memory_mib,
-        score_plot,
-        wall_time,
-    )
+    from fine_tuning.run.log import TrainingLog
+    from fine_tuning.run.plots import score_plot
+    from fine_tuning.run.verdict import sampling_verdict, wall_time
     from fine_tuning.sampling.generation import generate_batch
+    from fine_tuning.training.device import machine, peak_memory_mib
 
     tokenizer = load_tokenizer(options)
     fitting, problems = encode_rows(tokenizer, references, preset.max_length)
@@ -99,7 +95,6 @@ def main() -> None:
         print(f"{csv_path}: cut off {cut} bytes of a batch that was not whole; it is drawn again")
     columns = list(references[0].fields)
     log = TrainingLog(workspace.log, LOG_NAME, f"Samples after supervised fine-tuning ({options.model_name})")
-    log.set("Result", "sampling has begun")
     log.set("Settings", settings)
     log.set("Machine", machine())
     log.write()  # so that the result of an earlier run is not taken for this one's
@@ -123,9 +118,8 @@ def main() -> None:
             tokens += sum(answer.tokens for answer in answers)
             ended_now += [answer.ended for answer in answers]
             progress.update(len(batch))
-            if log.is_due(SECONDS_BETWEEN_WRITES):
-                log.set("Progress", {"samples so far": progress.n, "of": len(samples)})
-                log.write()
+            if log.is_due():
+                log.progress(f"Sampling: {progress.n:,} of {len(samples):,} samples")
     seconds = time.perf_counter() - sampling_start
 
     # 5. Report on all samples, also those of an earlier start.
@@ -135,7 +129,6 @@ def main() -> None:
     drawn = all_rows[state.reference_rows :]
     ended = [info["ended"] for row in drawn if "ended" in (info := shape_info(row.fields))]
     ended = ended or ended_now  # a CSV without that column: the samples since this start
-    log.sections.pop("Progress", None)
     log.set(
         "Data",
         {
@@ -148,8 +141,9 @@ def main() -> None:
         },
     )
     families = sorted({row.family for row in drawn})
-    log.set("Rows by family", [{"family": f} | _family_row(all_rows, drawn, f) for f in families])
-    log.picture("Rows by family", score_plot([row.score for row in drawn], log.title), "scores")
+    by_family = [{"family": f} | _family_row(all_rows, drawn, f) for f in families]
+    log.set("Rows by family", by_family, hide=by_family[0] if len(families) == 1 else ())
+    log.plot(score_plot([row.score for row in drawn], log.title), "scores")
     picks = [drawn[k * len(drawn) // 12] for k in range(12)] if len(drawn) >= 12 else drawn
     first = {row.prompt: row.answer for row in references}
     cells = [answered(row.request, parse(first[row.prompt]), parse(row.answer), row.score) for row in picks]
@@ -165,8 +159,8 @@ def main() -> None:
     if tokens:
         figures |= {"sampling seconds": round(seconds, 1), "sampled tokens per second": round(tokens / seconds, 1)}
     figures |= {"peak memory MiB": peak_memory_mib()} | wall_time(start, goes_on=done > 0)
-    log.picture("Result", contact_sheet(cells), "samples")
-    log.finish(figures)
+    log.sheet(contact_sheet(cells), "samples")
+    log.finish(figures, sampling_verdict(figures))
     log.announce()
 
 

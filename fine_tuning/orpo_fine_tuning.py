@@ -91,8 +91,10 @@ def main() -> None:
 
     from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer, save_adapter
     from fine_tuning.data.tokens import encode_rows
-    from fine_tuning.run.log import TrainingLog, machine, peak_memory_mib, wall_time
+    from fine_tuning.run.log import TrainingLog
+    from fine_tuning.run.verdict import training_verdict, wall_time
     from fine_tuning.sampling.validation import log_validation, validate
+    from fine_tuning.training.device import machine, peak_memory_mib
     from fine_tuning.training.history import epochs_of, record, training_figures
     from fine_tuning.training.memory_check import announce, longest_pair_loss, try_on_gpu
     from fine_tuning.training.orpo_trainer import OrpoTrainer, without_dropout
@@ -145,7 +147,6 @@ def main() -> None:
     tuned = tuned_model(trainable=False)  # first, for an earlier run is not thrown away where it cannot be loaded
     state.begin(settings, options.restart)
     log = TrainingLog(workspace.log, LOG_NAME, f"ORPO ({options.model_name})")
-    log.set("Result", "training has begun")
     log.set("Settings", settings)
     log.set(
         "Data",
@@ -168,6 +169,7 @@ def main() -> None:
     def validated(model, title):
         return validate(for_generation(model), tokenizer, held_out, preset.generation_batch, options.seed, title)
 
+    log.progress("Validation before the training: answering the held-out prompts.")
     before = validated(tuned, "validation before")
     log_validation(log, "Validation", {"after SFT": before})
     del tuned  # the GPU need not hold two
@@ -200,6 +202,7 @@ def main() -> None:
     peak_memory = peak_memory_mib()
     save_adapter(model, tokenizer, workspace.orpo_model, options)
     record(log, trainer.state.log_history)
+    log.progress("Training is done. Validation: answering the held-out prompts.")
     tokens = sum(len(part) for pair in train_pairs for part in pair.values())
     steps = trainer.state.global_step - reporter.first_step
     figures = training_figures(trainer.state.log_history, preset.orpo_epochs, preset.orpo_epochs * tokens, steps)
@@ -214,7 +217,7 @@ def main() -> None:
     figures |= {f"validation {name} before": value for name, value in before.figures().items()}
     figures |= {f"validation {name}": value for name, value in after.figures().items()}
     figures |= {"peak memory MiB": peak_memory} | wall_time(start, goes_on=reporter.first_step > 0)
-    log.finish(figures)
+    log.finish(figures, training_verdict(figures))
     state.finish(settings, figures)
     log.announce()
 

@@ -56,8 +56,10 @@ def main() -> None:
         save_adapter,
     )
     from fine_tuning.data.tokens import encode_rows
-    from fine_tuning.run.log import TrainingLog, machine, peak_memory_mib, wall_time
+    from fine_tuning.run.log import TrainingLog
+    from fine_tuning.run.verdict import training_verdict, wall_time
     from fine_tuning.sampling.validation import log_validation, validate
+    from fine_tuning.training.device import machine, peak_memory_mib
     from fine_tuning.training.history import record, training_figures
     from fine_tuning.training.memory_check import announce, longest_row_loss, try_on_gpu
     from fine_tuning.training.trainer import Reporter, train, trainer_arguments
@@ -88,7 +90,6 @@ def main() -> None:
     model = new_adapter()  # first, for an earlier run is not thrown away for a model that cannot be loaded
     state.begin(settings, options.restart)
     log = TrainingLog(workspace.log, LOG_NAME, f"Supervised fine-tuning ({options.model_name})")
-    log.set("Result", "training has begun")
     log.set("Settings", settings)
     log.set(
         "Data",
@@ -132,6 +133,7 @@ def main() -> None:
     peak_memory = peak_memory_mib()
     save_adapter(model, tokenizer, workspace.sft_model, options)
     record(log, trainer.state.log_history)
+    log.progress("Training is done. Validation: answering the held-out prompts.")
     tokens = preset.sft_epochs * sum(len(example["input_ids"]) for example in train_examples)
     steps = trainer.state.global_step - reporter.first_step
     figures = training_figures(trainer.state.log_history, preset.sft_epochs, tokens, steps)
@@ -143,7 +145,7 @@ def main() -> None:
     log_validation(log, "Validation", {"after SFT": validation})
     figures |= {f"validation {name}": value for name, value in validation.figures().items()}
     figures |= {"peak memory MiB": peak_memory} | wall_time(start, goes_on=reporter.first_step > 0)
-    log.finish(figures)
+    log.finish(figures, training_verdict(figures))
     state.finish(settings, figures)
     log.announce()
 

@@ -19,12 +19,12 @@ from transformers import (
 )
 
 from fine_tuning.run.endings import explain, go_on_command, restart_command, stop
-from fine_tuning.run.log import SECONDS_BETWEEN_WRITES, TrainingLog
+from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.options import Options
 from fine_tuning.run.presets import Preset
 from fine_tuning.training.checkpoints import Checkpoints, last_whole_checkpoint
 from fine_tuning.training.device import choose_dtype, device_name
-from fine_tuning.training.history import record
+from fine_tuning.training.history import progress_line, record
 from fine_tuning.training.lora_layers import lean_adapters
 
 
@@ -97,9 +97,9 @@ class Reporter(TrainerCallback):
             self._check_finite(last, args.fp16)
         if not math.isfinite(last.get("eval_loss", 0.0)):
             raise ValidationNotFinite(f"the validation loss is {last['eval_loss']}")
-        if self.log.is_due(SECONDS_BETWEEN_WRITES):
+        if self.log.is_due():
             record(self.log, state.log_history, plot="eval_loss" in last)
-            self.log.write()
+            self.log.progress(progress_line(state.log_history, state.max_steps))
 
     def _check_finite(self, last: Mapping[str, float], is_float16: bool) -> None:
         if not math.isfinite(last["loss"]):
