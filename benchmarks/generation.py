@@ -52,7 +52,7 @@ def main() -> None:
     preset = preset_for(is_embedded)
     options = Options("embedded", None, Workspace(PROJECT), SEED, None, "auto", False, False)
     if is_embedded:
-        tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
+        tokenizer: Any = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
         tasks = embedded_tasks(tokenizer, args.samples, preset.samples_per_prompt)
         base = load_base_model(options)
     else:

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -50,7 +51,8 @@ def make_trainer(folder: Path, preset: Preset = EMBEDDED) -> tuple[SFTTrainer, l
 
 
 def adapter(trainer: SFTTrainer) -> dict[str, torch.Tensor]:
-    return {name: weight.clone() for name, weight in trainer.model.named_parameters() if weight.requires_grad}
+    model: Any = trainer.model
+    return {name: weight.clone() for name, weight in model.named_parameters() if weight.requires_grad}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ def fail_at(trainer: SFTTrainer, step: int, error: Exception | None) -> None:
             raise error
         return training_step(*arguments) * float("nan")
 
-    trainer.training_step = failing
+    trainer.training_step = failing  # type: ignore[method-assign]
 
 
 def stopped_message(trainer: SFTTrainer, prompts: list[str], capsys) -> str:
