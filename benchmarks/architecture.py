@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -11,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 MEAN_PROMPT, MEAN_ANSWER = 240, 546
 LONGEST_PROMPT, LONGEST_ANSWER = 256, 1280
 
-REAL_ARCHITECTURE = {
+REAL_ARCHITECTURE: dict[str, Any] = {
     "hidden_size": 2048,
     "num_hidden_layers": 24,
     "num_attention_heads": 16,

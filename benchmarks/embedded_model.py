@@ -147,10 +147,10 @@ def _evaluated(options: Options) -> dict[str, Any]:
     result["references"] = [row.answer for row in rows]
     batch = EMBEDDED.sampling.batch_size
     for name in MODELS:
-        model = load_base_model(options)
-        if name != "base":
-            model = load_adapter(model, _adapters(workspace)[name], EMBEDDED.lora, options, trainable=False)
-        model = merge_for_generation(model)
+        base, adapter = load_base_model(options), _adapters(workspace).get(name)
+        model = merge_for_generation(
+            load_adapter(base, adapter, EMBEDDED.lora, options, trainable=False) if adapter else base
+        )
         result[name] = {}
         for way, (temperature, count) in WAYS.items():
             title = f"{name}, {way}"
@@ -190,10 +190,12 @@ def _by_family(rows: Sequence[Row], scores: Sequence[float]) -> dict[str, float]
 def _of_new(validation: "Validation", known: Set[str]) -> dict[str, float]:
     """Return figures over only those rows whose reference is not `known`."""
     new = [k for k, row in enumerate(validation.rows) if row.answer not in known]
-    rows, answers, scores = (
-        [each[k] for k in new] for each in (validation.rows, validation.answers, validation.scores)
-    )
-    figures = replace(validation, rows=rows, answers=answers, scores=scores).figures()
+    figures = replace(
+        validation,
+        rows=[validation.rows[k] for k in new],
+        answers=[validation.answers[k] for k in new],
+        scores=[validation.scores[k] for k in new],
+    ).figures()
     return {f"{name} of {NEW}": figures[name] for name in ("score", "graph exactly right")}
 
 
@@ -233,10 +235,11 @@ def _table_of_trainings(runs: Mapping[int, Mapping[str, Any]]) -> str:
 
 
 def _spread(values: Sequence[float | None]) -> str:
-    if None in values:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
         return ""
-    digits = 1 if max(values) > 10 else 3
-    return f"{fmean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+    digits = 1 if max(known) > 10 else 3
+    return f"{fmean(known):.{digits}f} ({min(known):.{digits}f} to {max(known):.{digits}f})"
 
 
 def _table_of_seeds(

@@ -58,7 +58,7 @@ def main() -> None:
     preset = preset_for(is_embedded)
     options = Options("embedded")
     if is_embedded:
-        tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
+        tokenizer: Any = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
         tasks = embedded_tasks(tokenizer, args.samples, preset.sampling.samples_per_prompt)
         base = load_base_model(options)
     else:

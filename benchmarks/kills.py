@@ -131,7 +131,8 @@ def main() -> None:
     args = parser.parse_args()
     rng = random.Random(args.seed)
     quota = {step: args.kills // 3 + (number < args.kills % 3) for number, step in enumerate(STEPS)}
-    kills, finished, same, differences = Counter(), Counter(), Counter(), []
+    kills, finished, same = Counter[str](), Counter[str](), Counter[str]()
+    differences: list[str] = []
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
     start = time.monotonic()
     seconds, expected = {}, {}

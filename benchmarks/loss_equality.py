@@ -11,7 +11,7 @@ zero. The difference of a gradient is relative to the largest entry of TRL's gra
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -21,7 +21,7 @@ from unittest.mock import patch
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.architecture import REAL_ARCHITECTURE
 from benchmarks.baselines import ORPOConfig, StockOrpoTrainer, stock_pairs
@@ -71,7 +71,7 @@ def main() -> None:
     args = parser.parse_args()
     width = {} if args.full_width else NARROW
     real = partial(random_model, REAL_ARCHITECTURE | width)
-    models = [
+    models: list[tuple[str, Callable[[], LlamaForCausalLM], torch.dtype]] = [
         ("embedded", embedded_model, torch.float64),
         ("real architecture, 2 layers", real, torch.float64),
         ("real architecture, 2 layers", real, torch.float32),
@@ -99,7 +99,7 @@ def main() -> None:
 
 def embedded_model() -> LlamaForCausalLM:
     """Load the committed embedded model."""
-    return AutoModelForCausalLM.from_pretrained(EMBEDDED_FOLDER)
+    return LlamaForCausalLM.from_pretrained(EMBEDDED_FOLDER)
 
 
 def random_model(config: Mapping[str, Any]) -> LlamaForCausalLM:
@@ -136,10 +136,11 @@ def differences(model: PeftModel, pairs: Sequence[EncodedPair]) -> Differences:
     stock, ours = stock_outcome(model, pairs), own_outcome(model, pairs)
     if ours.gradients.keys() != stock.gradients.keys():
         raise ValueError("this project and TRL have gradients for different weights")
-    scalars = [(ours.loss, stock.loss), (ours.nll, stock.nll), (ours.log_odds_ratio, stock.log_odds_ratio)]
+    scalars = [(float(ours.loss), float(stock.loss)), (ours.nll, stock.nll)]
+    scalars += [(ours.log_odds_ratio, stock.log_odds_ratio)]
     log_probs = [(ours.chosen, stock.chosen), (ours.rejected, stock.rejected)]
     return Differences(
-        max(abs(float(a) - float(b)) for a, b in scalars),
+        max(abs(a - b) for a, b in scalars),
         max(float((a - b).abs().max()) for a, b in log_probs),
         max(
             float((ours.gradients[name] - gradient).abs().max() / gradient.abs().max())
@@ -150,8 +151,9 @@ def differences(model: PeftModel, pairs: Sequence[EncodedPair]) -> Differences:
 
 def own_outcome(model: PeftModel, pairs: Sequence[EncodedPair]) -> Outcome:
     """Compute the outcome with this project's loss. Chunks are 25 tokens, so even these short pairs take several."""
+    base: Any = model.get_base_model()
     with patch.object(orpo_loss, "CHUNK_LOGITS", 25 * model.config.vocab_size):
-        found = pair_loss(model.get_base_model(), collate_pairs(pairs), LAMBDA, nll_over_prompt=True)
+        found = pair_loss(base, collate_pairs(pairs), LAMBDA, nll_over_prompt=True)
         gradients = gradients_of(model, found.loss)
     return Outcome(
         found.loss.detach(),
@@ -165,7 +167,8 @@ def own_outcome(model: PeftModel, pairs: Sequence[EncodedPair]) -> Outcome:
 
 def stock_outcome(model: PeftModel, pairs: Sequence[EncodedPair]) -> Outcome:
     """Compute the outcome with TRL's ORPOTrainer."""
-    model.get_base_model().set_attn_implementation("sdpa")
+    base: Any = model.get_base_model()
+    base.set_attn_implementation("sdpa")
     with tempfile.TemporaryDirectory() as folder:
         arguments = ORPOConfig(
             output_dir=folder, beta=LAMBDA, use_cpu=True, report_to="none", bf16=False, gradient_checkpointing=False,
@@ -177,7 +180,8 @@ def stock_outcome(model: PeftModel, pairs: Sequence[EncodedPair]) -> Outcome:
             train_dataset=stock_pairs(pairs),
             processing_class=AutoTokenizer.from_pretrained(EMBEDDED_FOLDER),
         )
-    batch = trainer.data_collator([trainer.train_dataset[k] for k in range(len(pairs))])
+    rows: Any = trainer.train_dataset
+    batch = trainer.data_collator([rows[k] for k in range(len(pairs))])
     chosen, rejected, *_ = trainer.concatenated_forward(model, batch)
     loss, metrics = trainer.get_batch_loss_metrics(model, batch)
     return Outcome(
@@ -194,7 +198,8 @@ def gradients_of(model: PeftModel, loss: Tensor) -> dict[str, Tensor]:
     """Return the gradient of every trained weight, by name."""
     model.zero_grad()
     loss.backward()
-    return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.requires_grad}
+    trained = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    return {name: weight.grad.clone() for name, weight in trained}  # type: ignore[union-attr]  # the loss reaches all
 
 
 if __name__ == "__main__":

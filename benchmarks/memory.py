@@ -21,6 +21,7 @@ from unittest.mock import patch
 
 import torch
 from accelerate.utils import convert_outputs_to_fp32
+from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import LlamaConfig
@@ -69,19 +70,20 @@ def count(name: str) -> MemoryCount:
     lora = lora_config(replace(REAL.lora, dropout=dropout))
     # Count what TRL does on a GPU. There its Triton kernels replace a tile of logits by its gradient in place, and
     # compute log-probabilities without a softmax of the size of the logits.
-    in_place = dict.fromkeys(("_forward_tile", "_backward_tile", "_addmm_fp32"), lambda *_, **__: None)
-    fused = dict.fromkeys(("is_triton_available", "_supports_trl_loss_kernel"), lambda *_: True)
+    in_place: dict[str, Any] = dict.fromkeys(("_forward_tile", "_backward_tile", "_addmm_fp32"), lambda *_, **__: None)
+    fused: dict[str, Any] = dict.fromkeys(("is_triton_available", "_supports_trl_loss_kernel"), lambda *_: True)
     fused["_fused_logprob_entropy"] = lambda logits, index, **_: (_FusedLogProbs.apply(logits, index), None)
     with patch.multiple(chunked_logprob, **in_place), patch.multiple(trl.trainer.utils, create=True, **fused):
         return count_step(CONFIG, lora, loss_of, torch.bfloat16, load_in_4bit="4-bit" in name)
 
 
-def orpo_loss(model: nn.Module) -> Tensor:
+def orpo_loss(model: PeftModel) -> Tensor:
     pair = {"prompt": [1] * PROMPT, "chosen": [1] * ANSWER, "rejected": [1] * ANSWER}
-    return pair_loss(model.get_base_model(), collate_pairs([pair]), REAL.orpo.lambda_).loss
+    base: Any = model.get_base_model()
+    return pair_loss(base, collate_pairs([pair]), REAL.orpo.lambda_).loss
 
 
-def trl_orpo_loss(model: nn.Module) -> Tensor:
+def trl_orpo_loss(model: PeftModel) -> Tensor:
     """Compute the loss with TRL's methods, without the logging. Like accelerate, convert the outputs to float32."""
     _leave_adapters_to_peft(model)
     trainer = object.__new__(StockOrpoTrainer)
@@ -90,28 +92,30 @@ def trl_orpo_loss(model: nn.Module) -> Tensor:
     trainer.accelerator = SimpleNamespace(device=torch.device("cpu"))
     row = [1] * (PROMPT + ANSWER)
     labels = [-100] * PROMPT + [1] * ANSWER
-    batch = {}
+    batch: dict[str, Any] = {}
     for side in ("chosen", "rejected"):
         batch[f"{side}_input_ids"] = batch[f"{side}_attention_mask"] = torch.tensor([row])
         batch[f"{side}_labels"] = torch.tensor([labels])
-    chosen, rejected, _, _, nll = trainer.concatenated_forward(convert_outputs_to_fp32(model.__call__), batch)
+    found: Any = trainer.concatenated_forward(convert_outputs_to_fp32(model.__call__), batch)
+    chosen, rejected, _, _, nll = found
     return nll - trainer.odds_ratio_loss(chosen, rejected)[0].mean()
 
 
-def sft_loss(model: nn.Module) -> Tensor:
+def sft_loss(model: PeftModel) -> Tensor:
     """Compute the loss of TRL's SFTTrainer, which step 1 uses, at all positions. On a GPU, it skips the prompt."""
-    add_fused_lm_head(model.get_base_model(), outputs=("log_probs", "entropy", "is_top1"))
+    base: Any = model.get_base_model()
+    add_fused_lm_head(base, outputs=("log_probs", "entropy", "is_top1"))
     labels = torch.tensor([[-100] * PROMPT + [1] * ANSWER])
     output = model(torch.tensor([[1] * (PROMPT + ANSWER)]), labels=labels, use_cache=False, fused_lm_head=True)
     return -output.log_probs.sum() / ANSWER
 
 
-def trl_sft_loss(model: nn.Module) -> Tensor:
+def trl_sft_loss(model: PeftModel) -> Tensor:
     _leave_adapters_to_peft(model)
     return sft_loss(model)
 
 
-LOSSES: dict[str, tuple[Callable[[nn.Module], Tensor], float, str]] = {
+LOSSES: dict[str, tuple[Callable[..., Tensor], float, str]] = {
     "SFT": (sft_loss, REAL.lora.dropout, "1.2"),
     "SFT, TRL": (trl_sft_loss, REAL.lora.dropout, ""),
     "ORPO": (orpo_loss, 0.0, "1.25"),

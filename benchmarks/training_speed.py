@@ -110,10 +110,11 @@ def measure(
         torch.manual_seed(SEED)
         return get_peft_model(load_base_model(options), lora_config(preset.lora))
 
-    rows, result = [], {}
+    rows: list[list[str]] = []
+    result: dict[str, Any] = {}
     for name, ours, stock in (("ORPO", our_orpo, stock_orpo), ("SFT", our_sft, stock_sft)):
         tokens = sum(count_tokens(pair, name) for pair in pairs[WARM_UP:]) / steps
-        measured = {"ours": [], "TRL": []}
+        measured: dict[str, list[tuple[float, str]]] = {"ours": [], "TRL": []}
         for _ in range(rounds):
             for side, make in (("TRL", stock), ("ours", ours)):
                 measured[side].append(timed(make, make_model, options, preset, pairs))
@@ -173,10 +174,9 @@ def count_tokens(pair: EncodedPair, training: str) -> int:
 
 
 def our_orpo(model: PeftModel, arguments: dict[str, Any], preset: Preset, pairs: Sequence[EncodedPair]) -> Trainer:
-    arguments = TrainingArguments(**arguments, remove_unused_columns=False)
     return OrpoTrainer(
         model=model,
-        args=arguments,
+        args=TrainingArguments(**arguments, remove_unused_columns=False),
         train_dataset=pairs,
         orpo_lambda=preset.orpo.lambda_,
         processing_class=AutoTokenizer.from_pretrained(EMBEDDED_FOLDER),
@@ -213,9 +213,12 @@ def sft(
         {"input_ids": pair["prompt"] + pair["chosen"], "labels": [-100] * len(pair["prompt"]) + pair["chosen"]}
         for pair in pairs
     ]
-    arguments = SFTConfig(**arguments, max_length=preset.max_length, dataset_kwargs={"skip_prepare_dataset": True})
-    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
-    return trainer(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    return trainer(
+        model=model,
+        args=SFTConfig(**arguments, max_length=preset.max_length, dataset_kwargs={"skip_prepare_dataset": True}),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(EMBEDDED_FOLDER),
+    )
 
 
 class Clock(TrainerCallback):

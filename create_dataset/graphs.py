@@ -20,7 +20,7 @@ MAX_SHAPES = 15
 
 def neuron_network(sizes: Sequence[int]) -> nx.DiGraph:
     """A fully connected network with `sizes[k]` neurons in layer k."""
-    graph = nx.DiGraph()
+    graph: nx.DiGraph[int] = nx.DiGraph()
     layers: list[list[int]] = []
     for column, size in enumerate(sizes):
         kind = "input neuron" if column == 0 else "output neuron" if column == len(sizes) - 1 else "hidden neuron"
@@ -43,7 +43,7 @@ def layer_network(kinds: Sequence[str]) -> nx.DiGraph:
 def flowchart(rng: Random, form: str) -> nx.DiGraph:
     """A random flowchart of 4 to 15 shapes; `form` is chain, branch, join, diamond or mixed."""
     counts = _column_counts(rng, form)
-    graph = nx.DiGraph()
+    graph: nx.DiGraph[int] = nx.DiGraph()
     columns: list[list[int]] = []
     for column, count in enumerate(counts):
         first = graph.number_of_nodes()
@@ -99,6 +99,7 @@ def _staircase(rng: Random, left: list[int], right: list[int]) -> list[tuple[int
 
 
 def _choose_kinds(rng: Random, graph: nx.DiGraph) -> None:
+    kinds: Sequence[str]
     for number in graph:
         if graph.in_degree(number) == 0:
             kinds = SOURCES

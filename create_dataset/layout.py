@@ -38,8 +38,8 @@ def place(graph: nx.DiGraph, looks: Mapping[str, Look], pitch: Pitch) -> Diagram
     column, the nodes are placed from top to bottom in the order of their numbers.
     """
     columns: dict[int, list[int]] = {}
-    for number, column in graph.nodes(data="column"):
-        columns.setdefault(column, []).append(number)
+    for number in graph:
+        columns.setdefault(graph.nodes[number]["column"], []).append(number)
     first = CANVAS_WIDTH // 2 - (len(columns) - 1) * pitch.column // 2 if pitch.left is None else pitch.left
     nodes = []
     for number in sorted(graph):

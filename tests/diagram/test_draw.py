@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from io import BytesIO
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -44,7 +45,8 @@ def is_blue(pixel: tuple[int, int, int]) -> bool:
 
 def column_of_ink(image: Image.Image, x: int) -> int:
     """How many pixels of a column between y = 200 and 400 are the connection's, at least in part."""
-    return sum(not is_white(image.getpixel((x, y))) for y in range(200, 400))
+    pixels: Any = image.load()
+    return sum(not is_white(pixels[x, y]) for y in range(200, 400))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

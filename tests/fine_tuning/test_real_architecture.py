@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import ROOT
@@ -13,7 +14,7 @@ NARROW = {"hidden_size": 256, "intermediate_size": 688, "num_attention_heads": 4
 NODE = "[{}, {}, 300, 'rectangle', 90, 50, 'solid arrow', (240, 240, 240), (99, 99, 99), [{}]]"
 
 
-def make_model(folder: Path, **changes: int) -> Path:
+def make_model(folder: Path, **changes: Any) -> Path:
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 

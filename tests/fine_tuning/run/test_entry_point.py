@@ -30,7 +30,7 @@ def program(body: str, *flags: str) -> list[str]:
 def interrupted(command: list[str], number: int) -> tuple[int, list[str]]:
     """Send a signal once the program says that it is ready: exit status and lines on stderr."""
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
+    assert process.stdout and process.stdout.readline() == "ready\n"
     process.send_signal(number)
     errors = process.communicate(timeout=10)[1]
     return process.returncode, errors.splitlines()

@@ -19,9 +19,9 @@ IDS = torch.arange(10, 70).view(2, 30)
 def make_model(dtype: torch.dtype, dropout: float = 0.0) -> PeftModel:
     """The embedded model with an adapter whose B is not zero, so that the adapter changes the output."""
     torch.manual_seed(1)
-    model = AutoModelForCausalLM.from_pretrained(EMBEDDED_FOLDER, dtype=dtype)
+    base = AutoModelForCausalLM.from_pretrained(EMBEDDED_FOLDER, dtype=dtype)
     lora = LoraConfig(r=4, lora_alpha=12, lora_dropout=dropout, target_modules=list(EMBEDDED.lora.modules))
-    model = get_peft_model(model, lora, autocast_adapter_dtype=dtype is not torch.float64)
+    model = get_peft_model(base, lora, autocast_adapter_dtype=dtype is not torch.float64)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)

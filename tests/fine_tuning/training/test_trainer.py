@@ -53,7 +53,8 @@ def make_trainer(
 
 
 def adapter(trainer: SFTTrainer) -> dict[str, torch.Tensor]:
-    return {name: weight.clone() for name, weight in trainer.model.named_parameters() if weight.requires_grad}
+    model: Any = trainer.model
+    return {name: weight.clone() for name, weight in model.named_parameters() if weight.requires_grad}
 
 
 @pytest.fixture(scope="module")
