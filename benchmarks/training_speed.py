@@ -51,7 +51,7 @@ from fine_tuning.training.orpo_trainer import OrpoTrainer
 from fine_tuning.training.pair_batch import EncodedPair, encode_fitting
 from fine_tuning.training.reporter import Reporter
 from fine_tuning.training.sft_trainer import AdapterSftTrainer
-from fine_tuning.training.trainer import train, trainer_arguments
+from fine_tuning.training.trainer import AdapterTrainerMixin, train, trainer_arguments
 
 WARM_UP = 3  # steps before the clock starts
 # Training arguments that are choices of this project and not part of the task: TRL's trainers keep their defaults.
@@ -255,7 +255,7 @@ def timed(
         if on_gpu:  # do not count the peak of loading
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        if make in (our_orpo, our_sft):
+        if isinstance(trainer, AdapterTrainerMixin):
             trainer.add_callback(Reporter(TrainingLog(Path(folder), "log", "benchmark"), "benchmark"))
             train(trainer, [])
         else:

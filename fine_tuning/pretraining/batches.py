@@ -113,7 +113,8 @@ def _fill_prompt(
         tokens = _tokens_of(mention, offsets, before)
         for k in tokens:
             encoded["starts"][k] = mention.shape
-        encoded["groups"][tokens[-1]] = mention.group
+        if mention.group is not None:
+            encoded["groups"][tokens[-1]] = mention.group
 
 
 def _tokens_of(mention: Mention, offsets: Sequence[tuple[int, int]], before: int) -> list[int]:
@@ -132,7 +133,8 @@ def _fill_answer(
             encoded["grouped"][k] = row.members[shape] if row.members else shape
     if not row.is_diagram:
         return
-    for source, match in zip(shapes, _TARGETS.finditer(row.answer), strict=True):
+    sources = [shape for shape in shapes if shape is not None]  # every line of a diagram has a number
+    for source, match in zip(sources, _TARGETS.finditer(row.answer), strict=True):
         for target in re.finditer(r"\d+", match[1]):
             at = match.start(1) + target.end()
             token = next(k for k, (_, end) in enumerate(offsets, before) if end >= at)

@@ -89,7 +89,7 @@ def _pretrain(
 ) -> None:
     """Train the model for `steps` steps and save it to `folder`. If the stage has a checkpoint, resume from it."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model.to(device)
+    model.to(device)  # type: ignore[arg-type]  # transformers' wrapper hides the signature
     auxiliary = AuxiliaryHeads(model.config.hidden_size, stage.heads).to(device)
     optimizers = _optimizers(stage, model, auxiliary)
     parts = {"model": model, "auxiliary": auxiliary} | {f"optimizer {k}": each for k, each in enumerate(optimizers)}
@@ -114,7 +114,8 @@ def _pretrain(
                 settings["lr"] = settings["initial_lr"] * _schedule(step, steps)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=bf16):
             losses = losses_of(stage, model, auxiliary, batch)
-        sum(loss if name == "answer" else AUXILIARY_WEIGHT * loss for name, loss in losses.items()).backward()
+        weighted = [loss if name == "answer" else AUXILIARY_WEIGHT * loss for name, loss in losses.items()]
+        sum(weighted, torch.zeros((), device=device)).backward()
         nn.utils.clip_grad_norm_([*model.parameters(), *auxiliary.parameters()], 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -126,7 +127,7 @@ def _pretrain(
             _save(checkpoint, parts, step + 1)
 
     unfinished = folder.with_name(f"unfinished-{folder.name}")  # a stage's own folder must never be incomplete
-    model.to(torch.bfloat16).save_pretrained(unfinished)
+    model.to(torch.bfloat16).save_pretrained(unfinished)  # type: ignore[arg-type]  # as above
     os.replace(unfinished, folder)
 
 

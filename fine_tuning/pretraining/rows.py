@@ -103,8 +103,9 @@ def pretraining_row(rng: Random, max_shapes: int, mix: Mix) -> PretrainingRow:
     answer = format(_place_at_random(rng, graph, mix)) if is_diagram else _listed(rng, graph, mix)
     groups = [mention for mention in mentions if mention.group is not None]
     mentions = [mention for mention in mentions if mention.group is None]
-    members = tuple(group for _, group in graph.nodes(data="group") if group is not None)
-    kinds = tuple(KINDS.index(kind) for _, kind in graph.nodes(data="kind"))
+    nodes = [node for _, node in graph.nodes(data=True)]
+    members = tuple(node["group"] for node in nodes if node.get("group") is not None)
+    kinds = tuple(KINDS.index(node["kind"]) for node in nodes)
     return PretrainingRow(
         f"{request}\n\n{INSTRUCTION}", answer, is_diagram, tuple(mentions), kinds, tuple(groups), members
     )
@@ -123,10 +124,10 @@ def _place_at_random(rng: Random, graph: nx.DiGraph, mix: Mix) -> Diagram:
     """Place the graph in the mix's style with BASE_PITCH; at random, vary looks, distances, direction or position."""
     looks, pitch = mix.style, BASE_PITCH
     if rng.random() < mix.random_looks:
-        looks = {kind: _random_look(rng) for kind in sorted({kind for _, kind in graph.nodes(data="kind")})}
+        looks = {kind: _random_look(rng) for kind in sorted({node["kind"] for _, node in graph.nodes(data=True)})}
     down = rng.random() < TOP_DOWN
     if rng.random() < RANDOM_PITCH:
-        columns = 1 + max(column for _, column in graph.nodes(data="column"))
+        columns = 1 + max(node["column"] for _, node in graph.nodes(data=True))
         room = CANVAS_HEIGHT if down else CANVAS_WIDTH
         pitch = Pitch(column=10 * rng.randint(3, max(4, min(20, room // (10 * columns)))), row=10 * rng.randint(4, 14))
     diagram = place(graph, looks, pitch)

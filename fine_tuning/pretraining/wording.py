@@ -55,7 +55,11 @@ class Mention:
 
 
 def _mark(text: str, shape: int, source: int | None = None, target: int | None = None) -> str:
-    partner = 0 if source is None and target is None else 1 + source if target is None else 101 + target
+    partner = 0
+    if target is not None:
+        partner = 101 + target
+    elif source is not None:
+        partner = 1 + source
     return f"{_OPEN}{chr(_ZERO + shape)}{chr(_ZERO + partner)}{text}{_CLOSE}"
 
 

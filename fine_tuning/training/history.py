@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.plots import loss_plot
@@ -53,7 +54,7 @@ def epochs_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float | 
     return rows
 
 
-def thin_out(steps: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+def thin_out(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Many steps as at most TABLE_ROWS rows, each the mean of the steps since the row before."""
     size = max(1, -(-len(steps) // TABLE_ROWS))
     rows = []

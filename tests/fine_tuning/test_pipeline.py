@@ -175,7 +175,7 @@ def test_training_killed_while_it_saves_goes_on_from_a_whole_checkpoint_to_the_s
     shutil.copy(whole / "adapter_model.safetensors", checkpoints / "checkpoint-60")
     resumed = run("sft_fine_tuning", tmp_path / "w")
     assert resumed.returncode == 0, resumed.stderr
-    assert resumed.stdout.count("passing over") >= 2 and f"going on from {whole}" in resumed.stdout
+    assert resumed.stdout.count(": it is incomplete") >= 2 and f"continuing from {whole}" in resumed.stdout
     adapter = Path("models") / "sft" / "adapter_model.safetensors"
     assert (tmp_path / "w" / adapter).read_bytes() == (workspace / adapter).read_bytes()
 
