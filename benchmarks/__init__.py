@@ -1,1 +1,1 @@
-"""A command for each claim that this project makes about itself."""
+"""Benchmarks: one command for each claim of this project."""

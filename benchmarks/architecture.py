@@ -1,4 +1,4 @@
-"""The architecture of deepseek-coder-1.3b-instruct, written out so that measuring it needs no download."""
+"""The architecture of deepseek-coder-1.3b-instruct, written out here so that benchmarks need no download."""
 
 import tempfile
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-# Tokens of the committed rows under its tokenizer.
+# Tokens of the committed rows, with the tokenizer of deepseek-coder.
 MEAN_PROMPT, MEAN_ANSWER = 240, 546
 LONGEST_PROMPT, LONGEST_ANSWER = 256, 1280
 
@@ -27,7 +27,7 @@ REAL_ARCHITECTURE: dict[str, Any] = {
 
 @contextmanager
 def random_weights(layers: int) -> Iterator[str]:
-    """A folder with a model of so many layers in bfloat16, to load as one that was downloaded."""
+    """Save a model with random bfloat16 weights and `layers` layers; yield its folder, which is deleted at the end."""
     torch.manual_seed(0)
     config = LlamaConfig(**REAL_ARCHITECTURE | {"num_hidden_layers": layers})
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""What a user would otherwise run, on this project's token ids."""
+"""What a user would run without this project: TRL's ORPO trainer, on the same token ids as this project's trainer."""
 
 import os
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ from datasets import Dataset
 
 from fine_tuning.training.pair_batch import EncodedPair
 
-os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # trl is pinned, so its ORPO cannot move unseen
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # no warning that the API may change: trl is pinned
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer  # noqa: E402
 
 __all__ = ["ORPOConfig", "StockOrpoTrainer", "stock_pairs"]
 
 
 class StockOrpoTrainer(ORPOTrainer):
-    """TRL's ORPOTrainer as it is, but for the tokenising: it would append a second EOS."""
+    """TRL's ORPOTrainer, unchanged except for the tokenisation, which would append a second EOS."""
 
     def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, list[int]]:
         prompt = feature["ids"]["prompt"]
@@ -29,5 +29,5 @@ class StockOrpoTrainer(ORPOTrainer):
 
 
 def stock_pairs(pairs: Sequence[EncodedPair]) -> Dataset:
-    """Encoded pairs as StockOrpoTrainer takes them."""
+    """Convert encoded pairs to the dataset that StockOrpoTrainer expects."""
     return Dataset.from_list([{"prompt": "", "chosen": "", "rejected": "", "ids": pair} for pair in pairs])

@@ -1,12 +1,13 @@
-"""The embedded model before fine-tuning, after SFT and after ORPO, over several seeds.
+"""Compare the embedded model before fine-tuning, after SFT and after ORPO, over several seeds.
 
     python benchmarks/embedded_model.py [--seeds 2025 2026 2027] [--work build/embedded_benchmark] [--record]
 
-Runs the three steps for each seed as a user does, with default settings, then lets all three models answer the prompts
-that neither training saw (140 of the SFT CSV, 40 of the ORPO CSV), with the likeliest tokens, and five times sampled
-at temperature 1. So few prompts leave a small difference to chance: the two tuned models also answer about 700 fresh
-ones, which `create_dataset.py` makes of another seed. A quarter of an hour for each seed on two CPU cores. Stopped at
-any moment, the same command goes on.
+For each seed, runs the three steps with default settings, as a user does. Then all three models answer the prompts that
+were not trained on (140 of the SFT CSV, 40 of the ORPO CSV), once greedily and five times sampled at temperature 1. On
+so few prompts, a small difference can be chance. So the two tuned models also answer about 700 fresh prompts, which
+`create_dataset.py` generates from another seed.
+
+A seed takes about 15 minutes on two CPU cores. If you stop it, the same command resumes.
 """
 
 import json
@@ -24,20 +25,21 @@ from diagram import parse
 from diagram.contact_sheet import Cell, Picture, contact_sheet
 from fine_tuning.data.csv_rows import Row, read_rows
 from fine_tuning.data.split import held_out_rows, split_prompts
+from fine_tuning.run.commands import PROJECT
 from fine_tuning.run.files import sha256, write_atomically
-from fine_tuning.run.options import Options, make_parser, to_options
+from fine_tuning.run.options import Options, make_parser, set_environment, to_options
 from fine_tuning.run.presets import EMBEDDED
 from fine_tuning.run.run_state import ADAPTER_FILE
-from fine_tuning.run.workspace import PROJECT, Workspace
+from fine_tuning.run.workspace import Workspace
 
 if TYPE_CHECKING:  # imports torch
     from fine_tuning.sampling.validation import Validation
 
 MODELS = ("base", "after SFT", "after ORPO")
-WAYS = {"greedy": (0, 1), "sampled": (1, 5)}  # temperature, and answers to each prompt
-BOTH = "mean of both"  # each way counts the same
+WAYS = {"greedy": (0, 1), "sampled": (1, 5)}  # temperature, answers per prompt
+BOTH = "mean of both"  # of greedy and sampled, with equal weight
 FRESH_WAYS = {f"{way}, fresh": temperature for way, (temperature, _) in WAYS.items()}
-NEW = "new diagrams"  # those that stand in no row that was trained on, in whatever words
+NEW = "new diagrams"  # those that are not the answer of any training row
 FIGURES = (
     "score", "well-formed answers", "ended by itself", "graph exactly right", "layout flawless",
     "layout flawless and complete", "flawless answers", "connections", "style", "score of networks",
@@ -48,14 +50,15 @@ FRESH_FIGURES = (
     "score", "well-formed answers", "ended by itself", "graph exactly right", "layout flawless", "flawless answers",
     f"score of {NEW}", f"graph exactly right of {NEW}",
 )  # fmt: skip
-# What decides the prompts, the answers and their scores.
+# The prompts, the answers and their scores depend on these files.
 MADE_BY = (
     "create_dataset/create_dataset.py", "create_dataset/flowchart_wording.py", "create_dataset/graphs.py",
     "create_dataset/house_style.py", "create_dataset/layout.py", "create_dataset/network_wording.py",
-    "diagram/language.py", "diagram/geometry.py", "diagram/score.py", "fine_tuning/common.py",
+    "diagram/language.py", "diagram/geometry.py", "diagram/score.py", "fine_tuning/run/presets.py",
     "fine_tuning/data/csv_rows.py", "fine_tuning/data/split.py", "fine_tuning/data/tokens.py",
     "fine_tuning/sampling/batches.py", "fine_tuning/sampling/generation.py", "fine_tuning/sampling/validation.py",
-    "fine_tuning/training/device.py", "benchmarks/embedded_model.py",
+    "fine_tuning/training/adapter.py", "fine_tuning/training/base_model.py", "fine_tuning/training/device.py",
+    "benchmarks/embedded_model.py",
 )  # fmt: skip
 SHEET_ROWS = 6
 PICTURE = PROJECT / "docs" / "base_sft_orpo.png"
@@ -63,8 +66,15 @@ PICTURE = PROJECT / "docs" / "base_sft_orpo.png"
 
 def main() -> None:
     parser = benchmark_parser(__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[2025, 2026, 2027], help="(default: 2025 2026 2027)")
-    parser.add_argument("--work", type=Path, default=PROJECT / "build" / "embedded_benchmark", help="where runs go")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[2025, 2026, 2027], help="seeds to run (default: 2025 2026 2027)"
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=PROJECT / "build" / "embedded_benchmark",
+        help="folder for the runs (default: build/embedded_benchmark)",
+    )
     args = parser.parse_args()
 
     runs = {}
@@ -74,6 +84,7 @@ def main() -> None:
                 ["--model", "embedded", "--workspace", str(args.work / f"seed-{seed}"), "--seed", str(seed)]
             )
         )
+        set_environment(options)
         command = [sys.executable, str(PROJECT / "fine_tuning" / "run_all.py"), *_flags(options)]
         print(f"seed {seed}: {' '.join(command[1:])}", flush=True)
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -86,18 +97,18 @@ def main() -> None:
     fresh = runs[args.seeds[0]]["after SFT"]["greedy, fresh"]["prompts"]
     body = (
         f"{_table_of_means(runs, WAYS, MODELS, FIGURES)}\n\n{_table_of_trainings(runs)}\n\n"
-        f"Each seed by itself, the mean score:\n\n{_table_of_seeds(runs, (*WAYS, BOTH), MODELS, 'score')}\n\n"
-        "And the share of graphs that are exactly right:\n\n"
+        f"Mean score of each seed:\n\n{_table_of_seeds(runs, (*WAYS, BOTH), MODELS, 'score')}\n\n"
+        "Share of graphs that are exactly right, for each seed:\n\n"
         f"{_table_of_seeds(runs, (*WAYS, BOTH), MODELS, 'graph exactly right')}\n\n"
-        f"On {fresh} fresh prompts, the same for each seed, sampled once:\n\n"
+        f"On {fresh} fresh prompts, which are the same for every seed, sampled once each:\n\n"
         f"{_table_of_means(runs, FRESH_WAYS, MODELS[1:], FRESH_FIGURES)}\n\n"
         f"{_table_of_seeds(runs, FRESH_WAYS, MODELS[1:], 'score')}"
     )
     report(
         "The embedded model: base, SFT and ORPO",
         f"python benchmarks/embedded_model.py{flags_given()}",
-        f"Means over {len(runs)} seeds, in brackets the lowest and the highest; "
-        f"{len(runs[args.seeds[0]]['prompts'])} held-out prompts each, sampled at temperature 1. "
+        f"Means over {len(runs)} seeds, with the lowest and the highest in brackets. "
+        f"{len(runs[args.seeds[0]]['prompts'])} held-out prompts for each seed, sampled at temperature 1. "
         f"Settings: the preset `EMBEDDED` of `fine_tuning/run/presets.py`.\n\n{body}",
         {str(seed): {name: run[name] for name in (*MODELS, "training")} for seed, run in runs.items()},
         args.record,
@@ -109,7 +120,7 @@ def _flags(options: Options) -> list[str]:
 
 
 def _evaluated(options: Options) -> dict[str, Any]:
-    """Figures and answers of the three models by way of generation, kept beside the run that they belong to."""
+    """Return figures and answers of the three models, greedy and sampled. They are cached in the run's workspace."""
     workspace = options.workspace
     path = workspace.root / "evaluation.json"
     made_of = {name: sha256(folder / ADAPTER_FILE) for name, folder in _adapters(workspace).items()}
@@ -117,24 +128,28 @@ def _evaluated(options: Options) -> dict[str, Any]:
     if path.exists() and (kept := json.loads(path.read_text("utf-8"))).get("made of") == made_of:
         return kept
 
-    from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer
+    from fine_tuning.sampling.generation import merge_for_generation
     from fine_tuning.sampling.validation import validate
+    from fine_tuning.training.adapter import load_adapter
+    from fine_tuning.training.base_model import load_base_model, load_tokenizer
 
     sft_rows, orpo_rows = (
-        read_rows(csv_path, scored=scored, remedy="")[0]
+        read_rows(csv_path, scored=scored, remedy="")
         for csv_path, scored in ((workspace.sft_csv, False), (workspace.orpo_csv, True))
     )
-    rows = held_out_rows(sft_rows, orpo_rows, options.seed)
+    trained = split_prompts(sft_rows, options.seed)[0] | split_prompts(orpo_rows, options.seed)[0]
+    rows = held_out_rows([*sft_rows, *orpo_rows], trained)
     fresh = _fresh_rows(workspace.root / "fresh_prompts.csv", {row.prompt for row in [*sft_rows, *orpo_rows]})
     tokenizer = load_tokenizer(options)
-    trained = split_prompts(sft_rows, options.seed)[0] | split_prompts(orpo_rows, options.seed)[0]
     known = {row.answer for row in [*sft_rows, *orpo_rows] if row.prompt in trained}
     result: dict[str, Any] = {"made of": made_of, "prompts": [row.request for row in rows]}
     result["references"] = [row.answer for row in rows]
-    batch = EMBEDDED.generation_batch
+    batch = EMBEDDED.sampling.batch_size
     for name in MODELS:
         base, adapter = load_base_model(options), _adapters(workspace).get(name)
-        model = for_generation(load_adapter(base, adapter, options, trainable=False) if adapter else base)
+        model = merge_for_generation(
+            load_adapter(base, adapter, EMBEDDED.lora, options, trainable=False) if adapter else base
+        )
         result[name] = {}
         for way, (temperature, count) in WAYS.items():
             title = f"{name}, {way}"
@@ -154,9 +169,9 @@ def _evaluated(options: Options) -> dict[str, Any]:
 
 
 def _fresh_rows(path: Path, known: Set[str]) -> list[Row]:
-    """Rows of another seed than the committed ones, none of them with a `known` prompt."""
+    """Generate rows with another seed than that of the committed ones, and leave out `known` prompts."""
     write_atomically(path, make_datasets(FRESH_SEED)[SFT_FILE])
-    return [row for row in read_rows(path, scored=False, remedy="")[0] if row.prompt not in known]
+    return [row for row in read_rows(path, scored=False, remedy="") if row.prompt not in known]
 
 
 def _adapters(workspace: Workspace) -> dict[str, Path]:
@@ -172,7 +187,7 @@ def _by_family(rows: Sequence[Row], scores: Sequence[float]) -> dict[str, float]
 
 
 def _of_new(validation: "Validation", known: Set[str]) -> dict[str, float]:
-    """Figures over the rows whose reference is none of the `known` ones alone."""
+    """Return figures over only those rows whose reference is not `known`."""
     new = [k for k, row in enumerate(validation.rows) if row.answer not in known]
     figures = replace(
         validation,
@@ -237,7 +252,7 @@ def _table_of_seeds(
 
 
 def _cells(run: Mapping[str, Any]) -> list[Cell]:
-    """Some requests, spread evenly over the prompts whatever the scores are, with the greedy answers."""
+    """Show the greedy answers to a few requests, chosen evenly from the held-out prompts and not by score."""
     count = len(run["prompts"])
     cells = []
     for k in (n * count // SHEET_ROWS for n in range(SHEET_ROWS)):

@@ -1,10 +1,10 @@
-"""Feed a million damaged lines to the parser, the score, the log's escape and the CSV reader: none of them may raise.
+"""Feed a million damaged lines to the parser, the score, the log's escaping and the CSV reader. None of them may raise.
 
     python benchmarks/fuzz.py                     a million lines
-    python benchmarks/fuzz.py --lines 20000       a first look
+    python benchmarks/fuzz.py --lines 20000       a quick run
 
-Lines of the committed references are cut, swapped, repeated and sprinkled with what breaks parsers. Ends with a
-traceback at the first line that is not taken as it should be.
+Pieces of the committed CSV are deleted, repeated, reversed, or replaced by strings that often break parsers. The first
+failure ends the run with a traceback.
 """
 
 import random
@@ -17,17 +17,18 @@ from tqdm import tqdm
 from benchmarks.report import benchmark_parser, flags_given, report, table
 from diagram import parse, score_diagram
 from fine_tuning.data.csv_rows import read_rows
+from fine_tuning.run.errors import UserError
 from fine_tuning.run.log import escape
 
 PROJECT = Path(__file__).resolve().parent.parent
-SPICES = [
+NASTY_STRINGS = [
     *"[](){},'\"\\#\n\r\t\0 0-.eEjx_", "[" * 300, "9" * 5_000, "1e999", "nan", "True", "None", "lambda: 0",
     "__import__", "\u202e", "\ud83d", "\U0001f600", "\x1b[2J", "내", "|", "<script>", "](http://x)", "\x85", "\u2028",
 ]  # fmt: skip
 
 
 def damaged(text: str, rng: random.Random) -> str:
-    """A text with a few things wrong in it, or none."""
+    """Return the text with 0 to 20 random errors in it."""
     for _ in range(rng.choice((0, 1, 1, 2, 5, 20))):
         start = rng.randrange(len(text) + 1)
         end = min(len(text), start + rng.choice((0, 1, 3, 40)))
@@ -35,7 +36,7 @@ def damaged(text: str, rng: random.Random) -> str:
         if kind == 0:
             text = text[:start] + text[end:]
         elif kind == 1:
-            text = text[:start] + rng.choice(SPICES) + text[end:]
+            text = text[:start] + rng.choice(NASTY_STRINGS) + text[end:]
         elif kind == 2:
             text = text[:end] + text[start:]
         elif kind == 3:
@@ -46,7 +47,7 @@ def damaged(text: str, rng: random.Random) -> str:
 
 
 def check_answer(answer: str, reference: str) -> int:
-    """Parse, score and show a text; returns its lines."""
+    """Parse, score and escape a text; return its number of lines. Raises AssertionError if a result is wrong."""
     diagram = parse(answer)
     score = score_diagram(answer, reference)
     assert all(0 <= part <= 1 for part in score.parts().values()), answer
@@ -56,23 +57,25 @@ def check_answer(answer: str, reference: str) -> int:
 
 
 def check_file(content: bytes, path: Path) -> int:
-    """Read a damaged CSV; returns its lines."""
+    """Read a damaged CSV; return its number of lines. Raises AssertionError if a result is wrong."""
     path.write_bytes(content)
     for scored in (False, True):
-        rows, problems = read_rows(path, scored, "Make it", unique=True)
-        assert rows or problems, content
-        assert all(problem.startswith(str(path)) for problem in problems), problems
+        try:
+            assert read_rows(path, scored, "Make it", unique=True), content
+        except UserError as error:
+            assert error.problems, content
+            assert all(problem.startswith(str(path)) for problem in error.problems), error.problems
     return content.count(b"\n") + 1
 
 
 def main() -> None:
     parser = benchmark_parser(__doc__)
-    parser.add_argument("--lines", type=int, default=1_000_000, help="how many in all (default: 1000000)")
-    parser.add_argument("--seed", type=int, default=2025, help="of the damage (default: 2025)")
+    parser.add_argument("--lines", type=int, default=1_000_000, help="total number of lines (default: 1000000)")
+    parser.add_argument("--seed", type=int, default=2025, help="random seed of the damage (default: 2025)")
     args = parser.parse_args()
     rng = random.Random(args.seed)
     csv_path = PROJECT / "create_dataset" / "orpo_dataset_llm.csv"
-    references = [row.answer for row in read_rows(csv_path, True, "")[0] if row.score == 1]
+    references = [row.answer for row in read_rows(csv_path, True, "") if row.score == 1]
     lines = csv_path.read_bytes().splitlines(keepends=True)
     answers = files = done = 0
     start = time.monotonic()

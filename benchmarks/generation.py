@@ -1,14 +1,18 @@
-"""Time sampling as step 2 does it beside the plain loop: one prompt at a time, one sample at a time, to a fixed limit.
+"""Time step 2's way of sampling against a plain loop: one prompt at a time, one sample at a time, up to a fixed limit.
 
     python benchmarks/generation.py                                    the embedded model
-    python benchmarks/generation.py --architecture real --layers 24    deepseek-coder's, random weights, for a GPU
+    python benchmarks/generation.py --architecture real --layers 24    deepseek-coder with random weights, on a GPU
 
-The same prompts and the same adapter in the same run. The plain loop leaves the adapter apart, does not know the
-references' lengths and generates 1,280 tokens each time, as a model does that never learned to stop; a second one stops
-at EOS. Step 2 merges the adapter, answers prompts of like length together, stops at EOS and knows the references'
-lengths. Random weights hardly ever stop: there every answer is as long as its limit, and the second loop is left out.
-Beside them stands transformers' continuous batching, with the adapter merged, the same limits, and on a GPU the
-library's own settings for everything else; its time includes setting up the cache.
+Four ways of sampling are timed in one run, with the same prompts and the same adapter:
+
+- The plain loop does not merge the adapter. It generates 1,280 tokens for every prompt, as a model that never learned
+  to stop would.
+- A second plain loop stops at EOS. It is left out with random weights, which hardly ever produce EOS: every answer
+  would be as long as its limit.
+- Step 2 merges the adapter, answers prompts with references of similar length together, stops at EOS and sets the
+  token limit by the longest of these references.
+- The continuous batching of transformers, with the adapter merged, has the same token limits. On a GPU, all other
+  settings are the library's defaults. Its time includes the setup of the cache.
 """
 
 import sys
@@ -24,36 +28,37 @@ from peft import PeftModel, get_peft_model
 from transformers import AutoTokenizer, ContinuousBatchingConfig, GenerationConfig
 
 from benchmarks.architecture import MEAN_ANSWER, MEAN_PROMPT, random_weights
-from benchmarks.report import benchmark_parser, device_in_words, flags_given, report, table
-from fine_tuning.common import for_generation, load_base_model, lora_config
+from benchmarks.report import benchmark_parser, describe_device, flags_given, report, table
 from fine_tuning.data.csv_rows import read_rows
 from fine_tuning.data.tokens import encode_completion, encode_prompt
+from fine_tuning.run.commands import PROJECT
 from fine_tuning.run.options import EMBEDDED_FOLDER, SEED, Options
 from fine_tuning.run.presets import Preset, preset_for
-from fine_tuning.run.workspace import PROJECT, Workspace
 from fine_tuning.sampling.batches import plan_batches, token_limit
-from fine_tuning.sampling.generation import generate_batch
+from fine_tuning.sampling.generation import generate_batch, merge_for_generation
+from fine_tuning.training.adapter import lora_config
+from fine_tuning.training.base_model import load_base_model
 from fine_tuning.training.device import device_name
 
 PLAIN_LIMIT = 1280
-BOS, EOS, PADDING = 32013, 32021, 32014  # deepseek-coder's
+BOS, EOS, PADDING = 32013, 32021, 32014  # of deepseek-coder
 
-Task = tuple[list[int], int]  # a prompt's token ids and how many tokens its reference has
+Task = tuple[list[int], int]  # token ids of a prompt, number of tokens of its reference
 
 
 def main() -> None:
     parser = benchmark_parser(__doc__)
     parser.add_argument("--architecture", choices=("embedded", "real"), default="embedded")
-    parser.add_argument("--layers", type=int, default=24, help="of the real architecture (default: 24)")
-    parser.add_argument("--samples", type=int, default=150, help="that step 2's way draws (default: 150)")
-    parser.add_argument("--plain", type=int, default=3, help="samples that the plain loop draws (default: 3)")
+    parser.add_argument("--layers", type=int, default=24, help="layers of the real architecture (default: 24)")
+    parser.add_argument("--samples", type=int, default=150, help="samples drawn in step 2's way (default: 150)")
+    parser.add_argument("--plain", type=int, default=3, help="samples drawn in the plain loop (default: 3)")
     args = parser.parse_args()
     is_embedded = args.architecture == "embedded"
     preset = preset_for(is_embedded)
-    options = Options("embedded", None, Workspace(PROJECT), SEED, None, "auto", False, False)
+    options = Options("embedded")
     if is_embedded:
         tokenizer: Any = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
-        tasks = embedded_tasks(tokenizer, args.samples, preset.samples_per_prompt)
+        tasks = embedded_tasks(tokenizer, args.samples, preset.sampling.samples_per_prompt)
         base = load_base_model(options)
     else:
         tokenizer = SimpleNamespace(eos_token_id=EOS, pad_token_id=PADDING, decode=lambda ids, **_: "")
@@ -61,21 +66,23 @@ def main() -> None:
         with random_weights(args.layers) as folder:
             base = load_base_model(replace(options, model=folder))
     torch.manual_seed(SEED)
-    model = get_peft_model(base, lora_config(preset)).eval()
+    model = get_peft_model(base, lora_config(preset.lora)).eval()
 
     def every(count: int) -> list[Task]:
         return [tasks[k * len(tasks) // count] for k in range(count)]
 
-    few, more, heat = every(args.plain), every(8 * args.plain), preset.temperature
-    results = [timed("one by one, to a limit of 1,280", few, lambda: one_by_one(model, tokenizer, few, heat, False))]
+    few, more, temperature = every(args.plain), every(8 * args.plain), preset.sampling.temperature
+    results = [
+        timed("one by one, to a limit of 1,280", few, lambda: one_by_one(model, tokenizer, few, temperature, False))
+    ]
     if is_embedded:
         results.append(
-            timed("one by one, stopping at EOS", more, lambda: one_by_one(model, tokenizer, more, heat, True))
+            timed("one by one, stopping at EOS", more, lambda: one_by_one(model, tokenizer, more, temperature, True))
         )
-    merged = for_generation(model)
-    generate_batch(merged, tokenizer, [tasks[0][0]], 8, heat, SEED)  # the first kernels of a shape take longer
+    merged = merge_for_generation(model)
+    generate_batch(merged, tokenizer, [tasks[0][0]], 8, temperature, SEED)  # warm-up: the first kernels take longer
     results.append(timed("step 2", tasks, lambda: in_batches(merged, tokenizer, tasks, preset)))
-    results.append(timed("continuous batching", tasks, lambda: continuously(merged, tokenizer, tasks, heat)))
+    results.append(timed("continuous batching", tasks, lambda: continuously(merged, tokenizer, tasks, temperature)))
 
     plain = results[0]["per minute"]
     for row in results:
@@ -90,16 +97,16 @@ def main() -> None:
     report(
         f"Speed of sampling, {where}",
         f"python benchmarks/generation.py{flags_given()}",
-        f"On {device_in_words()}.\n\n{table(columns, rows)}",
-        {"architecture": args.architecture, "device": device_in_words(), "results": results},
+        f"On {describe_device()}.\n\n{table(columns, rows)}",
+        {"architecture": args.architecture, "device": describe_device(), "results": results},
         args.record,
     )
 
 
 def embedded_tasks(tokenizer: Any, samples: int, per_prompt: int) -> list[Task]:
-    """Committed prompts, evenly over the file, each as often as step 2 samples it."""
-    rows, _ = read_rows(PROJECT / "create_dataset" / "orpo_dataset_llm.csv", scored=True, remedy="")
-    rows = [row for row in rows if row.score == 1]  # without samples, where step 2 has been run on this very file
+    """Return committed prompts, chosen evenly from the file, each as often as step 2 samples it."""
+    rows = read_rows(PROJECT / "create_dataset" / "orpo_dataset_llm.csv", scored=True, remedy="")
+    rows = [row for row in rows if row.score == 1]  # step 2 may have appended samples to this file
     prompts = -(-samples // per_prompt)
     rows = [rows[k * len(rows) // prompts] for k in range(prompts)]
     return [
@@ -110,7 +117,7 @@ def embedded_tasks(tokenizer: Any, samples: int, per_prompt: int) -> list[Task]:
 
 
 def random_tasks(samples: int) -> list[Task]:
-    """Random prompts of the committed rows' mean length, references from half to one and a half times their mean."""
+    """Return random prompts of the committed rows' mean length. References have 0.5 to 1.5 times the mean length."""
     rng = Random(SEED)
     return [
         (
@@ -122,7 +129,7 @@ def random_tasks(samples: int) -> list[Task]:
 
 
 def one_by_one(model: PeftModel, tokenizer: Any, tasks: Sequence[Task], temperature: float, stops: bool) -> int:
-    """The plain loop; the tokens that it generated."""
+    """Run the plain loop and return the number of tokens it generated."""
     tokens = 0
     for prompt, _ in tasks:
         ids = torch.tensor([prompt], device=model.device)
@@ -143,18 +150,21 @@ def one_by_one(model: PeftModel, tokenizer: Any, tasks: Sequence[Task], temperat
 
 
 def in_batches(model: Any, tokenizer: Any, tasks: Sequence[Task], preset: Preset) -> int:
-    """Step 2's way; the tokens that it generated."""
-    tokens = 0
-    for number, batch in enumerate(plan_batches([reference for _, reference in tasks], preset.generation_batch)):
+    """Sample in step 2's way and return the number of tokens generated."""
+    tokens, sampling = 0, preset.sampling
+    for number, batch in enumerate(plan_batches([reference for _, reference in tasks], sampling.batch_size)):
         limit = token_limit(max(tasks[k][1] for k in batch))
         prompts = [tasks[k][0] for k in batch]
-        answers = generate_batch(model, tokenizer, prompts, limit, preset.temperature, SEED + number)
+        answers = generate_batch(model, tokenizer, prompts, limit, sampling.temperature, SEED + number)
         tokens += sum(answer.tokens for answer in answers)
     return tokens
 
 
 def continuously(model: Any, tokenizer: Any, tasks: Sequence[Task], temperature: float) -> int:
-    """Transformers' continuous batching, to step 2's limits; the tokens that it generated."""
+    """Run continuous batching with step 2's token limits and return the number of tokens generated.
+
+    Raises RuntimeError if it fails or ends early.
+    """
     settings = GenerationConfig(
         do_sample=True,
         temperature=temperature,
@@ -164,7 +174,7 @@ def continuously(model: Any, tokenizer: Any, tasks: Sequence[Task], temperature:
     )
     page = ContinuousBatchingConfig().page_size
     pages = sum(-(-(len(prompt) + token_limit(reference)) // page) for prompt, reference in tasks)
-    # On a CPU the library would take most of the machine's memory for its cache.
+    # On a CPU, the library's default cache takes most of the machine's memory.
     cache = ContinuousBatchingConfig(num_blocks=None if device_name() == "cuda" else pages)
     tokens = done = 0
     with (
@@ -188,7 +198,7 @@ def continuously(model: Any, tokenizer: Any, tasks: Sequence[Task], temperature:
 
 
 def timed(name: str, tasks: Sequence[Task], generate: Callable[[], int]) -> dict[str, Any]:
-    """Figures of one way of sampling; on a GPU with its peak memory, allocated (reserved)."""
+    """Time one way of sampling. On a GPU, `peak` is the peak memory in GiB, allocated (reserved)."""
     on_gpu = device_name() == "cuda"
     if on_gpu:
         torch.cuda.empty_cache()
@@ -198,7 +208,8 @@ def timed(name: str, tasks: Sequence[Task], generate: Callable[[], int]) -> dict
     if on_gpu:
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
-    print(f"{name}: {len(tasks)} samples, {tokens} tokens, {seconds:.1f} s", file=sys.stderr)  # the next one may fail
+    # Print each result at once: the next way of sampling may fail.
+    print(f"{name}: {len(tasks)} samples, {tokens} tokens, {seconds:.1f} s", file=sys.stderr)
     peak = ""
     if on_gpu:
         peaks = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()

@@ -1,12 +1,13 @@
-"""Kill real runs at many points, start them again, and compare where they end with runs that nobody disturbed.
+"""Kill real runs at many points, resume them, and compare the results with uninterrupted runs.
 
     python benchmarks/kills.py                100 kills over the three steps, with the embedded model on a CPU
-    python benchmarks/kills.py --kills 12     a first look
+    python benchmarks/kills.py --kills 12     a quick run
 
-Every run of a step is killed again and again, at a random moment or right after a file of a certain kind has changed,
-mostly with SIGKILL; then it may run to its end. Adapters and CSVs must be the same, bit for bit, the loss of every step
-and the validations in the logs too, and nothing temporary may be left. Prints a markdown table and, last, one JSON
-object; exit status 1 where anything differs.
+Each run of a step is killed several times, at a random moment or right after a certain kind of file has changed, mostly
+with SIGKILL. Then it runs to the end. Adapters and CSVs must be equal bit for bit, and so must the loss of every step
+and the validations in the logs. No temporary file may be left.
+
+Prints a markdown table and, as the last line, one JSON object. The exit status is 1 if anything differs.
 """
 
 import contextlib
@@ -39,19 +40,19 @@ LOG = {
 CSV = "create_dataset/orpo_dataset_llm.csv"
 SIGNALS = [signal.SIGKILL] * 6 + [signal.SIGTERM, signal.SIGINT]
 KILLS_IN_A_RUN = 9
-MAX_DELAY = 0.05  # seconds between a change of a file and the kill
-RESTART_SHARE = 0.06  # of the starts, with --restart, so that throwing a run away is interrupted too
+MAX_DELAY = 0.05  # seconds between the change of a file and the kill
+RESTART_SHARE = 0.06  # share of the starts with --restart: discarding the old run must be interrupted, too
 
 
 def points(step: str) -> list[str | None]:
-    """After which files have changed a step is killed; None is a random moment."""
+    """Return when to kill a step: after a file that matches the pattern has changed, or at a random moment (None)."""
     common = [None, None, None, "log/*.md", "log/.*.tmp", "log/*.png"]
     if step == "orpo_create_dataset":
         return [*common, CSV, CSV, CSV, "create_dataset/*.sampling.json"]
     model = MODEL[step]
     inside = [f"{model}/checkpoints/checkpoint-*{name}" for name in ("", "/adapter_model.safetensors", "/optimizer.pt")]
-    sealed = [f"{model}/checkpoints/checkpoint-*/{name}" for name in ("trainer_state.json", "whole.json", "whole.json")]
-    return [*common, *inside, *sealed, f"{model}/run.json", f"{model}/adapter_model.safetensors", f"{model}/README.md"]
+    last = [f"{model}/checkpoints/checkpoint-*/{name}" for name in ("trainer_state.json", "whole.json", "whole.json")]
+    return [*common, *inside, *last, f"{model}/run.json", f"{model}/adapter_model.safetensors", f"{model}/README.md"]
 
 
 def command(step: str, workspace: Path, rows: int) -> list[str]:
@@ -60,7 +61,7 @@ def command(step: str, workspace: Path, rows: int) -> list[str]:
 
 
 def run_to_the_end(step: str, workspace: Path, rows: int) -> float:
-    """Run a step undisturbed; returns the seconds. Raises RuntimeError where it fails."""
+    """Run a step without interruption and return the seconds. Raises RuntimeError if it fails."""
     start = time.monotonic()
     done = subprocess.run(command(step, workspace, rows), capture_output=True, text=True)
     if done.returncode:
@@ -69,8 +70,8 @@ def run_to_the_end(step: str, workspace: Path, rows: int) -> float:
 
 
 def files_in(workspace: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Every file and folder with its time of change and size; what vanishes meanwhile is left out."""
-    for parent, folders, files in os.walk(workspace):  # passes over a folder that is gone
+    """Yield each file and folder with its modification time and size. What is deleted meanwhile is left out."""
+    for parent, folders, files in os.walk(workspace):  # skips a folder that was deleted
         for path in (Path(parent) / name for name in folders + files):
             with contextlib.suppress(FileNotFoundError):
                 state = path.lstat()
@@ -82,7 +83,7 @@ def has_changed(workspace: Path, pattern: str, before: dict[str, tuple[int, int]
 
 
 def kill_once(step: str, workspace: Path, rows: int, point: str | None, seconds: float, rng: random.Random) -> bool:
-    """Start a step and kill it at a point; False where it had ended before. Raises RuntimeError where it fails."""
+    """Start a step and kill it at a point. Return False if it ended before that. Raises RuntimeError if it failed."""
     flags = ["--restart"] if rng.random() < RESTART_SHARE else []
     before = dict(files_in(workspace)) if workspace.exists() else {}
     delay = rng.random() * (seconds if point is None else MAX_DELAY)
@@ -98,36 +99,34 @@ def kill_once(step: str, workspace: Path, rows: int, point: str | None, seconds:
         process.send_signal(number)
         status = process.wait()
         errors.seek(0)
-        told = errors.read()
+        stderr = errors.read()
     if status == 0:
         return False
-    told_well = told.splitlines()[-1:] and told.splitlines()[-1].startswith("stopped. To go on: python ")
-    as_promised = status == -number or (status == 128 + number and told_well)
+    names_command = stderr.splitlines()[-1:] and stderr.splitlines()[-1].startswith("stopped. To continue: python ")
+    as_promised = status == -number or (status == 128 + number and names_command)
     if not as_promised and time.monotonic() - start > 2:  # before that, Python itself is still starting
-        raise RuntimeError(f"{step} ended with status {status} after signal {number}: {told[-2000:]}")
+        raise RuntimeError(f"{step} ended with status {status} after signal {number}: {stderr[-2000:]}")
     return True
 
 
 def result(step: str, workspace: Path) -> dict[str, bytes | str | list]:
-    """What must not depend on interruptions, by name."""
+    """Return, by name, all results that must not depend on interruptions."""
     log = json.loads((workspace / "log" / f"{LOG[step]}.json").read_text("utf-8"))
-    timeless = {
-        name: value for name, value in log["Result"].items() if not any(w in name for w in ("second", "memory"))
-    }
-    found = {"figures": timeless, "losses": log["history"], "validations": log.get("Loss by epoch", [])}
+    figures = {name: value for name, value in log["Result"].items() if not any(w in name for w in ("second", "memory"))}
+    found = {"figures": figures, "losses": log["history"], "validations": log.get("Loss by epoch", [])}
     if step in MODEL:
         found["adapter"] = (workspace / MODEL[step] / "adapter_model.safetensors").read_bytes()
     else:
         found["CSV"] = (workspace / CSV).read_bytes()
-    rests = [name for name, _ in files_in(workspace) if name.endswith((".tmp", ".discarded")) or "/checkpoints" in name]
-    return found | {"rests": rests}
+    left = [name for name, _ in files_in(workspace) if name.endswith((".tmp", ".discarded")) or "/checkpoints" in name]
+    return found | {"temporary files": left}
 
 
 def main() -> None:
     parser = benchmark_parser(__doc__)
-    parser.add_argument("--kills", type=int, default=100, help="how many in all (default: 100)")
+    parser.add_argument("--kills", type=int, default=100, help="total number of kills (default: 100)")
     parser.add_argument("--max-rows", type=int, default=24, help="prompts of each CSV (default: 24)")
-    parser.add_argument("--seed", type=int, default=2025, help="of the moments and points (default: 2025)")
+    parser.add_argument("--seed", type=int, default=2025, help="random seed of the points and delays (default: 2025)")
     args = parser.parse_args()
     rng = random.Random(args.seed)
     quota = {step: args.kills // 3 + (number < args.kills % 3) for number, step in enumerate(STEPS)}
@@ -135,13 +134,13 @@ def main() -> None:
     differences: list[str] = []
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
     start = time.monotonic()
-    seconds, wanted = {}, {}
-    undisturbed = folder / "undisturbed"
+    seconds, expected = {}, {}
+    uninterrupted = folder / "uninterrupted"
     for step in STEPS:
-        if undisturbed.exists():
-            shutil.copytree(undisturbed, folder / f"before {step}")
-        seconds[step] = run_to_the_end(step, undisturbed, args.max_rows)
-        wanted[step] = result(step, undisturbed)
+        if uninterrupted.exists():
+            shutil.copytree(uninterrupted, folder / f"before {step}")
+        seconds[step] = run_to_the_end(step, uninterrupted, args.max_rows)
+        expected[step] = result(step, uninterrupted)
     with tqdm(total=args.kills, desc="kills", unit="kill") as progress:
         for step in STEPS:
             while kills[step] < quota[step]:
@@ -157,7 +156,7 @@ def main() -> None:
                 run_to_the_end(step, workspace, args.max_rows)
                 finished[step] += 1
                 found = result(step, workspace)
-                wrong = [name for name in found if found[name] != wanted[step][name]]
+                wrong = [name for name in found if found[name] != expected[step][name]]
                 same[step] += not wrong
                 differences += [f"{workspace.name}: {name}" for name in wrong]
                 if not wrong:
@@ -167,12 +166,12 @@ def main() -> None:
     report(
         "Kills",
         f"python benchmarks/kills.py{flags_given()}",
-        table(["step", "kills", "runs to the end", "the same as undisturbed"], rows),
+        table(["step", "kills", "runs to the end", "same result as uninterrupted"], rows),
         {"kills": kills.total(), "runs": finished.total(), "same": same.total(), "minutes": minutes},
         args.record,
     )
     if differences:
-        print("differences, in", folder, *differences, sep="\n- ", file=sys.stderr)
+        print(f"these results in {folder} differ:", *differences, sep="\n- ", file=sys.stderr)
     else:
         shutil.rmtree(folder)
     raise SystemExit(bool(differences))

@@ -2,10 +2,12 @@
 
     python benchmarks/loss_equality.py [--full-width] [--record]
 
-Ours are computed a chunk of tokens at a time on sequences that hold the prompt once; TRL's by its ORPOTrainer. Both
-take the NLL over prompt and answer, as TRL does. The models are the embedded one and deepseek-coder's architecture with
-two layers and random weights, narrow or, with --full-width, as wide as it is. LoRA adapters are not at their start,
-where half of the gradients are zero. A gradient's difference is relative to the largest entry of TRL's.
+This project computes the loss in chunks of tokens, on sequences that contain the prompt once. TRL's ORPOTrainer does
+neither. Here, both take the NLL over prompt and answer, as TRL does.
+
+The models are the embedded one, and two layers of deepseek-coder's architecture with random weights: narrow, or in
+full width with --full-width. The LoRA adapters are not freshly initialised, because half of their gradients would be
+zero. The difference of a gradient is relative to the largest entry of TRL's gradient.
 """
 
 import tempfile
@@ -31,7 +33,7 @@ from fine_tuning.training.pair_batch import EncodedPair, collate_pairs
 
 NARROW = {"hidden_size": 256, "intermediate_size": 688, "num_attention_heads": 4, "num_key_value_heads": 4}
 LAMBDA = 0.5
-# Tokens of prompt, chosen and rejected answer.
+# Number of tokens of prompt, chosen and rejected answer.
 LENGTHS = {"equal": [(20, 40, 40)], "very unequal": [(20, 90, 3)]}
 LENGTHS |= {f"{name}, 3 pairs": [*lengths, (7, 12, 31), (33, 1, 60)] for name, lengths in LENGTHS.items()}
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4}
@@ -39,19 +41,19 @@ TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4}
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What both sides compute from a batch: scalars, and one entry for each pair or each LoRA weight."""
+    """What each side computes from a batch of B pairs."""
 
     loss: Tensor
     nll: float
     log_odds_ratio: float
-    chosen: Tensor
-    rejected: Tensor
-    gradients: dict[str, Tensor]
+    chosen: Tensor  # log-probabilities [B]
+    rejected: Tensor  # log-probabilities [B]
+    gradients: dict[str, Tensor]  # by name of the LoRA weight
 
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """The largest absolute ones; a gradient's relative to the largest entry of TRL's."""
+    """The largest absolute differences. Those of a gradient are relative to the largest entry of TRL's gradient."""
 
     loss: float
     log_probs: float
@@ -64,7 +66,7 @@ class Differences:
 
 def main() -> None:
     parser = benchmark_parser(__doc__)
-    parser.add_argument("--full-width", action="store_true", help="2,048 wide: takes about 10 GiB of memory")
+    parser.add_argument("--full-width", action="store_true", help="full width, 2,048: takes about 10 GiB of memory")
     args = parser.parse_args()
     width = {} if args.full_width else NARROW
     real = partial(random_model, REAL_ARCHITECTURE | width)
@@ -86,7 +88,7 @@ def main() -> None:
         del model
     columns = ["model", "dtype", "answers", "loss", "log-probabilities", "gradients", "allowed", "equal"]
     report(
-        "The ORPO loss beside TRL's, largest differences",
+        "ORPO loss against TRL's, largest differences",
         f"python benchmarks/loss_equality.py{flags_given()}",
         table(columns, rows),
         figures,
@@ -95,18 +97,18 @@ def main() -> None:
 
 
 def embedded_model() -> LlamaForCausalLM:
-    """The committed embedded model."""
+    """Load the committed embedded model."""
     return LlamaForCausalLM.from_pretrained(EMBEDDED_FOLDER)
 
 
 def random_model(config: Mapping[str, Any]) -> LlamaForCausalLM:
-    """Two layers of an architecture, with random weights."""
+    """Build two layers of an architecture, with random weights."""
     torch.manual_seed(0)
     return LlamaForCausalLM(LlamaConfig(**{**config, "num_hidden_layers": 2}))
 
 
 def with_adapter(model: LlamaForCausalLM) -> PeftModel:
-    """The model with a LoRA adapter that is not at its start, where half of the gradients are zero."""
+    """Add a LoRA adapter with random weights. In a freshly initialised one, half of the gradients would be zero."""
     torch.manual_seed(1)
     modules = ["q_proj", "k_proj", "v_proj", "o_proj"]
     adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=16, lora_dropout=0.0, target_modules=modules))
@@ -117,7 +119,7 @@ def with_adapter(model: LlamaForCausalLM) -> PeftModel:
 
 
 def encoded_pairs(lengths: Sequence[tuple[int, int, int]], vocabulary: int = 1500) -> list[EncodedPair]:
-    """Pairs of random token ids, of these lengths of prompt, chosen and rejected answer."""
+    """Make pairs of random token ids. `lengths` are those of prompt, chosen and rejected answer."""
     rng = Random(0)
     return [
         {
@@ -129,10 +131,10 @@ def encoded_pairs(lengths: Sequence[tuple[int, int, int]], vocabulary: int = 150
 
 
 def differences(model: PeftModel, pairs: Sequence[EncodedPair]) -> Differences:
-    """Between both sides' outcomes."""
+    """Compute both outcomes and return their differences. Raises ValueError if they train different weights."""
     stock, ours = stock_outcome(model, pairs), own_outcome(model, pairs)
     if ours.gradients.keys() != stock.gradients.keys():
-        raise ValueError("the two sides have gradients of different weights")
+        raise ValueError("this project and TRL have gradients for different weights")
     scalars = [(float(ours.loss), float(stock.loss)), (ours.nll, stock.nll)]
     scalars += [(ours.log_odds_ratio, stock.log_odds_ratio)]
     log_probs = [(ours.chosen, stock.chosen), (ours.rejected, stock.rejected)]
@@ -147,7 +149,7 @@ def differences(model: PeftModel, pairs: Sequence[EncodedPair]) -> Differences:
 
 
 def own_outcome(model: PeftModel, pairs: Sequence[EncodedPair]) -> Outcome:
-    """From this project's loss, in chunks of 25 tokens, so that these short pairs take several."""
+    """Compute the outcome with this project's loss. Chunks are 25 tokens, so even these short pairs take several."""
     base: Any = model.get_base_model()
     with patch.object(orpo_loss, "CHUNK_LOGITS", 25 * model.config.vocab_size):
         found = pair_loss(base, collate_pairs(pairs), LAMBDA, nll_over_prompt=True)
@@ -163,7 +165,7 @@ def own_outcome(model: PeftModel, pairs: Sequence[EncodedPair]) -> Outcome:
 
 
 def stock_outcome(model: PeftModel, pairs: Sequence[EncodedPair]) -> Outcome:
-    """From TRL's ORPOTrainer."""
+    """Compute the outcome with TRL's ORPOTrainer."""
     base: Any = model.get_base_model()
     base.set_attn_implementation("sdpa")
     with tempfile.TemporaryDirectory() as folder:
@@ -192,7 +194,7 @@ def stock_outcome(model: PeftModel, pairs: Sequence[EncodedPair]) -> Outcome:
 
 
 def gradients_of(model: PeftModel, loss: Tensor) -> dict[str, Tensor]:
-    """The gradient of every weight that is trained."""
+    """Return the gradient of every trained weight, by name."""
     model.zero_grad()
     loss.backward()
     trained = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]

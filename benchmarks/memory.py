@@ -1,13 +1,15 @@
-"""Count the peak memory of a training step at the real architecture, beside TRL's.
+"""Count the peak memory of a training step with the real architecture, and compare it with TRL's.
 
     python benchmarks/memory.py [--record]
 
-deepseek-coder-1.3b's architecture, bfloat16 weights, LoRA of rank 16 on q, k, v and o in float32, gradient
-checkpointing, AdamW, batch size 1. A row has 1,536 tokens, a prompt of 256 and an answer of 1,280; a pair is two such
-rows. Counted on fake tensors, with neither weights nor a GPU, as fine_tuning/training/memory.py says. The 4-bit rows
-count what bitsandbytes would hold (NF4 with double quantisation, the output layer and the embeddings in bfloat16); it
-is not run.
-What a GPU really takes for the same rows is measured by `training_speed.py --architecture real --longest`.
+The setting: the architecture of deepseek-coder-1.3b, bfloat16 weights, LoRA of rank 16 on q, k, v and o in float32,
+gradient checkpointing, AdamW, batch size 1. A row has 1,536 tokens: 256 of the prompt and 1,280 of the answer. A pair
+is two such rows.
+
+Memory is counted on fake tensors, without weights and without a GPU (see fine_tuning/training/memory.py). The 4-bit
+rows count what bitsandbytes would store: NF4 with double quantisation, and the embeddings and the output layer in
+bfloat16. bitsandbytes itself does not run. To measure the same rows on a GPU, run
+`training_speed.py --architecture real --longest`.
 """
 
 import os
@@ -29,8 +31,8 @@ from benchmarks.architecture import LONGEST_PROMPT as PROMPT
 from benchmarks.architecture import REAL_ARCHITECTURE
 from benchmarks.baselines import StockOrpoTrainer
 from benchmarks.report import benchmark_parser, report, table
-from fine_tuning.common import lora_config
 from fine_tuning.run.presets import REAL
+from fine_tuning.training.adapter import lora_config
 from fine_tuning.training.memory import GIB, MemoryCount, count_step
 from fine_tuning.training.orpo_loss import pair_loss
 from fine_tuning.training.pair_batch import collate_pairs
@@ -62,11 +64,11 @@ def main() -> None:
 
 
 def count(name: str) -> MemoryCount:
-    """Count one of LOSSES at the real architecture."""
+    """Count the memory of a training step with the loss of that name in LOSSES."""
     loss_of, dropout, _ = LOSSES[name]
-    lora = lora_config(replace(REAL, lora_dropout=dropout))
-    # On a GPU, TRL's Triton kernels turn a tile of logits into its gradient in place, and take log-probabilities off
-    # logits without a softmax of their size. Without one it has other ways.
+    lora = lora_config(replace(REAL.lora, dropout=dropout))
+    # Count what TRL does on a GPU. There its Triton kernels replace a tile of logits by its gradient in place, and
+    # compute log-probabilities without a softmax of the size of the logits.
     in_place: dict[str, Any] = dict.fromkeys(("_forward_tile", "_backward_tile", "_addmm_fp32"), lambda *_, **__: None)
     fused: dict[str, Any] = dict.fromkeys(("is_triton_available", "_supports_trl_loss_kernel"), lambda *_: True)
     fused["_fused_logprob_entropy"] = lambda logits, index, **_: (_FusedLogProbs.apply(logits, index), None)
@@ -77,15 +79,15 @@ def count(name: str) -> MemoryCount:
 def orpo_loss(model: PeftModel) -> Tensor:
     pair = {"prompt": [1] * PROMPT, "chosen": [1] * ANSWER, "rejected": [1] * ANSWER}
     base: Any = model.get_base_model()
-    return pair_loss(base, collate_pairs([pair]), REAL.orpo_lambda).loss
+    return pair_loss(base, collate_pairs([pair]), REAL.orpo.lambda_).loss
 
 
 def trl_orpo_loss(model: PeftModel) -> Tensor:
-    """TRL's own methods, but for the logging; the model's outputs in float32, as accelerate makes them."""
+    """Compute the loss with TRL's methods, without the logging. Like accelerate, convert the outputs to float32."""
     _leave_adapters_to_peft(model)
     trainer = object.__new__(StockOrpoTrainer)
     trainer.is_encoder_decoder = trainer.aux_loss_enabled = False
-    trainer.padding_value, trainer.beta = 0, REAL.orpo_lambda
+    trainer.padding_value, trainer.beta = 0, REAL.orpo.lambda_
     trainer.accelerator = SimpleNamespace(device=torch.device("cpu"))
     row = [1] * (PROMPT + ANSWER)
     labels = [-100] * PROMPT + [1] * ANSWER
@@ -99,7 +101,7 @@ def trl_orpo_loss(model: PeftModel) -> Tensor:
 
 
 def sft_loss(model: PeftModel) -> Tensor:
-    """The loss of TRL's SFTTrainer, which step 1 uses, over all positions; a GPU would compute the answer's alone."""
+    """Compute the loss of TRL's SFTTrainer, which step 1 uses, at all positions. On a GPU, it skips the prompt."""
     base: Any = model.get_base_model()
     add_fused_lm_head(base, outputs=("log_probs", "entropy", "is_top1"))
     labels = torch.tensor([[-100] * PROMPT + [1] * ANSWER])
@@ -113,17 +115,17 @@ def trl_sft_loss(model: PeftModel) -> Tensor:
 
 
 LOSSES: dict[str, tuple[Callable[..., Tensor], float, str]] = {
-    "SFT": (sft_loss, REAL.lora_dropout, "1.2"),
-    "SFT, TRL": (trl_sft_loss, REAL.lora_dropout, ""),
+    "SFT": (sft_loss, REAL.lora.dropout, "1.2"),
+    "SFT, TRL": (trl_sft_loss, REAL.lora.dropout, ""),
     "ORPO": (orpo_loss, 0.0, "1.25"),
     "ORPO, TRL": (trl_orpo_loss, 0.0, ""),
-    "SFT, 4-bit (computed)": (sft_loss, REAL.lora_dropout, "2 GiB"),
+    "SFT, 4-bit (computed)": (sft_loss, REAL.lora.dropout, "2 GiB"),
     "ORPO, 4-bit (computed)": (orpo_loss, 0.0, "2 GiB"),
 }
 
 
 class _FusedLogProbs(torch.autograd.Function):
-    """What TRL's kernel holds: four float32 a token, and in the backward pass the gradient of the logits."""
+    """Allocates what TRL's kernel does: four float32 per token, and in the backward pass the gradient of the logits."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, index: Tensor) -> Tensor:
@@ -137,7 +139,7 @@ class _FusedLogProbs(torch.autograd.Function):
 
 
 def _leave_adapters_to_peft(model: nn.Module) -> None:
-    """Undo what this project changes in them: PEFT also casts their input to float32 beforehand."""
+    """Restore PEFT's own forward in the LoRA layers. Unlike this project's, it casts the input to float32."""
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             module.forward = MethodType(type(module).forward, module)

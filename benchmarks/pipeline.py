@@ -1,10 +1,10 @@
-"""Time the three steps with the embedded model, and how much of it goes to importing, tokenising and logging.
+"""Time the three steps with the embedded model, and how much of the time goes to importing, tokenising and logging.
 
     python benchmarks/pipeline.py [--max-rows N] [--workspace DIR] [--record]
 
-Each step runs as a user starts it, in a process of its own and a new workspace. Importing is all time in import
-statements; tokenising is all time in fine_tuning.data.tokens; logging is all time in which a log takes figures, draws
-its pictures or is written, with the imports that only drawing needs counted on both sides.
+Each step runs in its own process, as a user starts it, in a new workspace. Importing is all time in import statements.
+Tokenising is all time in fine_tuning.data.tokens. Logging is all time spent on recording figures, drawing pictures and
+writing the log. Imports that only drawing needs count as importing and as logging.
 """
 
 import builtins
@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import benchmark_parser, flags_given, report, table
-from fine_tuning.run.workspace import PROJECT
-from fine_tuning.run_all import STEPS
+from fine_tuning.run.commands import PROJECT, STEPS
 
 SPENT = "SPENT "
 
@@ -35,27 +34,27 @@ def main() -> None:
     parser.add_argument("--max-rows", type=int, help="prompts of each CSV (default: all)")
     args = parser.parse_args()
     if args.workspace and args.workspace.exists():
-        parser.error(f"--workspace {args.workspace}: this exists; a new folder is needed")
+        parser.error(f"--workspace {args.workspace} exists already. Pass the name of a new folder")
     rows, figures = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for step in STEPS:
             figures[step] = timed(step, args.workspace or Path(folder), args.max_rows)
     total = {name: sum(spent[name] for spent in figures.values()) for name in figures[STEPS[0]]}
     for name, spent in (figures | {"all": total}).items():
-        others = [spent["importing"], spent["tokenising"], spent["logging"]]
-        share = f"{100 * sum(others) / spent['seconds']:.1f} %"
-        rows.append([name, f"{spent['seconds']:.1f}", *(f"{seconds:.1f}" for seconds in others), share])
+        overhead = [spent["importing"], spent["tokenising"], spent["logging"]]
+        share = f"{100 * sum(overhead) / spent['seconds']:.1f} %"
+        rows.append([name, f"{spent['seconds']:.1f}", *(f"{seconds:.1f}" for seconds in overhead), share])
     report(
         "The whole pipeline, embedded model",
         f"python benchmarks/pipeline.py{flags_given()}",
-        table(["step", "seconds", "importing", "tokenising", "logging", "share of the three"], rows),
+        table(["step", "seconds", "importing", "tokenising", "logging", "share of these three"], rows),
         figures | {"all": total},
         args.record,
     )
 
 
 def timed(step: str, workspace: Path, max_rows: int | None) -> dict[str, float]:
-    """The seconds of a step, and those of them that are not its work."""
+    """Run a step and return its seconds, and how many of them it spent on importing, tokenising and logging."""
     script = str(PROJECT / "fine_tuning" / f"{step}.py")
     flags = ["--model", "embedded", "--workspace", str(workspace)]
     flags += ["--max-rows", str(max_rows)] if max_rows else []
@@ -65,15 +64,15 @@ def timed(step: str, workspace: Path, max_rows: int | None) -> dict[str, float]:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         seconds = time.perf_counter() - start
         errors.seek(0)
-        told = errors.read()
+        stderr = errors.read()
     if done.returncode:
-        raise SystemExit(f"{step} ended with status {done.returncode}: {told[-2000:]}")
-    spent = next(line for line in told.splitlines() if line.startswith(SPENT))
+        raise SystemExit(f"{step} ended with status {done.returncode}: {stderr[-2000:]}")
+    spent = next(line for line in stderr.splitlines() if line.startswith(SPENT))
     return {"seconds": seconds} | json.loads(spent.removeprefix(SPENT))
 
 
 def run_step(script: Path, flags: list[str]) -> None:
-    """Run a step in this process, and tell on stderr what it spent on importing, on tokenising and on logging."""
+    """Run a step in this process and print to stderr the seconds spent on importing, tokenising and logging."""
     importing, tokenising, logging = Stopwatch(), Stopwatch(), Stopwatch()
     builtins.__import__ = importing.around(builtins.__import__)
     importlib.import_module = importing.around(importlib.import_module)
@@ -93,7 +92,7 @@ def run_step(script: Path, flags: list[str]) -> None:
 
 
 class Stopwatch:
-    """Adds up the seconds in functions, once where one calls another."""
+    """Adds up the seconds spent in functions. If one calls another, the time counts once."""
 
     def __init__(self) -> None:
         self.seconds, self._depth = 0.0, 0

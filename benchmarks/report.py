@@ -1,4 +1,4 @@
-"""What every benchmark ends with: a markdown table, optionally kept in RESULTS.md, and one JSON line."""
+"""The output of every benchmark: a markdown table, optionally saved in RESULTS.md, and one line of JSON."""
 
 import argparse
 import datetime
@@ -15,24 +15,24 @@ from fine_tuning.run.files import write_atomically
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEADING = """# Results
 
-Each section is written by the command it names, run with `--record`; sentences in italics are by hand.
+Each section was written by the command it names, run with `--record`. Only sentences in italics are by hand.
 """
 
 
 def benchmark_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the flag that all benchmarks share."""
+    """Return a parser with --record, the flag of every benchmark."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--record", action="store_true", help=f"keep the result in benchmarks/{RESULTS.name}")
+    parser.add_argument("--record", action="store_true", help=f"save the result in benchmarks/{RESULTS.name}")
     return parser
 
 
 def flags_given() -> str:
-    """The flags of this command line, for the heading of its result."""
+    """Return the flags of this command line except --record, for the command in the report."""
     return "".join(f" {shlex.quote(word)}" for word in sys.argv[1:] if word != "--record")
 
 
-def device_in_words() -> str:
-    """What torch computes on; a GPU with torch's version, which decides its kernels."""
+def describe_device() -> str:
+    """Describe what torch computes on. For a GPU this includes the version of torch, which decides the kernels."""
     import torch
 
     if torch.cuda.is_available():
@@ -42,13 +42,13 @@ def device_in_words() -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A markdown table."""
+    """Format a markdown table."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
 
 
 def report(title: str, command: str, body: str, figures: Mapping[str, Any], record: bool) -> None:
-    """Print `body` and, as the last line, the figures as JSON; keep the section in RESULTS.md where asked."""
+    """Print `body` and, as the last line, the figures as JSON. With `record`, save the section in RESULTS.md."""
     print(f"\n## {title}\n\n{body}\n")
     if record:
         keep_section(RESULTS, title, f"`{command}`, measured on {datetime.date.today()}\n\n{body}")
@@ -56,7 +56,7 @@ def report(title: str, command: str, body: str, figures: Mapping[str, Any], reco
 
 
 def keep_section(path: Path, title: str, body: str) -> None:
-    """Replace the section of that title in a markdown file, or append it."""
+    """Replace the section with that title in a markdown file, or append it."""
     text = path.read_text("utf-8") if path.exists() else HEADING
     section = f"## {title}\n\n{body.strip()}\n"
     pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)

@@ -1,16 +1,18 @@
-"""Time this project's trainings beside TRL's stock trainers, on the same rows and pairs, in the same run.
+"""Time this project's training against TRL's trainers, on the same rows and pairs, in the same run.
 
     python benchmarks/training_speed.py                                    the embedded model
     python benchmarks/training_speed.py --pairs demo/create_dataset/orpo_dataset_llm.csv    the pairs of a finished run
-    python benchmarks/training_speed.py --architecture real --layers 2     deepseek-coder's, random weights, cut short
-    python benchmarks/training_speed.py --architecture real                all of it, for a GPU
+    python benchmarks/training_speed.py --architecture real --layers 2     two layers of deepseek-coder, random weights
+    python benchmarks/training_speed.py --architecture real                all its layers, on a GPU
     python benchmarks/training_speed.py --architecture real --longest [--load-in-4bit]    the longest rows, for memory
 
-Both sides have the same adapter, batch size 1, dtype, gradient checkpointing and learning rate; TRL has its own
-defaults for everything else, and turns the adapter of a 4-bit model to bfloat16, which stays in float32 here. Ours are
-the trainers as steps 1 and 3 run them, with their progress bars and logs. Rounds alternate and the median counts.
-Without --pairs, pairs have answers of like length, so that little of TRL's time is spent on padding. A rate in tokens
-counts the prompt once for each answer on both sides, as TRL computes it. On a GPU, peak memory is shown.
+Both sides have the same adapter, batch size 1, dtype, gradient checkpointing and learning rate. For everything else,
+TRL uses its defaults. It also casts the adapter of a 4-bit model to bfloat16; this project keeps it in float32. This
+project's trainers run as in steps 1 and 3, with their progress bars and logs.
+
+The two sides take turns for several rounds, and the median counts. Without --pairs, the answers of a pair have similar
+lengths, so TRL spends little time on padding. Tokens per second count the prompt once per answer on both sides, because
+TRL computes it that often. On a GPU, peak memory is measured, too.
 """
 
 import contextlib
@@ -32,41 +34,45 @@ from trl import SFTConfig, SFTTrainer
 
 from benchmarks.architecture import LONGEST_ANSWER, LONGEST_PROMPT, MEAN_ANSWER, MEAN_PROMPT, random_weights
 from benchmarks.baselines import ORPOConfig, StockOrpoTrainer, stock_pairs
-from benchmarks.report import benchmark_parser, device_in_words, flags_given, report, table
-from fine_tuning.common import load_base_model, lora_config
+from benchmarks.report import benchmark_parser, describe_device, flags_given, report, table
 from fine_tuning.data.csv_rows import read_rows
 from fine_tuning.data.preference_pairs import make_pairs
 from fine_tuning.data.tokens import encode_completion, encode_prompt
+from fine_tuning.run.commands import PROJECT
+from fine_tuning.run.errors import UserError
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.options import EMBEDDED_FOLDER, SEED, Options, use_one_gpu
-from fine_tuning.run.presets import Preset, preset_for
-from fine_tuning.run.workspace import PROJECT, Workspace
-from fine_tuning.training.device import device_name
+from fine_tuning.run.presets import Preset, SftSettings, preset_for
+from fine_tuning.training.adapter import lora_config
+from fine_tuning.training.base_model import load_base_model
+from fine_tuning.training.device import choose_dtype, device_name
 from fine_tuning.training.orpo_trainer import OrpoTrainer
 from fine_tuning.training.pair_batch import EncodedPair, encode_fitting
-from fine_tuning.training.trainer import Reporter, train, trainer_arguments
+from fine_tuning.training.reporter import Reporter
+from fine_tuning.training.sft_trainer import AdapterSftTrainer
+from fine_tuning.training.trainer import AdapterTrainerMixin, train, trainer_arguments
 
 WARM_UP = 3  # steps before the clock starts
-# What training arguments say about this project's ways and not about the task: stock trainers keep their own.
+# Training arguments that are choices of this project and not part of the task: TRL's trainers keep their defaults.
 OURS = ("gradient_checkpointing_kwargs", "logging_steps", "dataloader_pin_memory")
 
 
 def main() -> None:
     parser = benchmark_parser(__doc__)
     parser.add_argument("--architecture", choices=("embedded", "real"), default="embedded")
-    parser.add_argument("--layers", type=int, default=24, help="of the real architecture (default: 24)")
-    parser.add_argument("--longest", action="store_true", help="random rows of 1,536 tokens, the most that fit")
-    parser.add_argument("--load-in-4bit", action="store_true", help="of the real architecture, on a GPU")
+    parser.add_argument("--layers", type=int, default=24, help="layers of the real architecture (default: 24)")
+    parser.add_argument("--longest", action="store_true", help="use random rows of 1,536 tokens, the longest allowed")
+    parser.add_argument("--load-in-4bit", action="store_true", help="load the real architecture in 4 bits, on a GPU")
     parser.add_argument("--pairs", type=Path, help="ORPO CSV with samples, for the embedded model")
-    parser.add_argument("--steps", type=int, default=40, help="timed in each round (default: 40)")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=40, help="timed steps in each round (default: 40)")
+    parser.add_argument("--rounds", type=int, default=3, help="timed rounds of each trainer (default: 3)")
     args = parser.parse_args()
     use_one_gpu()
     is_embedded = args.architecture == "embedded"
     if is_embedded and (args.longest or args.load_in_4bit):
-        parser.error("--longest and --load-in-4bit are for --architecture real")
+        parser.error("--longest and --load-in-4bit need --architecture real")
     if args.pairs and not is_embedded:
-        parser.error("--pairs is for the embedded model")
+        parser.error("--pairs needs --architecture embedded")
     preset = preset_for(is_embedded)
     count = args.steps + WARM_UP
     if args.pairs:
@@ -77,7 +83,7 @@ def main() -> None:
         pairs = random_pairs(count, *((LONGEST_PROMPT, LONGEST_ANSWER) if args.longest else (MEAN_PROMPT, MEAN_ANSWER)))
     with contextlib.ExitStack() as stack:
         name = "embedded" if is_embedded else stack.enter_context(random_weights(args.layers))
-        options = Options(name, None, Workspace(PROJECT), SEED, None, "auto", args.load_in_4bit, False)
+        options = Options(name, load_in_4bit=args.load_in_4bit)
         rows, result = measure(options, preset, pairs, args.steps, args.rounds)
     where = f"{args.architecture} model"
     if not is_embedded:
@@ -88,8 +94,8 @@ def main() -> None:
     report(
         f"Speed of training, {where}",
         f"python benchmarks/training_speed.py{flags_given()}",
-        f"On {device_in_words()}.\n\n{table([*columns, 'peak GiB (reserved)', 'the same of TRL'], rows)}",
-        {"architecture": args.architecture, "device": device_in_words()} | result,
+        f"On {describe_device()}.\n\n{table([*columns, 'peak GiB (reserved)', 'TRL peak GiB (reserved)'], rows)}",
+        {"architecture": args.architecture, "device": describe_device()} | result,
         args.record,
     )
 
@@ -97,11 +103,11 @@ def main() -> None:
 def measure(
     options: Options, preset: Preset, pairs: Sequence[EncodedPair], steps: int, rounds: int
 ) -> tuple[list[list[str]], dict[str, Any]]:
-    """Rows of the table, and the same figures by name."""
+    """Time both sides; return the rows of the table, and the figures by name."""
 
     def make_model() -> PeftModel:
         torch.manual_seed(SEED)
-        return get_peft_model(load_base_model(options), lora_config(preset))
+        return get_peft_model(load_base_model(options), lora_config(preset.lora))
 
     rows: list[list[str]] = []
     result: dict[str, Any] = {}
@@ -125,9 +131,9 @@ def measure(
 
 
 def embedded_pairs(count: int) -> list[EncodedPair]:
-    """Committed rows, each with the answer of the row that is next in length as the rejected one."""
+    """Make pairs of the committed rows. The rejected answer is that of the row with the next longer answer."""
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
-    rows, _ = read_rows(PROJECT / "create_dataset" / "orpo_dataset_llm.csv", scored=True, remedy="")
+    rows = read_rows(PROJECT / "create_dataset" / "orpo_dataset_llm.csv", scored=True, remedy="")
     rows = sorted((row for row in rows if row.score == 1), key=lambda row: len(row.answer))
     pairs = [
         {
@@ -142,19 +148,20 @@ def embedded_pairs(count: int) -> list[EncodedPair]:
 
 
 def sampled_pairs(csv_path: Path, preset: Preset, count: int) -> list[EncodedPair]:
-    """The pairs that step 3 makes of a CSV."""
-    rows, problems = read_rows(csv_path, scored=True, remedy="")
-    if problems:
-        raise SystemExit("\n".join(problems))
+    """Return the pairs that step 3 makes from a CSV. Exits if the CSV has problems."""
+    try:
+        rows = read_rows(csv_path, scored=True, remedy="")
+    except UserError as error:
+        raise SystemExit(str(error)) from None
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
-    fitting = encode_fitting(tokenizer, make_pairs(rows, preset.min_margin), preset.max_length)
+    fitting = encode_fitting(tokenizer, make_pairs(rows, preset.orpo.min_margin), preset.max_length)
     pairs = [encoded for _, encoded in fitting]
     Random(SEED).shuffle(pairs)
     return [pairs[k % len(pairs)] for k in range(count)]
 
 
 def random_pairs(count: int, prompt: int, answer: int) -> list[EncodedPair]:
-    """Random tokens, so many to a prompt and to each answer."""
+    """Make pairs of random tokens: `prompt` of them in a prompt and `answer` in each answer."""
     rng = Random(SEED)
     lengths = {"prompt": prompt, "chosen": answer, "rejected": answer}
     return [{part: [rng.randrange(32000) for _ in range(n)] for part, n in lengths.items()} for _ in range(count)]
@@ -170,7 +177,7 @@ def our_orpo(model: PeftModel, arguments: dict[str, Any], preset: Preset, pairs:
         model=model,
         args=TrainingArguments(**arguments, remove_unused_columns=False),
         train_dataset=pairs,
-        orpo_lambda=preset.orpo_lambda,
+        orpo_lambda=preset.orpo.lambda_,
         processing_class=AutoTokenizer.from_pretrained(EMBEDDED_FOLDER),
     )
 
@@ -179,18 +186,33 @@ def stock_orpo(model: PeftModel, arguments: dict[str, Any], preset: Preset, pair
     arguments = {name: value for name, value in arguments.items() if name not in OURS}
     return StockOrpoTrainer(
         model=model,
-        args=ORPOConfig(**arguments, beta=preset.orpo_lambda, max_length=preset.max_length),
+        args=ORPOConfig(**arguments, beta=preset.orpo.lambda_, max_length=preset.max_length),
         train_dataset=stock_pairs(pairs),
         processing_class=AutoTokenizer.from_pretrained(EMBEDDED_FOLDER),
     )
 
 
 def our_sft(model: PeftModel, arguments: dict[str, Any], preset: Preset, pairs: Sequence[EncodedPair]) -> Trainer:
+    return sft(AdapterSftTrainer, model, arguments, preset, pairs)
+
+
+def stock_sft(model: PeftModel, arguments: dict[str, Any], preset: Preset, pairs: Sequence[EncodedPair]) -> Trainer:
+    arguments = {name: value for name, value in arguments.items() if name not in OURS}
+    return sft(SFTTrainer, model, arguments, preset, pairs)
+
+
+def sft(
+    trainer: type[SFTTrainer],
+    model: PeftModel,
+    arguments: dict[str, Any],
+    preset: Preset,
+    pairs: Sequence[EncodedPair],
+) -> SFTTrainer:
     rows = [
         {"input_ids": pair["prompt"] + pair["chosen"], "labels": [-100] * len(pair["prompt"]) + pair["chosen"]}
         for pair in pairs
     ]
-    return SFTTrainer(
+    return trainer(
         model=model,
         args=SFTConfig(**arguments, max_length=preset.max_length, dataset_kwargs={"skip_prepare_dataset": True}),
         train_dataset=Dataset.from_list(rows),
@@ -198,12 +220,8 @@ def our_sft(model: PeftModel, arguments: dict[str, Any], preset: Preset, pairs: 
     )
 
 
-def stock_sft(model: PeftModel, arguments: dict[str, Any], preset: Preset, pairs: Sequence[EncodedPair]) -> Trainer:
-    return our_sft(model, {name: value for name, value in arguments.items() if name not in OURS}, preset, pairs)
-
-
 class Clock(TrainerCallback):
-    """The seconds of all steps after WARM_UP."""
+    """Measures the seconds of all steps after WARM_UP."""
 
     seconds = start = 0.0
 
@@ -222,20 +240,21 @@ def timed(
     preset: Preset,
     pairs: Sequence[EncodedPair],
 ) -> tuple[float, str]:
-    """Seconds of the timed steps, and on a GPU the peak memory in GiB, allocated (reserved)."""
+    """Train, and return the seconds of the timed steps and, on a GPU, the peak memory in GiB, allocated (reserved)."""
     on_gpu = device_name() == "cuda"
-    gc.collect()  # the last trainer and its model, which hold on to each other
+    gc.collect()  # free the previous trainer and its model, which refer to each other
     clock = Clock()
     model = make_model()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
-        arguments = trainer_arguments(options, preset, Path(folder), len(pairs), 1, 1e-5)
+        settings, dtype = SftSettings(learning_rate=1e-5, epochs=1), choose_dtype(options.dtype)
+        arguments = trainer_arguments(preset, settings, dtype, options.seed, len(pairs), Path(folder))
         trainer = make(model, arguments | {"eval_strategy": "no", "save_strategy": "no"}, preset, pairs)
         trainer.add_callback(clock)
         trainer.remove_callback(PrinterCallback)
-        if on_gpu:  # what loading took is not the training's
+        if on_gpu:  # do not count the peak of loading
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        if make in (our_orpo, our_sft):
+        if isinstance(trainer, AdapterTrainerMixin):
             trainer.add_callback(Reporter(TrainingLog(Path(folder), "log", "benchmark"), "benchmark"))
             train(trainer, [])
         else:

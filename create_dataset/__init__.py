@@ -1,1 +1,1 @@
-"""The two committed CSVs and the program that makes them from a seed."""
+"""The two committed CSVs and the program that generates them from a seed."""

@@ -1,4 +1,4 @@
-"""Make the two CSVs that training starts from, byte for byte the committed ones.
+"""Generate the two CSVs that training starts from. The default seed gives the committed files, byte for byte.
 
     python create_dataset/create_dataset.py [--seed 2025] [--output DIR]
 
@@ -15,7 +15,8 @@ from pathlib import Path
 from random import Random
 
 if not __package__:
-    # Started by its path, this file takes its package's name on the import path; so it stands in for the package.
+    # Run as a script, this file's folder is first on the import path: `import create_dataset` finds this file, not the
+    # package. Python treats a module with a __path__ as a package, so the imports below work.
     __path__ = [str(Path(__file__).parent)]
 
 import networkx as nx
@@ -41,16 +42,16 @@ Request = tuple[str, nx.DiGraph, Pitch]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=2025, help="other seeds make other rows (default: 2025)")
+    parser.add_argument("--seed", type=int, default=2025, help="another seed gives other rows (default: 2025)")
     parser.add_argument(
-        "--output", type=Path, default=Path(__file__).parent, help="folder to write to (default: this one)"
+        "--output", type=Path, default=Path(__file__).parent, help="folder to write to (default: this script's folder)"
     )
     args = parser.parse_args()
     contents = {args.output / name: text for name, text in make_datasets(args.seed).items()}
     try:
         for path, text in contents.items():
             if path.exists() and path.read_bytes() != text.encode():
-                parser.error(f"{path} has other rows, which would be lost. Move it away, or name another --output")
+                parser.error(f"{path} has other rows, which would be lost. Move the file or pass another --output")
         args.output.mkdir(parents=True, exist_ok=True)
         for path, text in contents.items():
             path.write_bytes(text.encode())
@@ -60,7 +61,7 @@ def main() -> None:
 
 
 def make_datasets(seed: int) -> dict[str, str]:
-    """Both CSVs as text, by file name."""
+    """Return both CSVs as text, keyed by file name."""
     rng = Random(seed)
     seen: set[str] = set()
     sft = _rows(rng, seen, neurons=110, dense=80, cnns=90, flowcharts=420)
@@ -82,7 +83,7 @@ def _rows(rng: Random, seen: set[str], neurons: int, dense: int, cnns: int, flow
 def _readable_rows(
     rng: Random, seen: set[str], family: str, make: Callable[[Random], Request]
 ) -> Iterator[dict[str, str]]:
-    """Rows with a request not seen before whose diagram is readable."""
+    """Yield rows whose request is new and whose diagram is readable."""
     while True:
         request, graph, pitch = make(rng)
         diagram = place(graph, HOUSE_STYLE, pitch)

@@ -1,4 +1,4 @@
-"""Requests for flowcharts, in many wordings that all name the shapes in the order of their numbers."""
+"""Requests for flowcharts, in many wordings. Each wording names the shapes in the order of their numbers."""
 
 from collections.abc import Sequence
 from random import Random
@@ -47,7 +47,7 @@ _FEEDS = ("feeds", "goes to", "leads to", "points to", "passes on to", "is follo
 
 
 def name_shapes(rng: Random, graph: nx.DiGraph) -> list[str]:
-    """A name for each node in the order of the numbers, such as "sales data"; no name occurs twice."""
+    """Return a name such as "sales data" for each node, in the order of the node numbers. No name occurs twice."""
     names: list[str] = []
     for number in sorted(graph):
         kind = graph.nodes[number]["kind"]
@@ -57,7 +57,7 @@ def name_shapes(rng: Random, graph: nx.DiGraph) -> list[str]:
 
 
 def flowchart_request(rng: Random, graph: nx.DiGraph) -> str:
-    """Ask for a flowchart in one of the wordings that suit it."""
+    """Ask for a flowchart, in a random wording that fits the graph."""
     names = name_shapes(rng, graph)
     wordings = [_steps, _shapes_then_arrows, _bullets, _letters]
     if all(graph.out_degree(number) <= 1 and graph.in_degree(number) <= 1 for number in graph):
@@ -88,7 +88,7 @@ def _chain(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
 
 
 def _steps(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
-    """Sentence by sentence, each shape with what it takes its input from."""
+    """One sentence per shape: the shape and where its input comes from."""
     takes = rng.choice(_TAKES)
     sentences = []
     for number, name in enumerate(names):
@@ -108,14 +108,14 @@ def _steps(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
 
 
 def _shapes_then_arrows(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
-    """All shapes first, then all connections."""
+    """A list of all shapes, then a list of all connections."""
     shapes = f"{rng.choice(('The shapes are', 'It has', 'Shapes:'))} {enumerate_words(names)}."
     arrows = _arrows(rng, graph, names)
     return f"{shapes} {rng.choice(('Connections:', 'Arrows:', 'Connect'))} {'; '.join(arrows)}."
 
 
 def _arrows(rng: Random, graph: nx.DiGraph, labels: Sequence[str]) -> list[str]:
-    """Each node that points to others, with all of them: "A -> B and C"."""
+    """Return a text such as "A -> B and C" for each node with outgoing connections."""
     arrow = rng.choice((" -> ", " to "))
     return [
         f"{labels[number]}{arrow}{enumerate_words([labels[target] for target in sorted(graph.successors(number))])}"
@@ -125,7 +125,7 @@ def _arrows(rng: Random, graph: nx.DiGraph, labels: Sequence[str]) -> list[str]:
 
 
 def _bullets(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
-    """One line for each shape, with the names of what comes before it."""
+    """One line per shape, with the names of the shapes that point to it."""
     word = rng.choice(("from", "after", "input:"))
     lines = []
     for number, name in enumerate(names):
@@ -135,7 +135,7 @@ def _bullets(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
 
 
 def _letters(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
-    """Lettered shapes, then connections between letters."""
+    """One line per shape, labelled with a letter, then the connections between the letters."""
     letters = "ABCDEFGHIJKLMNO"
     shapes = "\n".join(f"{letters[number]}: {name}" for number, name in enumerate(names))
     arrows = _arrows(rng, graph, letters)
@@ -143,7 +143,7 @@ def _letters(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
 
 
 def _feeds(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
-    """Sentence by sentence, each shape with what it passes on to."""
+    """One sentence per shape with outgoing connections: the shape and its targets."""
     feeds = rng.choice(_FEEDS)
     sentences = []
     for number in sorted(graph):
@@ -154,7 +154,7 @@ def _feeds(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
 
 
 def named_in_order(graph: nx.DiGraph) -> bool:
-    """True when naming each shape together with its targets names all shapes in the order of their numbers."""
+    """True if naming each shape with its targets, as _feeds does, mentions the shapes in the order of their numbers."""
     order: list[int] = []
     for number in sorted(graph):
         if graph.out_degree(number):

@@ -1,7 +1,7 @@
-"""The graphs that requests ask for: networks by neuron or by layer, and flowcharts.
+"""The graphs that requests ask for: networks drawn by neuron or by layer, and flowcharts.
 
-Every function returns a directed graph whose nodes are numbered from 0 in the order a request names them and carry a
-`kind` and a `column` (the step of the flow, from 0).
+Every function returns a directed graph. Its nodes are numbered from 0 in the order in which a request names them. Each
+node has a `kind` and a `column` (its step in the flow, counted from 0).
 """
 
 from collections.abc import Sequence
@@ -84,7 +84,7 @@ def _without(numbers: list[int], left_out: int) -> list[int]:
 
 
 def _staircase(rng: Random, left: list[int], right: list[int]) -> list[tuple[int, int]]:
-    """Connect two columns so that every node has a partner and no two connections cross."""
+    """Connect two columns: every node gets a connection, and no two connections cross."""
     if len(left) == len(right):
         return list(zip(left, right, strict=True))
     i = j = 0

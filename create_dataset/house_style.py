@@ -1,4 +1,4 @@
-"""The house style: one look for each kind of thing, which training teaches and the score asks for."""
+"""The house style: one look for each kind of shape. Training teaches it and the score rewards it."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from diagram.language import Colour
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How one kind of thing is drawn; sizes in pixels, `line` is the look of its outgoing connections."""
+    """How one kind of shape is drawn. Sizes are in pixels; `line` is the style of its outgoing connections."""
 
     shape: str
     width: int

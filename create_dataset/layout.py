@@ -1,7 +1,7 @@
-"""Place a graph on the canvas: one column for each step of the flow, left to right, every column centred.
+"""Place a graph on the canvas: one column per step of the flow, from left to right, each column centred vertically.
 
-A diagram begins at the left margin, however many columns it has. A model writes it from left to right, and would have
-to know the length of the whole flow to centre its first shape.
+The diagrams of the CSVs start at the left margin. If they were centred horizontally, a model would have to know the
+number of columns before it writes the first shape.
 """
 
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ from diagram import CANVAS_HEIGHT, CANVAS_WIDTH, Diagram, Node, format, score_di
 
 @dataclass(frozen=True, slots=True)
 class Pitch:
-    """Where columns and rows stand, in pixels: how far apart (even numbers), and with `left` the first column.
+    """Distances in pixels (even numbers) from one column to the next and from one row to the next.
 
-    Without `left` all columns together are centred on the canvas.
+    `left` is the x of the first column. Without it, the diagram is centred horizontally.
     """
 
     column: int
@@ -25,7 +25,7 @@ class Pitch:
     left: int | None = None
 
 
-LEFT = 80  # from here eight columns of a flowchart fit on the canvas
+LEFT = 80  # leaves room for eight columns of a flowchart
 FLOWCHART = Pitch(120, 110, LEFT)
 NEURONS = Pitch(180, 90, LEFT)
 LAYERS = Pitch(70, 110, LEFT)
@@ -34,8 +34,8 @@ LAYERS = Pitch(70, 110, LEFT)
 def place(graph: nx.DiGraph, looks: Mapping[str, Look], pitch: Pitch) -> Diagram:
     """Turn a graph into a diagram.
 
-    Nodes must be numbered from 0 and carry a `kind`, a key of `looks`, and a `column`, counted from 0; a column's nodes
-    stand below one another in the order of their numbers.
+    Nodes must be numbered from 0. Each needs a `kind`, which is a key of `looks`, and a `column`, counted from 0. In a
+    column, the nodes are placed from top to bottom in the order of their numbers.
     """
     columns: dict[int, list[int]] = {}
     for number in graph:
@@ -64,9 +64,9 @@ def place(graph: nx.DiGraph, looks: Mapping[str, Look], pitch: Pitch) -> Diagram
 
 
 def is_readable(diagram: Diagram, clearance: int = 6) -> bool:
-    """True when every shape, grown by `clearance` pixels on each side, still leaves nothing to object to."""
-    grown = [
+    """True if the diagram still has a perfect score with every shape enlarged by `clearance` pixels on each side."""
+    enlarged = [
         replace(node, width=node.width + 2 * clearance, height=node.height + 2 * clearance) for node in diagram.nodes
     ]
-    text = format(replace(diagram, nodes=tuple(grown)))
+    text = format(replace(diagram, nodes=tuple(enlarged)))
     return score_diagram(text, text).total == 1.0

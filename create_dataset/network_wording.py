@@ -1,4 +1,4 @@
-"""Requests for networks, in many wordings; numbers come as digits and as words."""
+"""Requests for networks, in many wordings. Numbers are written as digits or as words."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -170,7 +170,7 @@ def cnn_request(rng: Random, kinds: Sequence[str]) -> str:
 
 
 def _blocks(kinds: Sequence[str]) -> tuple[int, int, int] | None:
-    """(blocks, convolutions in each, dense layers) where one block of convolutions and a pooling repeats."""
+    """Return (blocks, convolutions per block, dense layers) if one block repeats, else None."""
     body = list(kinds[1:-1])
     dense = body.count("dense layer")
     repeats = body.count("pooling layer")
@@ -188,7 +188,7 @@ def _with_article(rng: Random, kind: str, times: int) -> str:
 
 
 def _join(rng: Random, text: str, how: str) -> str:
-    """Say how to draw it before or after the request itself."""
+    """Join the request and the sentence on how to draw it, in either order."""
     if text.endswith("\n"):
         return text + how
     return f"{text} {how}" if rng.random() < 0.7 else f"{how} {text}"

@@ -1,202 +1,202 @@
-"""Load the base model and its tokenizer, and put a LoRA adapter on it with gradient checkpointing."""
+"""The scripts' door to what they share: one `Step` for a run of a script, and the models that it works on.
 
-import warnings
+Importing this module imports no torch, which takes seconds. Mistakes in flags and CSVs are reported before that.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-import huggingface_hub
-import torch
-import transformers
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from safetensors import SafetensorError, safe_open
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from fine_tuning.data.orpo_csv import check_sampling
+from fine_tuning.data.split import divide, limit_prompts, split_prompts
+from fine_tuning.run.commands import restart_command, restart_is_done
+from fine_tuning.run.entry_point import run
+from fine_tuning.run.errors import Checks
+from fine_tuning.run.log import TrainingLog
+from fine_tuning.run.model_check import check_model
+from fine_tuning.run.options import Options, parse_options, set_environment
+from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings, preset_for
+from fine_tuning.run.run_state import RunState
+from fine_tuning.run.sample_run import SampleRun
+from fine_tuning.run.step_order import check_split, check_step_1
 
-from fine_tuning.run.endings import explain, stop
-from fine_tuning.run.files import write_atomically
-from fine_tuning.run.options import Options
-from fine_tuning.run.presets import Preset, preset_for
-from fine_tuning.run.run_state import ADAPTER_FILE
-from fine_tuning.training.adapter_card import adapter_card
-from fine_tuning.training.device import check_gpu, choose_dtype, device_name
+if TYPE_CHECKING:
+    from peft import PeftModel
 
-# The libraries call each other by names that they have deprecated, and draw bars for what takes no time. A download
-# does take time.
-warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
-warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-transformers.utils.logging.disable_progress_bar()
-huggingface_hub.utils.enable_progress_bars()
+    from fine_tuning.training.memory_check import Loss
+    from fine_tuning.training.trainer import AdapterTrainerMixin
+
+__all__ = ["Step", "divide", "limit_prompts", "new_adapter", "run", "split_prompts", "tuned_model"]
+
+LOG_NAMES = ("log_train_final_sft", "log_create_orpo_dataset", "log_train_final_orpo")
 
 
-def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
-    """The tokenizer, checked: BOS, EOS and padding are three tokens, and text survives a round trip.
+class State(Protocol):
+    """What is stored of a step's run: RunState of a training, SampleRun of step 2."""
 
-    AutoTokenizer alone reads every tokenizer here rightly; the Llama classes drop deepseek-coder's spaces.
+    @property
+    def place(self) -> Path: ...
+    @property
+    def figures(self) -> dict[str, Any] | None: ...
+    def check(self, settings: Mapping[str, Any], remedy: str) -> None: ...
+    def begin(self, settings: Mapping[str, Any], restart: bool) -> None: ...
+    def finish(self, settings: Mapping[str, Any], figures: Mapping[str, Any]) -> None: ...
+
+
+class Step:
+    """One run of one of the three scripts: what they all do before and after their method.
+
+    A script reads its CSVs inside `with step.checks`, asks `is_done`, which raises every problem at once, calls `begin`
+    when nothing can be refused any more, and `finish` with its figures.
     """
-    check_gpu(options)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            options.model_source, revision=options.revision, trust_remote_code=False
+
+    def __init__(self, number: int, description: str | None) -> None:
+        self._start = time.perf_counter()
+        self._needs: dict[str, str] = {}
+        self._peak_memory = 0
+        self.continues = False  # an earlier start did a part of the run
+        self.number = number
+        self.options = parse_options(description)
+        set_environment(self.options)
+        self.workspace = self.options.workspace
+        self.preset = preset_for(self.options.is_embedded)
+        self.checks = Checks()
+        self.settings: dict[str, Any] = {}
+        self.workspace.claim()
+        log_name = LOG_NAMES[number - 1]
+        self.state: State = (
+            SampleRun(self.workspace, log_name)
+            if number == 2
+            else RunState(self.workspace.sft_model if number == 1 else self.workspace.orpo_model)
         )
-    except (OSError, ValueError) as error:
-        stop([f"--model {options.model}: {str(error).splitlines()[0]}"])
-    special = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
-    if len(special) < 3 or None in special:
-        stop(
-            [
-                f"{options.model_name}: the tokenizer needs BOS, EOS and padding, three different tokens, so that the "
-                "end of an answer is learned. Where only padding is missing, take a local copy of the model, and name "
-                "a token that nothing else uses as pad_token in its tokenizer_config.json"
-            ]
+        self.log = TrainingLog(self.workspace.log, log_name, "")
+
+    def check(self) -> None:
+        """Raise UserError with every problem of the CSVs, the model, the steps before this one and the workspace."""
+        with self.checks:
+            check_model(self.options)
+        if self.number > 1:
+            with self.checks:
+                check_step_1(self.options)
+                check_split(self.options)
+        with self.checks:
+            self.workspace.check()
+        self.checks.finish()
+        if self.number == 3:
+            check_sampling(self.options, self.preset)
+
+    def is_done(self, settings: Mapping[str, Any]) -> bool:
+        """True if a run with these settings is finished; prints its figures. Raises UserError if others are stored."""
+        self.settings = dict(settings)
+        if self.options.restart:
+            return False
+        self.state.check(settings, f"To discard it and repeat step {self.number}: {restart_command()}")
+        figures = self.state.figures
+        if figures is None:
+            return False
+        print(f"step {self.number} is done: {self.state.place}. To repeat it, add --restart")
+        print(json.dumps(figures))
+        return True
+
+    def check_memory(self, loss_of: Loss, example: str, make_model: Callable[[], PeftModel]) -> None:
+        """Print what a training step on the longest `example` needs and, on a GPU, try it. Raises UserError."""
+        from fine_tuning.training.adapter import lora_config
+        from fine_tuning.training.base_model import load_config
+        from fine_tuning.training.device import check_gpu, choose_dtype
+        from fine_tuning.training.memory_check import LongestStep, device_description, memory_needs, try_on_gpu
+
+        options = self.options
+        check_gpu(needed=not options.is_embedded)
+        lora = self.preset.lora if self.number == 1 else replace(self.preset.lora, dropout=0.0)  # ORPO has none
+        step = LongestStep(
+            example,
+            loss_of,
+            load_config(options),
+            lora_config(lora),
+            choose_dtype(options.dtype),
+            options.load_in_4bit,
+            self.preset.gradient_checkpointing,
         )
-    if tokenizer.chat_template is None:
-        stop([f"{options.model_name}: the tokenizer has no chat template; an instruct model is needed"])
-    text = "hello world\n  two 12"
-    if tokenizer.decode(tokenizer(text, add_special_tokens=False).input_ids) != text:
-        stop([f"{options.model_name}: the tokenizer does not give back {text!r} (this transformers misreads it)"])
-    return tokenizer
-
-
-def load_config(options: Options) -> PreTrainedConfig:
-    """The base model's configuration, which is enough to count its memory."""
-    try:
-        return AutoConfig.from_pretrained(options.model_source, revision=options.revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        stop([f"--model {options.model}: {str(error).splitlines()[0]}"])
-
-
-def check_modules(options: Options, preset: Preset) -> None:
-    """End the program where the model lacks a module that the adapter goes on; others would be adapted in silence."""
-    try:
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(load_config(options), trust_remote_code=False)
-    except ValueError as error:
-        stop([f"--model {options.model}: {str(error).splitlines()[0]}"])
-    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    if missing := [name for name in preset.lora_modules if name not in names]:
-        stop(
-            [
-                f"--model {options.model}: the model has no modules {', '.join(missing)}, on which the adapter goes. "
-                "Models of the Llama family have them"
-            ]
+        self._needs = memory_needs(step)
+        print(
+            f"{options.model_name}: {self._needs['dtype']} on {device_description()}; a step on the longest {example} "
+            f"needs {self._needs['counted memory of a step']}, beside what the libraries take"
         )
+        try_on_gpu(step, make_model)
+
+    def begin(self, title: str, data: Mapping[str, Any] | None = None) -> None:
+        """Reserve the workspace, store the settings, discard an earlier run on --restart, and open the log.
+
+        Load the model first: a failed load must not discard an earlier run.
+        """
+        from fine_tuning.run.log import machine
+
+        self.workspace.prepare()
+        self.state.begin(self.settings, self.options.restart)
+        if self.options.restart:
+            restart_is_done()
+        self.log.title = f"{title} ({self.options.model_name})"
+        self.log.set("Result", "sampling has begun" if self.number == 2 else "training has begun")
+        self.log.set("Settings", self.settings)
+        if data:
+            self.log.set("Data", data)
+        self.log.set("Machine", machine() | self._needs)
+
+    def trainer_arguments(self, settings: SftSettings | OrpoSettings, examples: int) -> dict[str, Any]:
+        """Arguments of the trainer of step 1 or 3 for a training set of so many examples."""
+        from fine_tuning.training.device import choose_dtype
+        from fine_tuning.training.trainer import trainer_arguments
+
+        checkpoints = self.state.place / "checkpoints"
+        dtype = choose_dtype(self.options.dtype)
+        return trainer_arguments(self.preset, settings, dtype, self.options.seed, examples, checkpoints)
+
+    def train(self, trainer: AdapterTrainerMixin, bar: str, prompts: Iterable[str], tokens: int) -> dict[str, Any]:
+        """Train, or continue to train, and return the figures. `tokens` is the size of the training set.
+
+        Raises UserError with the row, one of `prompts`, if the loss is not finite or the machine fails.
+        """
+        from fine_tuning.run.log import peak_memory_mib
+        from fine_tuning.training.history import record, training_figures
+        from fine_tuning.training.reporter import Reporter
+        from fine_tuning.training.trainer import train
+
+        reporter = Reporter(self.log, bar)
+        trainer.add_callback(reporter)
+        train(trainer, prompts)
+        self.continues = reporter.first_step > 0
+        self._peak_memory = peak_memory_mib()
+        history, epochs = trainer.state.log_history, int(trainer.args.num_train_epochs)
+        record(self.log, history)
+        return training_figures(history, epochs, epochs * tokens, trainer.state.global_step - reporter.first_step)
+
+    def finish(self, figures: Mapping[str, Any]) -> None:
+        """Write the result into the log, mark the run as finished, and print the figures as one line of JSON."""
+        from fine_tuning.run.log import peak_memory_mib, wall_time
+
+        result = dict(figures) | {"peak memory MiB": self._peak_memory or peak_memory_mib()}
+        result |= wall_time(self._start, self.continues)
+        self.log.finish(result)
+        self.state.finish(self.settings, result)
+        self.log.announce()
 
 
-def load_base_model(options: Options) -> PreTrainedModel:
-    """The base model on its device, in the dtype asked for, with sdpa attention."""
-    arguments = {"dtype": choose_dtype(options.dtype), "attn_implementation": "sdpa"}
-    if options.load_in_4bit:
-        arguments["quantization_config"] = transformers.BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=arguments["dtype"],
-        )
-    try:
-        model, loading = AutoModelForCausalLM.from_pretrained(
-            options.model_source,
-            revision=options.revision,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told below, with what is missing
-            trust_remote_code=False,  # left out, a model with code of its own would have the user asked
-            device_map={"": device_name()} if device_name() == "cuda" else None,
-            **arguments,
-        )
-    except (OSError, ValueError, ImportError, SafetensorError) as error:  # bitsandbytes may be there and still not run
-        stop([f"--model {options.model}: {str(error).splitlines()[0]}"])
-    except RuntimeError as error:  # transformers sums up so what went wrong inside bitsandbytes
-        if not options.load_in_4bit or explain(error):
-            raise
-        stop(
-            [
-                f"--load-in-4bit: bitsandbytes is installed but does not run here ({str(error).splitlines()[0]}). "
-                "`python -m bitsandbytes` says why"
-            ]
-        )
-    # They would be random, and others at every start.
-    if absent := sorted({*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])}):
-        stop(
-            [
-                f"--model {options.model}: {len(absent)} weights that config.json asks for are missing or of another "
-                f"size, such as {absent[0]}"
-            ]
-        )
-    return model
+def new_adapter(options: Options, preset: Preset) -> PeftModel:
+    """The base model with a new LoRA adapter. Raises UserError if the model cannot be loaded."""
+    from fine_tuning.training.adapter import add_adapter
+    from fine_tuning.training.base_model import load_base_model
+
+    return add_adapter(load_base_model(options), preset.lora, options.seed)
 
 
-def add_adapter(model: PreTrainedModel, options: Options, preset: Preset) -> PeftModel:
-    """A new LoRA adapter on the base model, ready to train with gradient checkpointing; its start follows the seed."""
-    transformers.set_seed(options.seed)
-    return get_peft_model(model, lora_config(preset))
+def tuned_model(options: Options, preset: Preset, folder: Path, trainable: bool = False) -> PeftModel:
+    """The base model with the adapter of an earlier step. Raises UserError if one of them cannot be loaded."""
+    from fine_tuning.training.adapter import load_adapter
+    from fine_tuning.training.base_model import load_base_model
 
-
-def lora_config(preset: Preset) -> LoraConfig:
-    """The adapter that a preset asks for."""
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=preset.lora_rank,
-        lora_alpha=preset.lora_alpha,
-        lora_dropout=preset.lora_dropout,
-        target_modules=list(preset.lora_modules),
-    )
-
-
-def load_adapter(model: PreTrainedModel, folder: Path, options: Options, trainable: bool) -> PeftModel:
-    """The base model with the adapter of an earlier step.
-
-    Of the adapter's folder only the weights are read, as safetensors. PEFT would also take its configuration from
-    there, and some configurations have it load further files.
-    """
-    lora = lora_config(preset_for(options.is_embedded))
-    try:
-        with safe_open(folder / ADAPTER_FILE, "pt") as file:
-            stored = set(file.keys())
-        model = PeftModel.from_pretrained(model, str(folder), config=lora, is_trainable=trainable)
-        misfit = stored ^ set(get_peft_model_state_dict(model))
-    except (FileNotFoundError, RuntimeError, SafetensorError) as error:
-        if explain(error):
-            raise
-        misfit = {str(error).splitlines()[0]}
-    if misfit:
-        step = 3 if folder == options.workspace.orpo_model else 1
-        stop(
-            [
-                f"{folder / ADAPTER_FILE}: this adapter cannot be put on {options.model_name} ({min(misfit)}). "
-                f"Do step {step} again, with --restart"
-            ]
-        )
-    # What was recorded for others may be no place to load from; PEFT looks there at every checkpoint.
-    model.peft_config["default"].base_model_name_or_path = options.model_source
-    return model
-
-
-def for_generation(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """The model with its adapter merged and everything off that only training needs: several times faster.
-
-    A 4-bit model keeps its adapter apart: merged, it would be rounded to 4 bits again and answer otherwise.
-    """
-    if isinstance(model, PeftModel) and not getattr(model, "is_loaded_in_4bit", False):
-        model = model.merge_and_unload()
-    model.activation_checkpointing_disable()
-    model.set_attn_implementation("sdpa")  # ORPO's computes pairs alone
-    model.config.use_cache = True
-    # A model's own may penalise repetition, say, and every line of a diagram repeats the one before.
-    model.generation_config = GenerationConfig()
-    return model.eval()
-
-
-def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, options: Options) -> None:
-    """Write an ordinary PEFT folder that names the base model by hub id and revision, with the tokenizer beside it."""
-    config = model.peft_config["default"]
-    config.base_model_name_or_path, config.revision = options.model_name, options.revision
-    model.save_pretrained(folder, save_embedding_layers=False)  # they are not trained, and "auto" asks the hub
-    tokenizer.save_pretrained(folder)
-    dtype = str(choose_dtype(options.dtype)).removeprefix("torch.")  # a checkpoint's own may be a coarser one
-    write_atomically(folder / "README.md", adapter_card(options, dtype))
+    return load_adapter(load_base_model(options), folder, preset.lora, options, trainable)

@@ -5,218 +5,113 @@ answers: readable diagrams in the house style.
     python fine_tuning/orpo_fine_tuning.py --model embedded --workspace demo   a small model, on a CPU
 
 reads   models/sft, create_dataset/orpo_dataset_llm.csv (800 rows), create_dataset/sft_dataset_llm.csv (validation)
-writes  models/orpo (the adapter of step 1, trained on), log/log_train_final_orpo.md
+writes  models/orpo (the adapter of step 1, trained further), log/log_train_final_orpo.md
 
-Stopped at any moment, the same command goes on from its last checkpoint.
+You can stop it at any time. The same command continues from the last checkpoint.
 """
 
-import time
-from dataclasses import replace
+from functools import partial
+from statistics import fmean
 
-from fine_tuning.data.csv_rows import read_rows
-from fine_tuning.data.preference_pairs import make_pairs
-from fine_tuning.data.split import held_out_rows, limit_prompts, references_of, split_prompts
-from fine_tuning.run import sample_store
-from fine_tuning.run.endings import run, stop
+from fine_tuning.common import Step, divide, limit_prompts, run, split_prompts, tuned_model
+from fine_tuning.data.orpo_csv import held_out_references, pairs_to_train_on, read_answers
+from fine_tuning.data.sft_csv import read_sft_rows
+from fine_tuning.run.errors import UserError, about
 from fine_tuning.run.files import sha256
-from fine_tuning.run.options import model_problems, parse_options
-from fine_tuning.run.presets import preset_for
-from fine_tuning.run.run_state import (
-    ADAPTER_FILE,
-    TUNED_MODEL,
-    RunState,
-    changes,
-    sampling_settings,
-    split_problems,
-    step_1_problems,
-)
-
-LOG_NAME = "log_train_final_orpo"
+from fine_tuning.run.run_state import ADAPTER_FILE
 
 
 def main() -> None:
-    start = time.perf_counter()
-
-    # 1. Check everything that can be checked without torch.
-    options = parse_options(__doc__)
-    workspace, preset = options.workspace, preset_for(options.is_embedded)
-    workspace.claim()
-    csv_path, sft_csv = workspace.readable(workspace.orpo_csv), workspace.readable(workspace.sft_csv)
-    step_2 = options.command("orpo_create_dataset")
-    sft_rows, problems = read_rows(sft_csv, scored=False, remedy=workspace.remedy, unique=True)
-    sampling = None if workspace.is_new else sample_store.read_state(csv_path)
-    if sampling and csv_path.is_file() and not sample_store.is_complete(csv_path, sampling):
-        stop([*problems, f"{csv_path}: step 2 has not finished. Let it go on: {step_2}"])
-    all_rows, csv_problems = read_rows(csv_path, scored=True, remedy=workspace.remedy)
-    problems += csv_problems + model_problems(options) + (step_1_problems(options) or split_problems(options))
-    problems += workspace.problems()
-    if problems:
-        stop(problems)
-    if sampling:
-        try:
-            sample_store.check_references(csv_path, sampling)
-        except ValueError as error:
-            stop([str(error)])
-        now = sampling_settings(options, preset)
-        if differences := changes(sampling.settings, now, TUNED_MODEL):
-            what = f"the samples were drawn otherwise: {'; '.join(differences)}"
-            stop([f"{csv_path}: {what}. Draw them anew: {step_2} --restart"])
-    rows = limit_prompts(all_rows, options.max_rows)
-    if len({row.prompt for row in rows}) < 2:
-        stop([f"{csv_path}: at least 2 different prompts are needed, one for training and one for validation"])
-    pairs = make_pairs(rows, preset.min_margin)
-    if not pairs:
-        stop(
-            [
-                f"{csv_path}: no prompt has two answers whose scores differ by {preset.min_margin} or more. "
-                f"Draw samples: {step_2}"
-            ]
-        )
-    train_prompts, validation_prompts = split_prompts(rows, options.seed)
-    if not any(pair.prompt in train_prompts for pair in pairs):
-        stop(
-            [
-                f"{csv_path}: all pairs of answers ({len(pairs)}) belong to held-out prompts. Draw samples: {step_2}; "
-                "or add answers to other prompts, or take another --seed for all steps"
-            ]
-        )
+    # 1. Pair the best answer to each prompt with worse ones. Every problem is reported before torch is imported.
+    step = Step(3, __doc__)
+    options, workspace, preset = step.options, step.workspace, step.preset
+    csv_path = workspace.readable(workspace.orpo_csv)
+    with step.checks:
+        sft_rows = limit_prompts(read_sft_rows(options), options.max_rows)
+    with step.checks:
+        answers = read_answers(options)
+    step.check()
+    rows = limit_prompts(answers, options.max_rows)
+    with about(csv_path):
+        train_prompts, _ = split_prompts(rows, options.seed)
+    pairs = pairs_to_train_on(rows, train_prompts, options, preset)
+    trained_before, _ = split_prompts(sft_rows, options.seed)
+    held_out = held_out_references([*sft_rows, *rows], train_prompts | trained_before, options)
     inputs = {"adapter sha256": sha256(workspace.sft_model / ADAPTER_FILE), "data sha256": sha256(csv_path)}
-    settings = options.settings() | inputs | preset.settings(step=3)
-    state = RunState(workspace.orpo_model)
-    if not options.restart and state.answer_if_done(settings, step=3):
+    if step.is_done(options.settings() | inputs | preset.settings(step=3)):
         return
 
-    # 2. Only now import what takes seconds.
     from transformers import TrainingArguments
 
-    from fine_tuning.common import for_generation, load_adapter, load_base_model, load_tokenizer, save_adapter
     from fine_tuning.data.tokens import encode_rows
-    from fine_tuning.run.log import TrainingLog, machine, peak_memory_mib, wall_time
+    from fine_tuning.sampling.generation import merge_for_generation
     from fine_tuning.sampling.validation import log_validation, validate
-    from fine_tuning.training.history import epochs_of, record, training_figures
-    from fine_tuning.training.memory_check import announce, longest_pair_loss, try_on_gpu
+    from fine_tuning.training.adapter import save_adapter
+    from fine_tuning.training.base_model import load_tokenizer
+    from fine_tuning.training.history import preference_figures
+    from fine_tuning.training.memory_check import longest_pair_loss
     from fine_tuning.training.orpo_trainer import OrpoTrainer, without_dropout
     from fine_tuning.training.pair_batch import encode_fitting
-    from fine_tuning.training.trainer import Reporter, train, trainer_arguments
 
-    # 3. Data: pairs of one prompt lie on one side of the split.
+    # 2. Turn the pairs into token ids: prompt, chosen and rejected. 80 % of the prompts are for training.
     tokenizer = load_tokenizer(options)
-    fitting = encode_fitting(tokenizer, pairs, preset.max_length)
-    train_pairs = [encoded for pair, encoded in fitting if pair.prompt in train_prompts]
-    validation_pairs = [encoded for pair, encoded in fitting if pair.prompt in validation_prompts]
-    if not train_pairs:
-        stop(
-            [
-                f"{csv_path}: no pair is left to train on; {len(fitting)} of {len(pairs)} pairs are within "
-                f"{preset.max_length} tokens"
-            ]
-        )
-    examples = {}
-    for path, file_rows in {
-        sft_csv: limit_prompts(sft_rows, options.max_rows),
-        csv_path: references_of(rows),
-    }.items():
-        examples[path], problems = encode_rows(tokenizer, file_rows, preset.max_length)
-        if problems:
-            stop([f"{path}: {problem}" for problem in problems])
-    short_enough = {(row.prompt, row.answer) for kept in examples.values() for row, _ in kept}
-    held_out = held_out_rows([row for row, _ in examples[sft_csv]], rows, options.seed)
-    if not held_out:
-        stop(
-            [
-                f"{csv_path}: {sft_csv.name} has the same prompts, so that none is held out from both trainings. Use "
-                "others"
-            ]
-        )
-    held_out = [row for row in held_out if (row.prompt, row.answer) in short_enough]
-    if not held_out:
-        stop([f"{csv_path}: no held-out prompt has a reference within {preset.max_length} tokens"])
+    encoded = encode_fitting(tokenizer, pairs, preset.max_length)
+    train_set, validation_set = divide(encoded, train_prompts)
+    with about(csv_path):
+        held_out = [row for row, _ in encode_rows(tokenizer, held_out, preset.max_length)]
+    if not train_set or not held_out:
+        what = "held-out reference" if train_set else "pair to train on"
+        raise UserError(f"{csv_path}: no {what} is within {preset.max_length} tokens")
 
-    # 4. What a step will need, and on a GPU whether it fits.
-    def tuned_model(trainable):
-        return load_adapter(load_base_model(options), workspace.sft_model, options, trainable)
+    # 3. Load the tuned model, once a trial has shown that its longest pair fits into memory.
+    load = partial(tuned_model, options, preset, workspace.sft_model)
+    longest = longest_pair_loss([pair for _, pair in encoded], preset.orpo)
+    step.check_memory(longest, "pair", lambda: without_dropout(load(trainable=True)))
+    tuned = merge_for_generation(load())
+    data = {
+        "file": csv_path.name,
+        "rows": len(answers),
+        "rows used": len(rows),
+        "pairs": len(pairs),
+        "pairs left out (too long, or with a special token)": len(pairs) - len(encoded),
+        "training pairs": len(train_set),
+        "validation pairs": len(validation_set),
+        "mean margin": round(fmean(pair.margin for pair, _ in encoded), 4),
+        "held-out prompts that are answered": len(held_out),
+    }
+    step.begin("ORPO", data)
+    print(f"{options.model_name}: {len(train_set)} pairs to train on, {len(validation_set)} to validate on")
 
-    workspace.prepare()
-    longest = longest_pair_loss([encoded for _, encoded in fitting], preset)
-    undropped = replace(preset, lora_dropout=0.0)
-    needs = announce(options, undropped, longest, "pair")
-    try_on_gpu(lambda: without_dropout(tuned_model(trainable=True)), options, undropped, longest, "pair")
-
-    tuned = tuned_model(trainable=False)  # first, for an earlier run is not thrown away where it cannot be loaded
-    state.begin(settings, options.restart)
-    log = TrainingLog(workspace.log, LOG_NAME, f"ORPO ({options.model_name})")
-    log.set("Result", "training has begun")
-    log.set("Settings", settings)
-    log.set(
-        "Data",
-        {
-            "file": csv_path.name,
-            "rows": len(all_rows),
-            "rows used": len(rows),
-            "pairs": len(pairs),
-            "pairs left out (too long, or with a special token)": len(pairs) - len(fitting),
-            "training pairs": len(train_pairs),
-            "validation pairs": len(validation_pairs),
-            "mean margin": round(sum(pair.margin for pair, _ in fitting) / len(fitting), 4),
-            "held-out prompts that are answered": len(held_out),
-        },
-    )
-    log.set("Machine", machine() | needs)
-    print(f"{options.model_name}: {len(train_pairs)} pairs to train on, {len(validation_pairs)} to validate on")
-
-    # 5. Validate the adapter of step 1 on the prompts that neither step trains on.
-    def validated(model, title):
-        return validate(for_generation(model), tokenizer, held_out, preset.generation_batch, options.seed, title)
-
-    before = validated(tuned, "validation before")
-    log_validation(log, "Validation", {"after SFT": before})
+    # 4. Answer the held-out prompts with the adapter of step 1, and score the answers.
+    before = validate(tuned, tokenizer, held_out, preset.sampling.batch_size, options.seed, "validation before")
+    log_validation(step.log, "Validation", {"after SFT": before})
     del tuned  # the GPU need not hold two
 
-    # 6. Train the same adapter on.
-    model = tuned_model(trainable=True)
-    reporter = Reporter(log, "ORPO")
+    # 5. Train the same adapter further.
+    model = load(trainable=True)
     trainer = OrpoTrainer(
         model=model,
         args=TrainingArguments(
-            **trainer_arguments(
-                options,
-                preset,
-                state.checkpoints,
-                examples=len(train_pairs),
-                epochs=preset.orpo_epochs,
-                learning_rate=preset.orpo_learning_rate,
-            )
-            | {"eval_on_start": bool(validation_pairs), "eval_strategy": "epoch" if validation_pairs else "no"},
+            **step.trainer_arguments(preset.orpo, len(train_set))
+            | {"eval_on_start": bool(validation_set), "eval_strategy": "epoch" if validation_set else "no"},
             remove_unused_columns=False,
         ),
-        train_dataset=train_pairs,
-        eval_dataset=validation_pairs or None,
+        train_dataset=train_set,
+        eval_dataset=validation_set or None,
         processing_class=tokenizer,
-        callbacks=[reporter],
-        orpo_lambda=preset.orpo_lambda,
-        nll_over_prompt=preset.orpo_nll_over_prompt,
+        orpo_lambda=preset.orpo.lambda_,
+        nll_over_prompt=preset.orpo.nll_over_prompt,
     )
-    train(trainer, train_prompts)
-    peak_memory = peak_memory_mib()
+    train_tokens = sum(len(part) for pair in train_set for part in pair.values())
+    figures = step.train(trainer, "ORPO", train_prompts, train_tokens) | preference_figures(trainer.state.log_history)
     save_adapter(model, tokenizer, workspace.orpo_model, options)
-    record(log, trainer.state.log_history)
-    tokens = sum(len(part) for pair in train_pairs for part in pair.values())
-    steps = trainer.state.global_step - reporter.first_step
-    figures = training_figures(trainer.state.log_history, preset.orpo_epochs, preset.orpo_epochs * tokens, steps)
-    evaluations = epochs_of(trainer.state.log_history)
-    if evaluations:
-        figures["chosen preferred before"] = round(evaluations[0]["validation chosen preferred"], 4)
-        figures["chosen preferred after"] = round(evaluations[-1]["validation chosen preferred"], 4)
 
-    # 7. Validate again, on the same prompts.
-    after = validated(model, "validation after")
-    log_validation(log, "Validation", {"after SFT": before, "after ORPO": after})
+    # 6. Answer the same prompts again.
+    tuned = merge_for_generation(model)
+    after = validate(tuned, tokenizer, held_out, preset.sampling.batch_size, options.seed, "validation after")
+    log_validation(step.log, "Validation", {"after SFT": before, "after ORPO": after})
     figures |= {f"validation {name} before": value for name, value in before.figures().items()}
-    figures |= {f"validation {name}": value for name, value in after.figures().items()}
-    figures |= {"peak memory MiB": peak_memory} | wall_time(start, goes_on=reporter.first_step > 0)
-    log.finish(figures)
-    state.finish(settings, figures)
-    log.announce()
+    step.finish(figures | {f"validation {name}": value for name, value in after.figures().items()})
 
 
 if __name__ == "__main__":

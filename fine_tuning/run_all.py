@@ -3,7 +3,7 @@
     python fine_tuning/run_all.py                                     the real model, on a CUDA GPU
     python fine_tuning/run_all.py --model embedded --workspace demo   a small model, on two CPU cores, in minutes
 
-Stops at the first step that fails. Started again, it goes on where it was stopped.
+Stops at the first step that fails. The same command continues where it stopped.
 """
 
 import json
@@ -16,29 +16,36 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from fine_tuning.common import run
 from fine_tuning.data.orpo_csv import read_references
-from fine_tuning.run.endings import COMMAND, COMMAND_ONCE_RESTARTED, INTERRUPTS, interrupted, restart_is_done, run, stop
+from fine_tuning.run.commands import (
+    COMMAND,
+    COMMAND_ONCE_RESTARTED,
+    STEPS,
+    flags,
+    is_console_command,
+    program,
+    program_of,
+    restart_is_done,
+)
+from fine_tuning.run.entry_point import INTERRUPTS, interrupted
 from fine_tuning.run.options import parse_options
-
-STEPS = ("sft_fine_tuning", "orpo_create_dataset", "orpo_fine_tuning")
 
 
 def main() -> None:
     start = time.perf_counter()
-    # Step 1 may take hours, and what step 2 would refuse is known before.
-    _, _, problems = read_references(parse_options(__doc__))
-    if problems:
-        stop(problems)
+    read_references(parse_options(__doc__))  # step 1 may take hours; report now what step 2 would refuse
     figures = {}
     os.environ |= {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
     for number, step in enumerate(STEPS, start=1):
         print(f"step {number} of {len(STEPS)}: {step}", flush=True)
-        command = [sys.executable, str(Path(__file__).with_name(f"{step}.py")), *sys.argv[1:]]
-        os.environ[COMMAND], os.environ[COMMAND_ONCE_RESTARTED] = ways_on(number)
+        os.environ[COMMAND], os.environ[COMMAND_ONCE_RESTARTED] = commands_to_continue(number)
         last = ""
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
+        with subprocess.Popen(
+            [*executable(step), *flags()], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        ) as process:
             pass_interrupts_to(process)
-            for last in process.stdout:
+            for last in process.stdout or ():
                 if not last.startswith("{"):
                     print(f"  {last}", end="", flush=True)
         if process.returncode:
@@ -48,26 +55,31 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def ways_on(number: int) -> tuple[str, str]:
-    """The commands that go on where a step is stopped: before it has thrown an earlier run away, and after that.
+def executable(step: str) -> list[str]:
+    """What starts a step, in the way that the user started this program."""
+    if is_console_command():
+        return [sys.argv[0], *program_of(step)[1:]]
+    return [sys.executable, str(Path(__file__).with_name(f"{step}.py"))]
 
-    With --restart they are those of the steps that are left: this program's own would do the finished ones again, or
-    without the flag leave earlier runs of the others in their way.
+
+def commands_to_continue(number: int) -> tuple[str, str]:
+    """The commands that continue after a stop in step `number`: before it has discarded an earlier run, and after.
+
+    With --restart they name the steps that are left. This program's own command would repeat the finished steps or,
+    without the flag, be refused because of earlier runs of the others.
     """
-    typed = shlex.join(["python", *sys.argv])
-    if "--restart" not in sys.argv:
+    typed = shlex.join([*program(), *flags()])
+    if "--restart" not in flags():
         return typed, typed
-    flags = [flag for flag in sys.argv[1:] if flag != "--restart"]
-    folder = Path(sys.argv[0]).parent
-    left = [["python", str(folder / f"{step}.py"), *flags] for step in STEPS[number - 1 :]]
-    this, *others = map(shlex.join, left)
+    kept = [flag for flag in flags() if flag != "--restart"]
+    this, *others = (shlex.join([*program_of(step), *kept]) for step in STEPS[number - 1 :])
     others = [f"{command} --restart" for command in others]
     before = typed if number == 1 else " && ".join([f"{this} --restart", *others])
     return before, " && ".join([this, *others])
 
 
-def pass_interrupts_to(process: subprocess.Popen) -> None:
-    """Let a step end by itself and say how to go on; its exit status then ends this program too."""
+def pass_interrupts_to(process: subprocess.Popen[str]) -> None:
+    """Let a step end by itself and print how to continue; its exit status then ends this program too."""
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         status = process.poll()

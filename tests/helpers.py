@@ -1,7 +1,12 @@
 """What several tests of commands share."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from fine_tuning.run.errors import UserError
 from fine_tuning.run.files import sha256
 from fine_tuning.run.options import make_parser, to_options
 from fine_tuning.run.run_state import RunState
@@ -16,6 +21,13 @@ SFT_HEADER, ORPO_HEADER = "input_data,output_data\n", "input_data,output_data,sc
 
 def contents(folder: Path) -> dict[str, bytes | None]:
     return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def problems_of(function: Callable[..., Any], *arguments: Any, **named: Any) -> tuple[str, ...]:
+    """The problems of the UserError that a call must raise."""
+    with pytest.raises(UserError) as raised:
+        function(*arguments, **named)
+    return raised.value.problems
 
 
 def finish_step_1(workspace: Path, model: str = "embedded", finished: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""Read the CSVs, with every problem of a file told at once."""
+"""Read the CSVs. All problems of a file are raised together."""
 
 import ast
 import codecs
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from diagram import flaw_of
+from fine_tuning.run.errors import UserError
 
 MAX_PROBLEMS_SHOWN = 20
 MAX_FAMILY_LENGTH = 60  # characters; it stands in the log's tables
@@ -21,7 +22,7 @@ MAX_FAMILY_LENGTH = 60  # characters; it stands in the log's tables
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a CSV: a whole prompt, an answer, the answer's score in [0, 1], and where in the file it stands.
+    """One row of a CSV: a whole prompt, an answer, the answer's score in [0, 1], and the row's number in the file.
 
     Rows count from 1, without the header.
     """
@@ -35,12 +36,12 @@ class Row:
 
     @property
     def request(self) -> str:
-        """The prompt's first paragraph, for people to read; what follows it explains the format."""
+        """The prompt's first paragraph, for people to read; the rest explains the format."""
         return self.prompt.strip().split("\n\n")[0]
 
 
 class Problems:
-    """What is wrong with a file: the first of many messages, and how many there are."""
+    """What is wrong with a file: the first MAX_PROBLEMS_SHOWN messages and the number of all."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,45 +49,46 @@ class Problems:
         self._shown: list[str] = []
 
     def add(self, message: str, row: int | None = None) -> None:
-        """Note what is wrong with the file, or with one of its rows."""
+        """Add what is wrong with the file, or with one of its rows."""
         self.count += 1
         if self.count <= MAX_PROBLEMS_SHOWN:
             self._shown.append(f"{self.path}: {message}" if row is None else f"{self.path}, row {row}: {message}")
 
-    def told(self) -> list[str]:
-        """The messages, and how many more there would be."""
+    def raise_if_any(self) -> None:
+        """Raise UserError with the messages and the number of further ones."""
         more = self.count - len(self._shown)
-        return [*self._shown, f"{self.path}: and {more} more problems"] if more else self._shown
+        if self._shown:
+            raise UserError(*self._shown, *([f"{self.path}: and {more} more problems"] if more else []))
 
 
-def read_rows(
-    path: Path, scored: bool, remedy: str, unique: bool = False, size: int | None = None
-) -> tuple[list[Row], list[str]]:
-    """The rows of a CSV and what is wrong with it, one message for each problem.
+def read_rows(path: Path, scored: bool, remedy: str, unique: bool = False, size: int | None = None) -> list[Row]:
+    """The rows of a CSV. Raises UserError with everything that is wrong with it.
 
-    `scored` asks for a score column; without it every answer counts as a reference, with score 1.0. `remedy` is what to
-    do about a missing file. Answers with score 1.0 must be flawless diagrams, for others are scored against them;
-    `unique` asks that none of them stands there twice. `size` in bytes is given where only the beginning of the file is
-    meant. The file is read line by line; memory holds the rows and little more.
+    scored   the CSV has a score column; without it every answer counts as a reference, with score 1.0
+    remedy   what to do about a missing file
+    unique   no reference may occur twice
+    size     read only the first `size` bytes
+
+    Answers with score 1.0 are references: they must be flawless diagrams, because others are scored against them. The
+    file is read line by line; memory holds the rows and little more.
     """
     problems = Problems(path)
     rows: list[Row] = []
     if not path.is_file():
-        problems.add(f"there is no such file. {remedy}")
-        return rows, problems.told()
+        raise UserError(f"{path}: there is no such file. {remedy}")
     try:
         with open(path, "rb") as file:
-            for row in _read_rows(_Lines(file, size), problems, scored, remedy):
-                rows.append(row)
+            rows += _read_rows(_Lines(file, size), problems, scored, remedy)
     except OSError as error:
         problems.add(f"it cannot be read: {error.strerror}. Change its permissions")
     if unique:
-        _tell_repeats(rows, problems)
-    return rows, problems.told()
+        _find_repeats(rows, problems)
+    problems.raise_if_any()
+    return rows
 
 
 class _Lines:
-    """The lines of a CSV, decoded one by one; remembers where the first byte stands that is not UTF-8."""
+    """The lines of a CSV, decoded one by one; remembers the position of the first byte that is not UTF-8."""
 
     def __init__(self, file: BinaryIO, size: int | None) -> None:
         self._file, self._size = file, size
@@ -114,31 +116,32 @@ class _Lines:
 
 def _read_rows(lines: _Lines, problems: Problems, scored: bool, remedy: str) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize if sys.maxsize < 2**31 else 2**31 - 1)
-    number, encoding_is_told = 0, False
+    number, encoding_is_reported = 0, False
     try:
-        records = (record for record in csv.reader(lines, strict=True) if record)  # blank lines are no rows
+        records = (record for record in csv.reader(lines, strict=True) if record)  # skip blank lines
         header = next(records, None)
         if header is None:
             problems.add(f"the file is empty. {remedy}")
             return
-        if lines.wrong_byte is not None:  # the columns' names, too, are in another encoding
+        if lines.wrong_byte is not None:  # the header is in another encoding too
             problems.add(f"not UTF-8, at byte {lines.wrong_byte}; save the file as UTF-8")
             return
         if not _header_is_good(header, problems, scored):
             return
         for number, record in enumerate(records, start=1):
-            if lines.wrong_byte is not None and not encoding_is_told:
+            if lines.wrong_byte is not None and not encoding_is_reported:
                 problems.add(f"not UTF-8, at byte {lines.wrong_byte}; save the file as UTF-8", number)
-                encoding_is_told = True
-            row = _read_row(header, record, scored, number)
-            if isinstance(row, str):
-                problems.add(row, number)
+                encoding_is_reported = True
+            try:
+                row = _read_row(header, record, scored, number)
+            except UserError as error:
+                problems.add(str(error), number)
             else:
                 yield row
     except csv.Error as error:
         number += 1
-        problems.add(f"not a CSV ({error}); is a quote missing or one too many? What follows is not read", number)
-    if lines.wrong_byte is not None and not encoding_is_told:
+        problems.add(f"not a CSV ({error}); is a quote missing or one too many? The rest is not read", number)
+    if lines.wrong_byte is not None and not encoding_is_reported:
         problems.add(f"not UTF-8, at byte {lines.wrong_byte}; save the file as UTF-8")
     if not number:
         problems.add(f"a header but no rows. {remedy}")
@@ -158,19 +161,19 @@ def _header_is_good(header: list[str], problems: Problems, scored: bool) -> bool
     return not problems.count
 
 
-def _read_row(header: list[str], record: list[str], scored: bool, number: int) -> Row | str:
-    """A row, or what is wrong with it."""
+def _read_row(header: list[str], record: list[str], scored: bool, number: int) -> Row:
+    """A row. Raises UserError with what is wrong with it."""
     if record == header:
-        return "the header once more; delete the line"
+        raise UserError("a copy of the header; delete the line")
     if len(record) != len(header):
-        return (
+        raise UserError(
             f"not as many fields as the header has ({len(record)} and {len(header)}); "
             "is a comma or a quote missing or one too many?"
         )
     fields = dict(zip(header, record, strict=True))
     prompt, answer = fields["input_data"], fields["output_data"]
     if not prompt.strip():
-        return "input_data is empty; every row needs a prompt"
+        raise UserError("input_data is empty; every row needs a prompt")
     score = 1.0
     if scored:
         try:
@@ -178,15 +181,15 @@ def _read_row(header: list[str], record: list[str], scored: bool, number: int) -
         except ValueError:
             score = math.nan
         if not 0 <= score <= 1:
-            return f"score is {fields['score'][:40]!r}; it must be a number from 0 to 1, such as 0.75"
+            raise UserError(f"score is {fields['score'][:40]!r}; it must be a number from 0 to 1, such as 0.75")
     if score == 1:
         flaw = flaw_of(answer)
         if flaw:
-            return f"output_data is no flawless diagram: {flaw}. Mend it, or delete the row"
+            raise UserError(f"output_data is no flawless diagram: {flaw}. Correct it, or delete the row")
     return Row(prompt, answer, score, _family(fields), fields, number)
 
 
-def _tell_repeats(rows: Sequence[Row], problems: Problems) -> None:
+def _find_repeats(rows: Sequence[Row], problems: Problems) -> None:
     first: dict[tuple[str, str], int] = {}
     for row in rows:
         if row.score == 1:
@@ -196,14 +199,14 @@ def _tell_repeats(rows: Sequence[Row], problems: Problems) -> None:
 
 
 def _family(fields: dict[str, str]) -> str:
-    """The row's task_name where its dest_shape_info has one that can be shown; one common family otherwise."""
+    """The task_name in the row's dest_shape_info if it can be shown in a table, else one common family."""
     name = shape_info(fields).get("task_name")
     good = isinstance(name, str) and name and name.isprintable() and len(name) <= MAX_FAMILY_LENGTH
-    return name if good else "diagram"
+    return str(name) if good else "diagram"
 
 
 def shape_info(fields: Mapping[str, str]) -> dict[str, Any]:
-    """What dest_shape_info holds, as JSON or as Python literals; empty where it holds nothing of the kind."""
+    """What dest_shape_info holds, as JSON or as Python literals; empty if it is neither."""
     text = fields.get("dest_shape_info") or ""
     for read in (json.loads, ast.literal_eval):
         try:

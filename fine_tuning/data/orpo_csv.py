@@ -1,40 +1,110 @@
-"""Check the ORPO CSV that step 2 appends to, without torch: its references, and what it may have of samples already."""
+"""Read the ORPO CSV: the references that step 2 samples for, and the scored answers that step 3 trains on."""
+
+from collections.abc import Container, Sequence
 
 from fine_tuning.data.csv_rows import MAX_PROBLEMS_SHOWN, Row, read_rows
-from fine_tuning.data.split import limit_prompts, references_of
+from fine_tuning.data.preference_pairs import Pair, make_pairs
+from fine_tuning.data.split import held_out_rows, limit_prompts, references_of
 from fine_tuning.run import sample_store
+from fine_tuning.run.errors import UserError
 from fine_tuning.run.options import Options
+from fine_tuning.run.presets import Preset
+from fine_tuning.run.run_state import changes
 from fine_tuning.run.sample_store import SamplingState
+from fine_tuning.run.step_order import TUNED_MODEL, sampling_settings
+from fine_tuning.run.workspace import SFT_CSV
 
 
-def read_references(options: Options) -> tuple[SamplingState | None, list[Row], list[str]]:
-    """How samples were drawn so far, the references to draw samples for, and what is wrong with the file.
+def read_state(options: Options) -> SamplingState | None:
+    """How the CSV's samples were drawn, None if there are none. Raises DamagedFile."""
+    workspace = options.workspace
+    return None if workspace.is_new else sample_store.read_state(workspace.readable(workspace.orpo_csv))
 
-    Raises DamagedFile where nothing can be known of the samples.
+
+def read_references(options: Options) -> list[Row]:
+    """The references to draw samples for, one for each prompt.
+
+    Raises UserError with everything that is wrong with the file, samples aside.
     """
     workspace = options.workspace
     path = workspace.readable(workspace.orpo_csv)
-    stored = None if workspace.is_new else sample_store.read_state(path)
+    stored = read_state(options)
     size = None
     if path.is_file():
-        try:
-            if stored:
-                sample_store.check_references(path, stored)
-            if stored and options.restart:
+        if stored:
+            sample_store.check_references(path, stored)
+            if options.restart:
                 sample_store.check_own_rows(path, stored)
-        except ValueError as error:
-            return stored, [], [str(error)]
         size = sample_store.reference_size(path, stored)
-    rows, problems = read_rows(path, scored=True, remedy=workspace.remedy, unique=True, size=size)
+    rows = read_rows(path, scored=True, remedy=workspace.remedy, unique=True, size=size)
     references = references_of(limit_prompts(rows, options.max_rows))
+    if len(references) < 2:
+        raise UserError(f"{path}: {len(references)} prompts have a row with score 1.0; at least 2 are needed")
     with_reference = {row.prompt for row in rows if row.score == 1}
-    lonely = [row for row in rows if row.prompt not in with_reference]
-    if not problems and len(references) < 2:
-        problems.append(f"{path}: {len(references)} prompts have a row with score 1.0; at least 2 are needed")
-    elif lonely:
-        numbers = ", ".join(str(row.number) for row in lonely[:MAX_PROBLEMS_SHOWN])
-        problems.append(
+    if lonely := [row.number for row in rows if row.prompt not in with_reference]:
+        numbers = ", ".join(map(str, lonely[:MAX_PROBLEMS_SHOWN]))
+        raise UserError(
             f"{path}, row {numbers}: the prompt has no row with score 1.0 to score its samples against "
             f"({len(lonely)} such rows). Add one, or delete the row"
         )
-    return stored, references, problems
+    return references
+
+
+def read_answers(options: Options) -> list[Row]:
+    """All scored answers, after step 2 or as the user wrote them.
+
+    Raises UserError with everything that is wrong with the file. `check_sampling` checks which model drew them.
+    """
+    workspace = options.workspace
+    path = workspace.readable(workspace.orpo_csv)
+    stored = read_state(options)
+    if stored and path.is_file() and not sample_store.is_complete(path, stored):
+        raise UserError(f"{path}: step 2 has not finished. Continue it: {options.command('orpo_create_dataset')}")
+    return read_rows(path, scored=True, remedy=workspace.remedy)
+
+
+def check_sampling(options: Options, preset: Preset) -> None:
+    """Raise UserError if samples were drawn for other references or by another model. Needs a finished step 1."""
+    stored = read_state(options)
+    if not stored:
+        return
+    path = options.workspace.orpo_csv
+    sample_store.check_references(path, stored)
+    if differences := changes(stored.settings, sampling_settings(options, preset), TUNED_MODEL):
+        raise UserError(
+            f"{path}: the samples were drawn with other settings: {'; '.join(differences)}. Draw new ones: "
+            f"{options.command('orpo_create_dataset')} --restart"
+        )
+
+
+def pairs_to_train_on(
+    rows: Sequence[Row], train_prompts: Container[str], options: Options, preset: Preset
+) -> list[Pair]:
+    """The preference pairs in `rows`, on both sides of the split. Raises UserError if there is none to train on."""
+    path, step_2 = options.workspace.readable(options.workspace.orpo_csv), options.command("orpo_create_dataset")
+    margin = preset.orpo.min_margin
+    pairs = make_pairs(rows, margin)
+    if not pairs:
+        raise UserError(
+            f"{path}: no prompt has two answers whose scores differ by {margin} or more. Draw samples: {step_2}"
+        )
+    if not any(pair.prompt in train_prompts for pair in pairs):
+        raise UserError(
+            f"{path}: all pairs of answers ({len(pairs)}) belong to held-out prompts. Draw samples: {step_2}; or add "
+            "answers to other prompts, or use another --seed for all steps"
+        )
+    return pairs
+
+
+def held_out_references(rows: Sequence[Row], trained: Container[str], options: Options) -> list[Row]:
+    """A reference for each prompt in the `rows` of both CSVs that is not in `trained`, the prompts of both trainings.
+
+    Raises UserError if there is none.
+    """
+    held_out = held_out_rows(rows, trained)
+    if not held_out:
+        path = options.workspace.readable(options.workspace.orpo_csv)
+        raise UserError(
+            f"{path}: it has the same prompts as {SFT_CSV}, so none is held out from both trainings. Use others"
+        )
+    return held_out

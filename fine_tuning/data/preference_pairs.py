@@ -10,7 +10,7 @@ ROUNDING = 1e-9  # 0.3 - 0.25 is a little less than 0.05
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two answers to one prompt and by how much the chosen one scores higher."""
+    """Two answers to one prompt, and how much higher the chosen one scores."""
 
     prompt: str
     chosen: str

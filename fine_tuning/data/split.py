@@ -1,14 +1,25 @@
-"""Choose rows by their prompts: a few of them, their references, 80 % to train on and 20 % to validate with.
+"""Choose rows by their prompts: a few of them, their references, 80 % for training and 20 % for validation.
 
 All rows of one prompt fall on the same side, and every family is divided alike.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from random import Random
+from typing import Protocol, TypeVar
 
 from fine_tuning.data.csv_rows import Row
+from fine_tuning.run.errors import UserError
 
 VALIDATION_SHARE = 0.2
+
+Example = TypeVar("Example")
+
+
+class HasPrompt(Protocol):
+    """A row or a preference pair."""
+
+    @property
+    def prompt(self) -> str: ...
 
 
 def limit_prompts(rows: Sequence[Row], max_prompts: int | None) -> list[Row]:
@@ -34,17 +45,17 @@ def references_of(rows: Sequence[Row]) -> list[Row]:
 
 
 def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
-    """Prompts for training and for validation, 80/20, by prompt and with both families split alike.
+    """Prompts for training and for validation, 80/20, with every family split alike.
 
-    Raises ValueError where there are fewer than two prompts.
+    Raises UserError if there are fewer than two prompts.
     """
     prompts = _prompts_by_family(rows)
     total = sum(map(len, prompts.values()))
     if total < 2:
-        raise ValueError(f"{total} prompt is too few to split into training and validation; at least 2 are needed")
+        raise UserError("at least 2 different prompts are needed, one for training and one for validation")
     wanted = min(total - 1, max(1, round(VALIDATION_SHARE * total)))
     sizes = [len(names) for names in prompts.values()]
-    # Of many small families the seed decides which ones give a prompt, too.
+    # If families are small, the seed also decides which of them give a prompt.
     shares = _share_out(wanted, sizes, order=Random(seed).sample(range(len(sizes)), len(sizes)))
     rng = Random(seed)
     validation: set[str] = set()
@@ -53,22 +64,23 @@ def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
     return {row.prompt for row in rows} - validation, validation
 
 
-def held_out_rows(sft_rows: Sequence[Row], orpo_rows: Sequence[Row], seed: int) -> list[Row]:
-    """A row for each prompt of either CSV that no step trains on, with a reference for its answer.
+def divide(
+    encoded: Sequence[tuple[HasPrompt, Example]], train_prompts: Container[str]
+) -> tuple[list[Example], list[Example]]:
+    """The encoded rows or pairs to train on and those to validate with."""
+    sides: tuple[list[Example], list[Example]] = [], []
+    for source, example in encoded:
+        sides[source.prompt not in train_prompts].append(example)
+    return sides
 
-    `sft_rows` are the rows that step 1 splits, `orpo_rows` those that step 3 makes pairs of. A prompt that stands in
-    both is held out where neither step trains on it.
-    """
-    trained = split_prompts(sft_rows, seed)[0] | split_prompts(orpo_rows, seed)[0]
-    references: dict[str, Row] = {}
-    for row in [*sft_rows, *orpo_rows]:
-        if row.prompt not in trained and row.score == 1:
-            references.setdefault(row.prompt, row)
-    return list(references.values())
+
+def held_out_rows(rows: Sequence[Row], trained: Container[str]) -> list[Row]:
+    """A row with a reference for each prompt that is not in `trained`, the prompts that a step trains on."""
+    return [row for row in references_of(rows) if row.prompt not in trained]
 
 
 def _prompts_by_family(rows: Iterable[Row]) -> dict[str, list[str]]:
-    """Each family's prompts, without repeats; a prompt belongs to the family of its first row."""
+    """The different prompts of each family; a prompt belongs to the family of its first row."""
     family_of: dict[str, str] = {}
     for row in rows:
         family_of.setdefault(row.prompt, row.family)
@@ -79,7 +91,7 @@ def _prompts_by_family(rows: Iterable[Row]) -> dict[str, list[str]]:
 
 
 def _share_out(total: int, sizes: Sequence[int], order: Sequence[int]) -> list[int]:
-    """Divide `total` in proportion to `sizes`; rounding favours the largest remainders, equal ones by their `order`."""
+    """Divide `total` in proportion to `sizes`. The largest remainders are rounded up, equal ones in `order`."""
     exact = [total * size / sum(sizes) for size in sizes]
     shares = [int(share) for share in exact]
     for k in sorted(order, key=lambda k: shares[k] - exact[k])[: total - sum(shares)]:

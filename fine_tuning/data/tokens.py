@@ -6,8 +6,8 @@ starts from:
     prompt       BOS system "### Instruction:\n" request "\n### Response:\n"
     completion   answer "\n" EOS
 
-One BOS, one EOS, and the EOS belongs to the completion: it is trained, so the model learns to stop. The newline that
-the template writes after EOS is left out, for nothing is ever generated after it.
+One BOS, one EOS. The EOS belongs to the completion and is trained, so the model learns to stop. The newline that the
+template writes after EOS is left out: nothing is ever generated after it.
 """
 
 from collections.abc import Sequence
@@ -15,51 +15,55 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from fine_tuning.data.csv_rows import MAX_PROBLEMS_SHOWN, Row
+from fine_tuning.run.errors import UserError
 
-MAX_SHARE_TOO_LONG = 0.1  # of the rows: more of them would make another data set than the user thinks
+MAX_SHARE_TOO_LONG = 0.1  # of the rows: beyond this share, refuse instead of dropping them
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     """Token ids of a whole prompt, ready for generation.
 
-    Raises ValueError where the prompt itself holds one of the tokenizer's special tokens.
+    Raises UserError if the prompt itself holds one of the tokenizer's special tokens.
     """
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
     )
     _check_no_special(tokenizer, tokenizer(prompt, add_special_tokens=False).input_ids, "prompt")
-    return tokenizer(text, add_special_tokens=False).input_ids
+    return list(tokenizer(text, add_special_tokens=False).input_ids)
 
 
 def encode_completion(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
-    """Token ids of an answer, EOS last. Raises ValueError where the answer holds a special token."""
+    """Token ids of an answer, EOS last. Raises UserError if the answer holds a special token."""
     ids = tokenizer(f"{answer}\n", add_special_tokens=False).input_ids
     _check_no_special(tokenizer, ids, "answer")
     return [*ids, tokenizer.eos_token_id]
 
 
 def encode_row(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> dict[str, list[int]]:
-    """A whole row: `input_ids`, and `labels` that are -100 over the prompt, so that the loss is on the answer alone."""
+    """A whole row: `input_ids`, and `labels` that are -100 over the prompt: the loss is on the answer alone."""
     prompt_ids, completion_ids = encode_prompt(tokenizer, prompt), encode_completion(tokenizer, answer)
     return {"input_ids": prompt_ids + completion_ids, "labels": [-100] * len(prompt_ids) + completion_ids}
 
 
 def encode_rows(
     tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_length: int
-) -> tuple[list[tuple[Row, dict[str, list[int]]]], list[str]]:
-    """The rows of at most `max_length` tokens with their ids and labels, and what is wrong with rows, if anything.
+) -> list[tuple[Row, dict[str, list[int]]]]:
+    """The rows of at most `max_length` tokens, each with its ids and labels from `encode_row`.
 
-    A few longer rows are left out; more than MAX_SHARE_TOO_LONG of them are a problem.
+    A few longer rows are left out. Raises UserError if they are more than MAX_SHARE_TOO_LONG of all, or if a row holds
+    a special token.
     """
     longest_token = max(map(len, tokenizer.get_vocab()))  # no token stands for more characters than its name has
-    kept, problems, too_long = [], [], []
+    kept: list[tuple[Row, dict[str, list[int]]]] = []
+    problems: list[str] = []
+    too_long: list[int] = []
     for row in rows:
         try:
             if len(row.prompt) + len(row.answer) > max_length * longest_token:
                 too_long.append(row.number)
                 continue
             example = encode_row(tokenizer, row.prompt, row.answer)
-        except ValueError as error:
+        except UserError as error:
             problems.append(f"row {row.number}: {error}: {row.prompt[:60]!r}. Take it out of the text")
             continue
         if len(example["input_ids"]) <= max_length:
@@ -69,23 +73,26 @@ def encode_rows(
     if len(too_long) > MAX_SHARE_TOO_LONG * len(rows):
         problems.append(
             f"{len(too_long)} of {len(rows)} rows are longer than {max_length} tokens (row "
-            f"{', '.join(map(str, too_long[:MAX_PROBLEMS_SHOWN]))}). A few would be left out, but not so many: shorten "
-            "or delete them"
+            f"{', '.join(map(str, too_long[:MAX_PROBLEMS_SHOWN]))}). A few would be left out, but these are too many: "
+            "shorten or delete them"
         )
-    more = len(problems) - MAX_PROBLEMS_SHOWN
-    return kept, [*problems[:MAX_PROBLEMS_SHOWN], f"and {more} more problems"] if more > 0 else problems
+    if problems:
+        more = len(problems) - MAX_PROBLEMS_SHOWN
+        raise UserError(*problems[:MAX_PROBLEMS_SHOWN], *([f"and {more} more problems"] if more > 0 else []))
+    return kept
 
 
 def decode_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> tuple[str, bool]:
-    """The answer in generated ids (of the completion alone), and whether it ended by itself, with EOS."""
+    """The answer in generated ids (without the prompt), and whether it ended by itself, with EOS."""
     ended = tokenizer.eos_token_id in ids
     if ended:
         ids = ids[: ids.index(tokenizer.eos_token_id)]
-    return tokenizer.decode(ids, skip_special_tokens=True).removesuffix("\n"), ended
+    text = str(tokenizer.decode(ids, skip_special_tokens=True))
+    return text.removesuffix("\n"), ended
 
 
 def _check_no_special(tokenizer: PreTrainedTokenizerBase, ids: list[int], what: str) -> None:
     found = set(ids) & set(tokenizer.all_special_ids)
     if found:
         names = ", ".join(tokenizer.convert_ids_to_tokens(sorted(found)))
-        raise ValueError(f"the {what} holds {names}, which this model keeps for itself")
+        raise UserError(f"the {what} holds {names}, a special token of this model")

@@ -1,1 +1,1 @@
-"""The programs that made the embedded model."""
+"""The programs that built the embedded model."""

@@ -1,4 +1,4 @@
-"""Batches of pre-training rows as token ids, with what each token mentions or is about."""
+"""Batches of pre-training rows: token ids, and for each token what it mentions or describes."""
 
 import re
 from collections.abc import Sequence
@@ -14,48 +14,49 @@ from fine_tuning.pretraining.wording import Mention
 
 IGNORE = -100
 MAX_SHAPES = 16
-LENGTHS = 32  # batches are padded to a multiple of it: matrix libraries prepare for every new size they meet
-EDGES = 1 + 2 * MAX_SHAPES  # no connection, reached from shape k, points to shape k
+LENGTH_MULTIPLE = 32  # batches are padded to a multiple of this: each new size costs time and memory
+EDGES = 1 + 2 * MAX_SHAPES  # classes: no connection, connected from shape k, connected to shape k
 _NUMBER = re.compile(r"\[?(\d+)")
 _TARGETS = re.compile(r"\[([\d, ]*)\]\]$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Token ids and their targets, each [B, T], IGNORE where there is none.
+    """Token ids and targets, each [B, T]. A target is IGNORE at every token that has none.
 
-    `labels` are the answers' tokens, at their own places. For the tokens of a prompt that mention a shape, `shapes`
-    says which one, `firsts` the same where these words stand for the first time, and `edges` with what they connect it.
-    For the tokens of an answer, `lines` says which shape their line is about, and `kinds` of what kind it is; the line
-    break belongs to the next line.
+    Some targets are classes, which a linear head predicts at the token itself. Some are keys: a token is trained to
+    attend to earlier tokens with the same key (POINTERS in auxiliary_heads.py). `lines` is both.
 
-    The others say where to look back, from one token to an earlier one of the same number: at the last token of a
-    mention `phrases` numbers its words, `named` the shape where it is called by its name, and `connected` the
-    connection that the mention tells of; `connects` stands at the token before the number of a connection's end.
-
-    Networks name groups of shapes: `starts` says for the tokens of such a name with which shape the group begins, and
-    `groups` numbers it at the last one; `grouped` is the group of the shape that an answer's line is about. In a
-    flowchart every shape is a group of its own.
+    A flowchart's prompt mentions single shapes. A network's prompt names groups of shapes. In a flowchart, each shape
+    counts as a group of its own.
     """
 
     ids: torch.Tensor
-    labels: torch.Tensor
-    shapes: torch.Tensor
-    firsts: torch.Tensor
-    edges: torch.Tensor
-    lines: torch.Tensor
-    kinds: torch.Tensor
-    phrases: torch.Tensor
-    named: torch.Tensor
-    connects: torch.Tensor
-    connected: torch.Tensor
-    starts: torch.Tensor
-    groups: torch.Tensor
-    grouped: torch.Tensor
+    labels: torch.Tensor  # the tokens of the answer, not shifted
+
+    # Classes, at all tokens of a mention in a flowchart's prompt.
+    shapes: torch.Tensor  # number of the shape
+    firsts: torch.Tensor  # the same, but only where the prompt uses these words for the first time
+    edges: torch.Tensor  # connection stated by the mention (EDGES)
+
+    # Classes, at the tokens of an answer. A line break belongs to the line after it; in a list it has no target.
+    lines: torch.Tensor  # number of the shape that the line describes
+    kinds: torch.Tensor  # kind of that shape
+
+    # Keys. All but `connects` are at the last token of a mention.
+    phrases: torch.Tensor  # number of the words: equal words have equal numbers
+    named: torch.Tensor  # number of the shape, if the mention is its name and not a letter
+    connects: torch.Tensor  # connection to the target whose number is the next token of the answer
+    connected: torch.Tensor  # connection stated by the mention
+
+    # Groups of shapes.
+    starts: torch.Tensor  # class, at all tokens of a group's name: number of its first shape
+    groups: torch.Tensor  # key, at the last token of a name: number of the group
+    grouped: torch.Tensor  # key, at the tokens of an answer: group of the shape that the line describes
 
 
 def batches_of(tokenizer: PreTrainedTokenizerBase, rows: Sequence[PretrainingRow], size: int) -> list[Batch]:
-    """Batches of `size` rows, the shortest first; rows of like length share a batch."""
+    """Sort the rows by length, shortest first, and split them into batches of `size` rows."""
     encoded = sorted((_encode(tokenizer, row) for row in rows), key=lambda row: len(row["ids"]))
     return [_pad(encoded[k : k + size], tokenizer.pad_token_id) for k in range(0, len(encoded), size)]
 
@@ -67,17 +68,20 @@ def _encode(tokenizer: PreTrainedTokenizerBase, row: PretrainingRow) -> dict[str
     encoded["ids"] = prompt + completion
     encoded["labels"][len(prompt) :] = completion
     request = row.prompt.removesuffix(f"\n\n{INSTRUCTION}")
-    # BOS and the heading of the instruction come before it, one token each.
+    # The request starts at the third token: BOS and the heading of the instruction take one token each.
     _fill_prompt(encoded, row, request, _offsets(tokenizer, request, prompt, 2), 2)
     _fill_answer(encoded, row, _offsets(tokenizer, row.answer, completion, 0), len(prompt))
     return encoded
 
 
 def _offsets(tokenizer: PreTrainedTokenizerBase, text: str, whole: list[int], before: int) -> Sequence[tuple[int, int]]:
-    """Where in `text` each of its tokens begins and ends, which are those from `before` on in `whole`."""
+    """Return the start and end in `text` of each of its tokens.
+
+    Raises ValueError unless these tokens are in `whole`, after the first `before` tokens.
+    """
     pieces = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     if whole[before : before + len(pieces.input_ids)] != pieces.input_ids:
-        raise ValueError(f"tokenised by itself, this is not what it is in its place: {text!r}")
+        raise ValueError(f"the tokenizer gives this text other tokens on its own than inside its row: {text!r}")
     return pieces.offset_mapping
 
 
@@ -98,7 +102,7 @@ def _fill_prompt(
                 encoded["firsts"][k] = mention.shape
         last = tokens[-1]
         encoded["phrases"][last] = phrases.setdefault(phrase, len(phrases))
-        if len(phrase) > 1:  # one letter stands for a name given elsewhere
+        if len(phrase) > 1:  # a single letter is a label: the prompt gives the name elsewhere
             encoded["named"][last] = encoded["groups"][last] = mention.shape
         if mention.source is not None:
             encoded["connected"][last] = _connection(mention.source, mention.shape)
@@ -122,7 +126,7 @@ def _fill_answer(
     shapes = [int(match[1]) if (match := _NUMBER.match(line)) else None for line in row.answer.split("\n")]
     for k, (_, end) in enumerate(offsets, before):
         shape = shapes[row.answer.count("\n", 0, end)]
-        # In a diagram the lines follow one another; in a list the number itself says which shape is next.
+        # In a list, a line break has no target: a list can be in any order, so the next shape is not known yet.
         if shape is not None and (row.is_diagram or not row.answer[end - 1].isspace()):
             encoded["lines"][k], encoded["kinds"][k] = shape, row.kinds[shape]
             encoded["grouped"][k] = row.members[shape] if row.members else shape
@@ -146,8 +150,8 @@ def _edge(mention: Mention) -> int:
 
 
 def _pad(rows: list[dict[str, list[int]]], pad: int) -> Batch:
-    """Padding stands at the right, where a causal model's real tokens never look: no mask is needed."""
-    length = -(-max(len(row["ids"]) for row in rows) // LENGTHS) * LENGTHS
+    """Pad on the right: in a causal model no real token attends to the padding, so no mask is needed."""
+    length = -(-max(len(row["ids"]) for row in rows) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
     fillers = dict.fromkeys(rows[0], IGNORE) | {"ids": pad}
     return Batch(
         **{

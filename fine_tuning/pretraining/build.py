@@ -1,9 +1,9 @@
-"""Build the embedded base model and its tokenizer from nothing.
+"""Build the embedded base model and its tokenizer from scratch.
 
     python fine_tuning/pretraining/build.py [--steps N N N N N N N N N N N] [--output DIR] [--work DIR] [--bf16]
 
-Pre-trains a small Llama on rows made up as it goes (pretraining_data.py), in stages (pretraining_stages.py), and writes
-bfloat16 weights. Stopped at any moment, the same command goes on from its last checkpoint in --work.
+Pre-trains a small Llama in stages (stages.py) on rows that it generates (rows.py), and saves the weights in bfloat16.
+You can stop it at any moment: the same command resumes from the last checkpoint in --work.
 """
 
 import argparse
@@ -21,18 +21,18 @@ from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from create_dataset.create_dataset import INSTRUCTION
+from fine_tuning.pretraining.auxiliary_heads import AuxiliaryHeads, losses_of
 from fine_tuning.pretraining.batches import MAX_SHAPES, Batch, batches_of
 from fine_tuning.pretraining.build_tokenizer import build_tokenizer
-from fine_tuning.pretraining.readers import Readers, losses_of
 from fine_tuning.pretraining.rows import pretraining_row
 from fine_tuning.pretraining.stages import BATCH_SIZE, GROUP, SEED, STAGES, Stage, rows_of
 from fine_tuning.run.options import EMBEDDED_FOLDER
 
 FINAL_SHARE, WARMUP = 0.02, 100
-HALF_WAY_WEIGHT = 0.3  # of each loss that readers.py adds
+AUXILIARY_WEIGHT = 0.3  # of each auxiliary loss
 TOKENIZER_ROWS = 20_000
 SAVE_STEPS = 250
-WORKERS = 4  # that make rows while a GPU computes; two CPU cores have better to do
+WORKERS = 4  # processes that generate rows while a GPU computes; without a GPU, every core is busy with training
 
 
 def main() -> None:
@@ -44,27 +44,32 @@ def main() -> None:
         nargs=len(STAGES),
         metavar="N",
         default=defaults,
-        help=f"optimiser steps of {BATCH_SIZE} rows, for each stage (default: {' '.join(map(str, defaults))})",
+        help=f"optimiser steps of each stage, {BATCH_SIZE} rows a step (default: {' '.join(map(str, defaults))})",
     )
     parser.add_argument(
-        "--output", type=Path, default=EMBEDDED_FOLDER, help="where the model goes (default: the committed one)"
+        "--output", type=Path, default=EMBEDDED_FOLDER, help="folder for the model (default: the committed one)"
     )
-    parser.add_argument("--work", type=Path, default=Path("build/embedded_model"), help="where checkpoints go")
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 arithmetic: faster where the processor has it")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("build/embedded_model"),
+        help="folder for checkpoints (default: build/embedded_model)",
+    )
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: faster if the processor supports it")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
 
     tokenizer = _tokenizer()
     folder, made_by = None, hashlib.sha256(f"{SEED} {args.bf16}".encode())
     for stage, steps in zip(STAGES, args.steps, strict=True):
-        # Read back, so that a stage begins with the same rounded weights whether or not the build was stopped there.
+        # Load the saved weights, which are rounded, even if the model is in memory: a resumed build has no others.
         before = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32) if folder else None
-        # A stage's result depends on all stages before it, so they count in its name.
+        # The folder's name contains a hash of all stages so far: the result depends on each of them.
         made_by.update(f"{stage} {steps}".encode())
         folder = args.work / f"{stage.name.replace(' ', '-')}-{made_by.hexdigest()[:12]}"
         if not folder.exists():
             torch.manual_seed(SEED)
-            model = grown(before, stage.new_layers) if before else LlamaForCausalLM(_config(tokenizer))
+            model = add_layers(before, stage.new_layers) if before else LlamaForCausalLM(_config(tokenizer))
             _pretrain(stage, steps, tokenizer, model, folder, args.bf16)
 
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
@@ -82,18 +87,18 @@ def _tokenizer() -> PreTrainedTokenizerBase:
 def _pretrain(
     stage: Stage, steps: int, tokenizer: PreTrainedTokenizerBase, model: LlamaForCausalLM, folder: Path, bf16: bool
 ) -> None:
-    """Train the model for `steps` steps, from the stage's last checkpoint on if there is one; save it to `folder`."""
+    """Train the model for `steps` steps and save it to `folder`. If the stage has a checkpoint, resume from it."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device)
-    readers = Readers(model.config.hidden_size, stage.readers).to(device)
-    optimizers = _optimizers(stage, model, readers)
-    parts = {"model": model, "readers": readers} | {f"optimizer {k}": each for k, each in enumerate(optimizers)}
+    auxiliary = AuxiliaryHeads(model.config.hidden_size, stage.heads).to(device)
+    optimizers = _optimizers(stage, model, auxiliary)
+    parts = {"model": model, "auxiliary": auxiliary} | {f"optimizer {k}": each for k, each in enumerate(optimizers)}
     checkpoint = folder.with_suffix(".pt")
     start = _load(checkpoint, parts) if checkpoint.exists() else 0
 
     workers = WORKERS if device == "cuda" else 0
     if workers:
-        torch.multiprocessing.set_sharing_strategy("file_system")  # so many tensors run out of descriptors
+        torch.multiprocessing.set_sharing_strategy("file_system")  # the default runs out of file descriptors
     groups = DataLoader(
         _Groups(stage, steps, tokenizer),
         batch_size=None,
@@ -108,9 +113,9 @@ def _pretrain(
             for settings in optimizer.param_groups:
                 settings["lr"] = settings["initial_lr"] * _schedule(step, steps)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=bf16):
-            losses = losses_of(stage, model, readers, batch)
-        sum(loss if name == "answer" else HALF_WAY_WEIGHT * loss for name, loss in losses.items()).backward()
-        nn.utils.clip_grad_norm_([*model.parameters(), *readers.parameters()], 1.0)
+            losses = losses_of(stage, model, auxiliary, batch)
+        sum(loss if name == "answer" else AUXILIARY_WEIGHT * loss for name, loss in losses.items()).backward()
+        nn.utils.clip_grad_norm_([*model.parameters(), *auxiliary.parameters()], 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -120,13 +125,13 @@ def _pretrain(
         if (step + 1) % SAVE_STEPS == 0:
             _save(checkpoint, parts, step + 1)
 
-    unfinished = folder.with_name(f"unfinished-{folder.name}")  # a folder that is there is whole
+    unfinished = folder.with_name(f"unfinished-{folder.name}")  # a stage's own folder must never be incomplete
     model.to(torch.bfloat16).save_pretrained(unfinished)
     os.replace(unfinished, folder)
 
 
 class _Groups(Dataset):
-    """The batches of each GROUP of steps, in the order that they are trained on."""
+    """The batches of each group of GROUP steps, in training order."""
 
     def __init__(self, stage: Stage, steps: int, tokenizer: PreTrainedTokenizerBase) -> None:
         self.stage, self.steps, self.tokenizer = stage, steps, tokenizer
@@ -154,8 +159,8 @@ def _config(tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
     )
 
 
-def grown(model: LlamaForCausalLM, new_layers: tuple[int, ...]) -> LlamaForCausalLM:
-    """The model with layers put in at these places of the result, which at first change nothing."""
+def add_layers(model: LlamaForCausalLM, new_layers: tuple[int, ...]) -> LlamaForCausalLM:
+    """Return a copy with new layers at these positions. Until they are trained, they do not change the output."""
     count = len(model.model.layers) + len(new_layers)
     larger = LlamaForCausalLM(LlamaConfig.from_dict(model.config.to_dict() | {"num_hidden_layers": count}))
     larger.model.embed_tokens.load_state_dict(model.model.embed_tokens.state_dict())
@@ -170,13 +175,13 @@ def grown(model: LlamaForCausalLM, new_layers: tuple[int, ...]) -> LlamaForCausa
     return larger
 
 
-def _optimizers(stage: Stage, model: LlamaForCausalLM, readers: Readers) -> list[torch.optim.Optimizer]:
-    """Muon for the layers' matrices, AdamW for all else."""
+def _optimizers(stage: Stage, model: LlamaForCausalLM, auxiliary: AuxiliaryHeads) -> list[torch.optim.Optimizer]:
+    """Muon for the weight matrices of the layers, AdamW for everything else."""
     matrices = [p for p in model.model.layers.parameters() if p.dim() == 2]
-    others = [*model.model.embed_tokens.parameters(), *model.model.norm.parameters(), *readers.parameters()]
-    others += [p for p in model.model.layers.parameters() if p.dim() != 2]
+    rest = [*model.model.embed_tokens.parameters(), *model.model.norm.parameters(), *auxiliary.parameters()]
+    rest += [p for p in model.model.layers.parameters() if p.dim() != 2]
     muon = torch.optim.Muon(matrices, lr=stage.muon_lr, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
-    adam = torch.optim.AdamW(others, lr=stage.adam_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    adam = torch.optim.AdamW(rest, lr=stage.adam_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     for optimizer in (muon, adam):
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
@@ -184,7 +189,7 @@ def _optimizers(stage: Stage, model: LlamaForCausalLM, readers: Readers) -> list
 
 
 def _schedule(step: int, steps: int) -> float:
-    """The learning rate's share of its peak: a short rise, a cosine down."""
+    """The learning rate as a share of its peak: linear warm-up, then cosine decay."""
     if step < WARMUP:
         return (step + 1) / WARMUP
     done = (step - WARMUP) / max(1, steps - WARMUP)

@@ -1,8 +1,8 @@
-"""The embedded model's tokenizer: byte-level BPE that keeps what the diagram language repeats in one piece.
+"""The embedded model's tokenizer: byte-level BPE that encodes the frequent parts of a diagram as single tokens.
 
-Whole numbers, colours and quoted names, each with the comma before it, and the marks between two lines are cut apart
-first and merged only within themselves, and the fixed instruction of every prompt is one token. Roles of the special
-tokens and shape of the chat template are deepseek-coder's.
+The text is first split into pieces: numbers, colours and quoted names, each with the comma before it, words, and the
+punctuation between two lines. Tokens are merged only inside a piece. The fixed instruction of every prompt is one
+token. The special tokens have the same roles as deepseek-coder's, and the chat template has the same structure.
 """
 
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ def build_tokenizer(texts: Iterable[str], instruction: str) -> PreTrainedTokeniz
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - 3,  # the instruction and the two headings come on top
+        vocab_size=VOCABULARY - 3,  # the instruction and the two headings are added below
         special_tokens=[BOS, EOS, PAD],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,

@@ -1,7 +1,7 @@
-"""The requests for networks that the embedded model is pre-trained on, in wordings of their own.
+"""The network requests that the embedded model is pre-trained on. Their wordings differ from those of the CSVs.
 
-Each layer, or run of like layers, is marked as a group of shapes (pretraining_wording.py), and each node of a graph
-carries the `group` that it is in.
+The name of a layer, or of a run of equal layers, is marked as a group of shapes (wording.py). Each node of a graph has
+the number of its `group`. Each public function returns a marked request and its graph.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _LAYERS = (
 
 
 def neurons(rng: Random) -> tuple[str, nx.DiGraph]:
-    """A marked request for a dense network drawn neuron by neuron, and its graph."""
+    """A dense network drawn neuron by neuron."""
     sizes = [rng.randint(1, 6) for _ in range(rng.randint(2, 5))]
     if len(sizes) > 3 and rng.random() < 0.2:
         sizes[1:-1] = [sizes[1]] * (len(sizes) - 2)
@@ -57,7 +57,7 @@ def neurons(rng: Random) -> tuple[str, nx.DiGraph]:
 
 
 def layers(rng: Random) -> tuple[str, nx.DiGraph]:
-    """A marked request for a network drawn layer by layer, and its graph."""
+    """A network drawn layer by layer."""
     form = rng.randrange(5)
     groups: list[int] = []
     if form <= 1:
@@ -93,7 +93,7 @@ def layers(rng: Random) -> tuple[str, nx.DiGraph]:
 
 
 def layer_list(rng: Random) -> tuple[str, nx.DiGraph]:
-    """A marked request that names every single layer of a network, most with a number of units, and its graph."""
+    """A network drawn layer by layer. The request lists every layer by name, by number of units, or by both."""
     if rng.random() < 0.6:
         inner = ["hidden layer"] * rng.randint(1, 9)
     else:
@@ -113,7 +113,7 @@ def layer_list(rng: Random) -> tuple[str, nx.DiGraph]:
 
 
 def blocks(rng: Random) -> tuple[str, nx.DiGraph]:
-    """A marked request for a network of counted blocks of counted layers, drawn layer by layer, and its graph."""
+    """A network drawn layer by layer. The request gives the number of blocks and of the layers in a block."""
     repeats, convolutions, dense = rng.randint(2, 4), rng.randint(1, 4), rng.randint(0, 3)
     kinds = ["input layer", *(["convolution layer"] * convolutions + ["pooling layer"]) * repeats]
     groups = [0, *([1] * convolutions + [2]) * repeats]
@@ -141,7 +141,7 @@ def blocks(rng: Random) -> tuple[str, nx.DiGraph]:
 
 
 def stacks(rng: Random) -> tuple[str, nx.DiGraph]:
-    """A marked request that names, run by run, a network of uneven runs of convolutions, and its graph."""
+    """A network drawn layer by layer, with runs of convolutions of different lengths. The request names each run."""
     kinds = ["input layer"]
     for _ in range(rng.randint(2, 4)):
         kinds += ["convolution layer"] * rng.randint(1, 4) + ["pooling layer"]
@@ -152,7 +152,7 @@ def stacks(rng: Random) -> tuple[str, nx.DiGraph]:
 
 
 def sizes(rng: Random) -> tuple[str, nx.DiGraph]:
-    """A marked request that gives the units of each layer and the kinds of few, drawn layer by layer, and its graph."""
+    """A dense network drawn layer by layer. The request gives the units of each layer, but names few layers."""
     hidden = rng.randint(1, 9)
     pool = [rng.randint(2, 900) for _ in range(rng.randint(2, 12))]
     units = sorted((str(rng.choice(pool)) for _ in range(hidden + 2)), key=int, reverse=rng.random() < 0.7)
@@ -170,7 +170,7 @@ def sizes(rng: Random) -> tuple[str, nx.DiGraph]:
 
 
 def totals(rng: Random) -> tuple[str, nx.DiGraph]:
-    """A marked request that counts all layers and the hidden ones, drawn layer by layer, and its graph."""
+    """A dense network drawn layer by layer. The request gives the number of hidden layers, and mostly of all layers."""
     hidden = rng.randint(1, 10)
     count = mark_group(in_words(rng, hidden), 1, 1)
     ends = mark_group("input", 0, 0), mark_group("output", hidden + 1, 2)
@@ -185,7 +185,7 @@ def totals(rng: Random) -> tuple[str, nx.DiGraph]:
 
 
 def _runs(rng: Random, kinds: Sequence[str], groups: list[int]) -> str:
-    """Names for all kinds, run by run; appends the group of each to `groups`."""
+    """Name all layers, run by run, and append the group of each layer to `groups`."""
     short = rng.random() < 0.3
     joint = rng.choice((", ", " -> ", " then ", "\n", " - ", ", then "))
     return joint.join(_run(rng, kind, len(list(run)), short, groups) for kind, run in groupby(kinds))

@@ -1,8 +1,8 @@
-"""What the embedded base model is pre-trained on: requests and diagrams in general, not the task.
+"""The rows that the embedded base model is pre-trained on: requests and diagrams in general, not the task.
 
-Its rows have wordings, distances and a style of their own, and the fixed instruction asks for nothing in them: some
-prompts are answered by a diagram, others by a list of the shapes. So the base model learns to read requests and to
-write well-formed diagrams, but neither when to write one, nor the house style, nor the layout that fine-tuning teaches.
+The rows have their own wordings, distances and style. Every prompt ends with the fixed instruction, but only some are
+answered with a diagram; others are answered with a list of the shapes. So the base model learns to read requests and to
+write well-formed diagrams. Fine-tuning teaches the rest: when to write a diagram, the house style and the layout.
 """
 
 from collections.abc import Mapping
@@ -37,8 +37,8 @@ def _random_look(rng: Random) -> Look:
 KINDS = tuple(HOUSE_STYLE)
 _style_rng = Random("base style")
 BASE_STYLE = {kind: _random_look(_style_rng) for kind in KINDS}  # the same kinds, none with its house look
-# With every colour of the house style in it, on another kind: the embedding of a colour that hardly occurs stays so
-# short that no hidden state gives it more than 0.9 of the probability, and a LoRA adapter leaves embeddings alone.
+# Has every colour of the house style, but on other kinds. A colour that hardly occurs keeps so short an embedding that
+# no hidden state makes it almost certain (0.88 to 0.96 at most), and a LoRA adapter does not change embeddings.
 COMPLETE_STYLE = BASE_STYLE | {
     "text": replace(BASE_STYLE["text"], fill=(222, 235, 247), outline=(203, 24, 29)),
     "picture": replace(BASE_STYLE["picture"], outline=(239, 237, 245)),
@@ -48,52 +48,44 @@ COMPLETE_STYLE = BASE_STYLE | {
 }
 BASE_PITCH = Pitch(column=90, row=80)
 MANY_SHAPES = 10
-RANDOM_PITCH, TOP_DOWN, SHIFTED = 0.4, 0.1, 0.1  # shares of rows that keep every distance and place in use
+RANDOM_PITCH, TOP_DOWN, SHIFTED = 0.4, 0.1, 0.1  # shares of diagrams; with them, all distances and positions occur
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Which rows there are: `flows` flowcharts to two networks (with the options below three, and with both nine), and
-    which share of them is answered by `lists`.
+    """What the rows are drawn from.
 
-    Shuffled lists name the shapes in any order, below a `heading`, which takes finding the k-th shape of a request
-    without the one before. `more_wordings` adds networks with every layer named, and flowcharts whose shapes are named
-    on the way; `more_networks` more of them and of those by neuron, and others whose layers take counting; `more_runs`
-    others with many runs of like layers, and as many by neuron as keep their share, which `flows` does for flowcharts.
-    Diagrams are in one `style` but for a share of `random_looks`, which keeps every colour and size in use; what cannot
-    be foreseen slows learning down. A share of `large` of the rows is drawn again until it has MANY_SHAPES or more.
+    A row asks for a flowchart or for a network, in the ratio of `flows` to 2. Each `more_...` option adds to the
+    networks' side of the ratio.
     """
 
     flows: int
-    lists: float
-    shuffled: bool
-    more_wordings: bool = False
-    more_networks: bool = False
-    more_runs: bool = False
+    lists: float  # share of the rows that are answered with a list
+    shuffled: bool  # list the shapes in random order: the model must find shape k without having written shape k - 1
+    more_wordings: bool = False  # +1: networks that name every layer; also flowcharts that do not list their shapes
+    more_networks: bool = False  # +6: more that name every layer, more by neuron, and some that count layers
+    more_runs: bool = False  # +3: networks with many runs of equal layers, and more by neuron, to keep their share
     style: Mapping[str, Look] = field(default_factory=lambda: BASE_STYLE)
-    random_looks: float = 0.1
-    large: float = 0.0
-    heading: str = "Shapes:"
+    random_looks: float = 0.1  # share of the diagrams with random looks, so that all colours and sizes occur
+    large: float = 0.0  # share of the rows that must have MANY_SHAPES or more
+    heading: str = "Shapes:"  # of shuffled lists
 
 
 @dataclass(frozen=True, slots=True)
 class PretrainingRow:
-    """A prompt, its answer, where the prompt mentions which shape, and the kinds of the shapes, as places in KINDS.
-
-    A network's `groups` say where the prompt mentions which of them, and `members` in which one each shape is.
-    """
+    """A prompt, its answer, and where the prompt mentions which shapes."""
 
     prompt: str
     answer: str
-    is_diagram: bool
-    mentions: tuple[Mention, ...]
-    kinds: tuple[int, ...]
-    groups: tuple[Mention, ...]
-    members: tuple[int, ...]
+    is_diagram: bool  # else the answer is a list
+    mentions: tuple[Mention, ...]  # of single shapes, in a flowchart
+    kinds: tuple[int, ...]  # of each shape, as an index into KINDS
+    groups: tuple[Mention, ...]  # mentions of groups of shapes, in a network
+    members: tuple[int, ...]  # for each shape of a network, the number of its group
 
 
 def pretraining_row(rng: Random, max_shapes: int, mix: Mix) -> PretrainingRow:
-    """A row of at most `max_shapes` shapes (4 or more)."""
+    """Draw a row with at most `max_shapes` shapes. `max_shapes` must be 4 or more."""
     makers = [neurons, layers, *[flow] * mix.flows]
     if mix.more_wordings:
         makers = [neurons, layers, layer_list, *[partial(flow, more=True)] * mix.flows]
@@ -119,7 +111,7 @@ def pretraining_row(rng: Random, max_shapes: int, mix: Mix) -> PretrainingRow:
 
 
 def _listed(rng: Random, graph: nx.DiGraph, mix: Mix) -> str:
-    between = " " if mix.shuffled else ": "  # after a space, names are the tokens that they mostly are in the request
+    between = " " if mix.shuffled else ": "  # after a space, a name mostly has the same tokens as in the request
     lines = [f"{number}{between}{node.get('name', node['kind'])}" for number, node in graph.nodes(data=True)]
     if not mix.shuffled:
         return "\n".join(lines)
@@ -128,7 +120,7 @@ def _listed(rng: Random, graph: nx.DiGraph, mix: Mix) -> str:
 
 
 def _place_at_random(rng: Random, graph: nx.DiGraph, mix: Mix) -> Diagram:
-    """In the style of the mix and the base pitch, or random ones; now and then top to bottom or off the centre."""
+    """Place the graph in the mix's style with BASE_PITCH; at random, vary looks, distances, direction or position."""
     looks, pitch = mix.style, BASE_PITCH
     if rng.random() < mix.random_looks:
         looks = {kind: _random_look(rng) for kind in sorted({kind for _, kind in graph.nodes(data="kind")})}

@@ -1,4 +1,4 @@
-"""The stages the embedded model is pre-trained in, and the rows of each."""
+"""The stages of the embedded model's pre-training, and the rows of each stage."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,18 +9,20 @@ from fine_tuning.pretraining.rows import COMPLETE_STYLE, Mix, PretrainingRow, pr
 
 SEED = 2025
 BATCH_SIZE = 32
-GROUP = 16  # batches made at a time, so that rows of like length can share one
+GROUP = 16  # batches are made in groups of this many: rows of similar length can then share a batch
 EASY_SHAPES = 4
-MORE_LISTS, LAST = 0.6, 0.9  # the share of lists in the easy part of a stage and in its last tenth
+MORE_LISTS = 0.6  # share of lists in the easy part of a stage and in its last part
+LAST = 0.9  # share of the steps after which the last part begins
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One run of the learning rates from their peak to almost nothing.
+    """A part of pre-training with its own rows and its own learning rate schedule, from the peak to almost zero.
 
-    The limit on shapes rises from EASY_SHAPES over the first `easy_until` of the steps. `new_layers` are put in where
-    the stage begins, counted from 0. `readers` says after how many layers each of them reads, and `pointers` the layer
-    in which an attention head is told where to look (readers.py).
+    `easy_until` is a share of the steps: until then, the limit on shapes rises from EASY_SHAPES to MAX_SHAPES.
+    `new_layers` are inserted when the stage starts. Their positions are those in the larger model, counted from 0.
+    `heads` maps each linear head to the number of layers below it, and `pointers` maps each attention loss to the layer
+    that it trains (auxiliary_heads.py).
     """
 
     name: str
@@ -30,11 +32,11 @@ class Stage:
     adam_lr: float
     easy_until: float
     new_layers: tuple[int, ...]
-    readers: Mapping[str, int]
+    heads: Mapping[str, int]
     pointers: Mapping[str, int]
 
 
-_READERS = {"firsts": 4, "shapes": 5, "starts": 5, "lines": 5, "edges": 6, "kinds": 6}
+_HEADS = {"firsts": 4, "shapes": 5, "starts": 5, "lines": 5, "edges": 6, "kinds": 6}
 _POINTERS = {"again": 2, "grouped": 5, "linked": 6}
 _NETWORKS = Mix(
     flows=6, lists=0.15, shuffled=True, more_wordings=True, more_networks=True, style=COMPLETE_STYLE, large=0.5
@@ -47,10 +49,10 @@ _COUNTING = Stage(
     1e-3,
     easy_until=0.0,
     new_layers=(),
-    readers=_READERS,
+    heads=_HEADS,
     pointers=_POINTERS,
 )
-# Mostly lists at last, so that what is wanted is left for fine-tuning to teach.
+# Mostly lists at the end: it is fine-tuning that teaches the model to answer with a diagram.
 _LISTS = Stage(
     "last",
     400,
@@ -59,10 +61,10 @@ _LISTS = Stage(
     2e-3,
     easy_until=0.0,
     new_layers=(),
-    readers={},
+    heads={},
     pointers=_POINTERS,
 )
-# Lists and diagrams now begin alike: "[" got no more than 0.9956 of the probability while it told them apart.
+# From here on, lists begin with "[" as diagrams do: while only diagrams did, its probability was at most 0.9956.
 _BRACKETED = replace(_NETWORKS, heading="[Shapes:")
 _RUNS = replace(_BRACKETED, flows=8, more_runs=True)
 STAGES = (
@@ -75,7 +77,7 @@ STAGES = (
         1e-3,
         easy_until=0.0,
         new_layers=(2, 5),
-        readers={"firsts": 4, "shapes": 5, "lines": 5, "edges": 6, "kinds": 6},
+        heads={"firsts": 4, "shapes": 5, "lines": 5, "edges": 6, "kinds": 6},
         pointers={"again": 2, "found": 5, "linked": 6},
     ),
     Stage(
@@ -86,7 +88,7 @@ STAGES = (
         1e-3,
         easy_until=0.0,
         new_layers=(),
-        readers=_READERS,
+        heads=_HEADS,
         pointers=_POINTERS,
     ),
     _COUNTING,
@@ -101,9 +103,9 @@ STAGES = (
 
 
 def rows_of(stage: Stage, group: int, steps: int) -> tuple[Random, list[PretrainingRow]]:
-    """The rows of a group of GROUP steps, made from its number alone, so that resuming needs no state.
+    """Return the rows of a group of GROUP steps, and the random generator they came from, which also shuffles batches.
 
-    The generator comes back with them, for what else is drawn in the group.
+    The rows depend only on the stage, its number of steps and the group's number: resuming needs no saved state.
     """
     rng = Random(f"{SEED} rows {group}" if stage.name == "first" else f"{SEED} {stage.name} rows {group}")
     done = group * GROUP / steps

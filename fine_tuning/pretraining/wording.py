@@ -1,7 +1,7 @@
-"""The requests for flowcharts that the embedded model is pre-trained on, in wordings of their own.
+"""The flowchart requests that the embedded model is pre-trained on. Their wordings differ from those of the CSVs.
 
-While a request is put together, each name in it stands between marks that tell which shape it names and with which it
-connects it; `unmark` takes the marks out and says where they were.
+While a request is built, each name in it is enclosed in marks. They hold the number of the shape and of the shape it is
+connected to, if any. `unmark` removes the marks and returns what they held and where they were.
 """
 
 import re
@@ -33,17 +33,17 @@ _LEAD = ("Then", "Next", "After that", "Finally", "Also", "Now", "Later", "Secon
 _SOURCE = (
     "First comes", "It starts with", "We begin with", "There is also", "Another source is", "Add", "Take", "Given",
 )  # fmt: skip
-_OPEN, _CLOSE, _ZERO = "\ue000", "\ue001", 0xE100  # private use: no request holds them
-_GROUPS = 500  # from here on a mark's second number is that of a group
+_OPEN, _CLOSE, _ZERO = "\ue000", "\ue001", 0xE100  # private-use characters: they occur in no request
+_GROUPS = 500  # a mark names a group if its second number is at least this
 _MARKED = re.compile(f"{_OPEN}(.)(.)([^{_CLOSE}]*){_CLOSE}")
 
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """Characters `start` to `end` of a request name `shape`.
+    """The characters from `start` to `end` of a request, which name `shape`.
 
-    Where they say that it is connected, `source` is the shape it is reached from or `target` the one it points to. In a
-    network they name a `group` of shapes, counted from 0, of which `shape` is the first.
+    If they also state a connection, `source` is the shape that points to `shape`, or `target` is the shape that it
+    points to. In a network they name a `group` of shapes, counted from 0, and `shape` is the first of the group.
     """
 
     start: int
@@ -60,12 +60,12 @@ def _mark(text: str, shape: int, source: int | None = None, target: int | None =
 
 
 def mark_group(text: str, shape: int, group: int) -> str:
-    """The text, marked as the name of a group of shapes that begins with `shape`."""
+    """Mark the text as the name of a group of shapes whose first is `shape`."""
     return f"{_OPEN}{chr(_ZERO + shape)}{chr(_ZERO + _GROUPS + group)}{text}{_CLOSE}"
 
 
 def unmark(text: str) -> tuple[str, list[Mention]]:
-    """The text without its marks, and what was marked."""
+    """Return the text without its marks, and a mention for each of them."""
     plain, mentions, length, done = [], [], 0, 0
     for match in _MARKED.finditer(text):
         plain.append(text[done : match.start()])
@@ -82,14 +82,14 @@ def unmark(text: str) -> tuple[str, list[Mention]]:
 
 
 def in_words(rng: Random, value: int) -> str:
-    """A number as a word or as digits."""
+    """Write a number as a word or as digits."""
     return str(value) if value >= len(NUMBER_WORDS) or rng.random() < 0.5 else NUMBER_WORDS[value]
 
 
 def flow(rng: Random, more: bool = False) -> tuple[str, nx.DiGraph]:
-    """A marked request for a flowchart, and its graph; each node of it carries the `name` it goes by.
+    """Return a marked request for a flowchart, and its graph. Each node has the `name` that the request uses.
 
-    With `more` some requests name the shapes only where they tell what each of them leads to.
+    With `more`, some requests do not list the shapes: they only say what each one leads to.
     """
     graph = flowchart(rng, rng.choice(("chain", "branch", "join", "diamond", "mixed", "mixed")))
     topics = rng.sample(ALL_TOPICS, len(graph))
@@ -119,7 +119,7 @@ def _chain(rng: Random, graph: nx.DiGraph) -> str:
 
 
 def _arrows(rng: Random, graph: nx.DiGraph) -> str:
-    """All shapes, then arrows between their names or between marks set before them."""
+    """All shapes, then arrows between their names, or between letters that label them."""
     letters = rng.choice(("ABCDEFGHIJKLMNO", "abcdefghijklmno", None))
 
     def label(shape: int, source: int | None = None) -> str:
@@ -176,7 +176,7 @@ def _forward(rng: Random, graph: nx.DiGraph) -> str:
 
 
 def _leading_to(graph: nx.DiGraph, article: str, before: str) -> list[str]:
-    """Each shape that leads to others, with all of them."""
+    """Return a text such as "A feeds B and C" for each shape with outgoing connections."""
     return [
         f"{article}{_named(graph, number)} {before} "
         + enumerate_words([article + _named(graph, end, source=number) for end in sorted(graph.successors(number))])

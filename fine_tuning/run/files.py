@@ -1,4 +1,4 @@
-"""Files that are whole or not there, also after a power cut, and their fingerprints."""
+"""Write files that are whole or missing, even after a power cut; fingerprint files."""
 
 import contextlib
 import hashlib
@@ -8,15 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-class DamagedFile(Exception):
-    """A file that this project wrote does not hold what it should any more; the message says what to do."""
-
-
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Replace a file so that a crash leaves either the old or the new content, on disk, never a mixture.
+    """Replace a file. A crash leaves the old or the new content on disk, never a mixture.
 
-    The temporary file lies beside the file itself, also where `path` is a link to another drive. Its name is always the
-    same, so that what a crash leaves of it is overwritten; a workspace has one writer at a time.
+    The temporary file lies beside the file itself, even if `path` is a link to another drive. Its name is fixed, so the
+    next write overwrites what a crash left; a workspace has one writer at a time.
     """
     path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.tmp")
@@ -27,14 +23,14 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         _replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)  # on a full disk it would take the room that is left
+        temporary.unlink(missing_ok=True)  # it would fill a disk that is nearly full
         raise
     sync_entries(path.parent)
 
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Have an error while a file is written name it; the system itself names files only when they are opened."""
+    """Put the file's name into an error raised while writing it; the system names files only on opening."""
     try:
         yield
     except OSError as error:
@@ -47,15 +43,15 @@ def _replace(temporary: Path, path: Path) -> None:
         try:
             os.replace(temporary, path)
             return
-        except PermissionError:  # on Windows while another program has the file open
+        except PermissionError:  # on Windows, while another program has the file open
             if attempt == 4 or os.name != "nt":
                 raise
             time.sleep(0.1)
 
 
 def sync_entries(folder: Path) -> None:
-    """Have a folder's list of names on disk: without it a power cut can undo that a file was made or replaced."""
-    if os.name == "nt":  # cannot open folders, and does this by itself
+    """fsync a folder: without it, a power cut can undo the creation or replacement of a file in it."""
+    if os.name == "nt":  # it cannot open folders, and syncs them by itself
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -65,7 +61,7 @@ def sync_entries(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, so that a power cut cannot undo it."""
+    """Create a folder and its missing parents; a power cut does not undo it."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
@@ -73,7 +69,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have everything in a folder on disk, the contents first and then the names."""
+    """fsync everything in a folder, the contents first and then the names."""
     folders = [folder]
     for path in folder.rglob("*"):
         if path.is_dir():

@@ -1,54 +1,44 @@
-"""One run at a time on a workspace: a lock that the kernel drops when its process ends, however it ends.
-
-The lock file is empty and stays where it is; only the kernel's lock on it counts.
-"""
+"""One run at a time per workspace. The kernel drops the lock when its process ends, however it ends."""
 
 import errno
 import os
 import sys
 from pathlib import Path
 
-_held: dict[Path, int] = {}  # open for as long as this process lives
+from filelock import FileLock, Timeout
+
+_held: dict[Path, FileLock] = {}  # released when this process ends
 
 
 def take_lock(path: Path) -> str | None:
-    """Lock a file, which is made where it is missing, until this process ends.
+    """Lock a file until this process ends; the file is created if it is missing and stays.
 
-    Returns None once it is held, or who else holds it. A file system without locks is noted and let pass. Raises
-    OSError where the file cannot be made.
+    Returns None if this process holds the lock now, else a description of the process that does. Prints a note on a
+    file system without locks, and goes on. Raises OSError if the file cannot be created.
     """
     if path in _held:
         return None
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    lock = FileLock(path, timeout=0, mode=0o666, thread_local=False)
     try:
-        _lock(descriptor)
+        lock.acquire()
+    except Timeout:
+        return _holder(path)
     except OSError as error:
-        inode = os.fstat(descriptor).st_ino
-        os.close(descriptor)
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return _holder(inode)
-        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-            print(f"note: {path.parent} cannot be locked; see that no other run works there", file=sys.stderr)
-            return None
-        raise
-    _held[path] = descriptor
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        print(f"note: {path.parent} cannot be locked; make sure that no other run uses it", file=sys.stderr)
+        return None
+    _held[path] = lock
     return None
 
 
-def _lock(descriptor: int) -> None:
-    if os.name == "nt":
-        import msvcrt
+def _holder(path: Path) -> str:
+    """The process that holds a lock, read from Linux's list of lines `1: FLOCK ADVISORY WRITE pid device:inode ...`.
 
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _holder(inode: int) -> str:
-    """The process that holds a lock, as Linux tells it: lines of `1: FLOCK ADVISORY WRITE pid device:inode ...`."""
+    filelock does not say who holds a lock.
+    """
     try:
+        inode = os.stat(path).st_ino
         for line in Path("/proc/locks").read_text().splitlines():
             fields = line.split()
             if "FLOCK" in fields and fields[5].endswith(f":{inode}"):

@@ -1,83 +1,108 @@
 """The training settings, in one place: one preset for real models, one for the embedded model."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """The adapter: rank, alpha, dropout in [0, 1], and the names of the modules that get one."""
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.05
+    modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
+@dataclass(frozen=True, slots=True)
+class SftSettings:
+    """Step 1."""
+
+    learning_rate: float = 2e-4
+    epochs: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSettings:
+    """Step 2. `batch_size`, in answers, holds for validation too."""
+
+    samples_per_prompt: int = 3
+    temperature: float = 1.0
+    batch_size: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class OrpoSettings:
+    """Step 3.
+
+    lambda_          weight of the odds-ratio term (lambda in the paper, beta in TRL)
+    nll_over_prompt  take the NLL over prompt and chosen answer, as TRL and the paper's code do, and not over the answer
+                     alone, as the paper's equations and step 1 do
+    min_margin       smallest difference in score between a chosen and a rejected answer
+    """
+
+    learning_rate: float = 1e-5
+    epochs: int = 1
+    lambda_: float = 0.5
+    nll_over_prompt: bool = False
+    min_margin: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
     """Everything about training that is not a flag.
 
-    `orpo_lambda` weighs ORPO's odds-ratio term (lambda in the paper, beta in TRL).
-    `orpo_nll_over_prompt` takes ORPO's NLL over prompt and chosen answer, as TRL and the paper's code do, and not over
-    the answer alone, as the paper's equations and step 1 do.
-    `min_margin` is the smallest difference in score between a chosen and a rejected answer. `gradient_checkpointing`
-    computes each layer twice to hold the activations of one layer alone.
+    max_length              tokens of a row, prompt and answer together
+    warmup_ratio            share of the steps in which the learning rate rises
+    gradient_checkpointing  compute each layer twice, to keep the activations of one layer only
+    save_steps              steps between two checkpoints
     """
 
-    lora_rank: int
-    lora_alpha: int
-    lora_dropout: float
-    lora_modules: tuple[str, ...]
-    sft_learning_rate: float
-    sft_epochs: int
-    orpo_learning_rate: float
-    orpo_epochs: int
-    orpo_lambda: float
-    orpo_nll_over_prompt: bool
-    min_margin: float
-    warmup_ratio: float
-    samples_per_prompt: int
-    temperature: float
-    generation_batch: int
-    gradient_checkpointing: bool
-    max_length: int
-    save_steps: int
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    sft: SftSettings = field(default_factory=SftSettings)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    orpo: OrpoSettings = field(default_factory=OrpoSettings)
+    max_length: int = 1536
+    warmup_ratio: float = 0.03
+    gradient_checkpointing: bool = True
+    save_steps: int = 100
 
     def settings(self, step: int) -> dict[str, Any]:
-        """Every setting that training in step 1 or 3 follows, by a name for the log.
+        """Every setting that training in step 1 or 3 depends on, under the name that logs and run.json use.
 
-        Those of other steps are left out: another lambda of ORPO is no reason to do step 1 again.
+        Settings of other steps are left out: another lambda of ORPO is no reason to repeat step 1.
         """
-        of_others = ("orpo_", "min_margin") if step == 1 else ("sft_",)
-        of_others += ("samples_per_prompt", "temperature")  # step 2's
-        return {name.replace("_", " "): v for name, v in asdict(self).items() if not name.startswith(of_others)}
+        own = _named("sft", self.sft) if step == 1 else _named("orpo", self.orpo)
+        if step == 3:
+            own["min margin"] = own.pop("orpo min margin")  # older workspaces have it under this name
+        return (
+            _named("lora", self.lora)
+            | own
+            | {
+                "warmup ratio": self.warmup_ratio,
+                "generation batch": self.sampling.batch_size,
+                "gradient checkpointing": self.gradient_checkpointing,
+                "max length": self.max_length,
+                "save steps": self.save_steps,
+            }
+        )
 
 
-REAL = Preset(
-    lora_rank=16,
-    lora_alpha=32,
-    lora_dropout=0.05,
-    lora_modules=("q_proj", "k_proj", "v_proj", "o_proj"),
-    sft_learning_rate=2e-4,
-    sft_epochs=4,
-    orpo_learning_rate=1e-5,
-    orpo_epochs=1,
-    orpo_lambda=0.5,
-    orpo_nll_over_prompt=False,
-    min_margin=0.05,
-    warmup_ratio=0.03,
-    samples_per_prompt=3,
-    temperature=1.0,
-    generation_batch=64,
-    gradient_checkpointing=True,
-    max_length=1536,
-    save_steps=100,
-)
+def _named(step: str, settings: Any) -> dict[str, Any]:
+    return {f"{step} {name.rstrip('_').replace('_', ' ')}": value for name, value in asdict(settings).items()}
+
+
+REAL = Preset()
 # A model of a few million parameters needs larger steps, and adapters on its MLPs too, to move as far. At temperature 1
-# most of its samples are flawless, and leave ORPO few pairs to learn from. Warmer ones it prefers the least from the
-# start, where the odds ratio's gradient is small: hence the large lambda.
-EMBEDDED = replace(
-    REAL,
-    lora_dropout=0.0,
-    lora_modules=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-    sft_learning_rate=1e-3,
-    orpo_learning_rate=1e-4,
-    orpo_epochs=2,
-    orpo_lambda=25.0,
-    min_margin=0.01,
-    temperature=1.5,
-    generation_batch=50,
+# most of its samples are flawless and leave ORPO few pairs. It prefers the chosen answer over warmer samples from the
+# start, and then the odds ratio's gradient is small: hence the large lambda.
+EMBEDDED = Preset(
+    lora=LoraSettings(
+        dropout=0.0, modules=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    ),
+    sft=SftSettings(learning_rate=1e-3),
+    sampling=SamplingSettings(temperature=1.5, batch_size=50),
+    orpo=OrpoSettings(learning_rate=1e-4, epochs=2, lambda_=25.0, min_margin=0.01),
     gradient_checkpointing=False,
     save_steps=200,
 )

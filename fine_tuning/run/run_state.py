@@ -1,4 +1,4 @@
-"""What a training run was started with, kept beside its adapter, so that the same command goes on where it stopped."""
+"""The settings that a training run began with, kept beside its adapter. The same command then continues the run."""
 
 import json
 import os
@@ -7,14 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.run.endings import restart_command, restart_is_done, stop
-from fine_tuning.run.files import DamagedFile, make_folder, sha256, sync_entries, sync_folder, write_atomically
-from fine_tuning.run.options import Options
-from fine_tuning.run.presets import Preset
+from fine_tuning.run.errors import DamagedFile, UserError
+from fine_tuning.run.files import make_folder, sync_entries, sync_folder, write_atomically
 
 ADAPTER_FILE = "adapter_model.safetensors"
-# Of the settings that decide samples, those by which step 3 knows its own: how it loads the weights is its affair.
-TUNED_MODEL = ("model", "revision", "model files", "adapter sha256", "seed", "max rows")
 
 
 class RunState:
@@ -25,66 +21,69 @@ class RunState:
         self.path = folder / "run.json"
         self.checkpoints = folder / "checkpoints"
 
+    @property
+    def place(self) -> Path:
+        """The folder of the adapter."""
+        return self.folder
+
     def read(self) -> dict[str, Any] | None:
-        """The stored run, None where there is none. Raises DamagedFile."""
+        """The stored run, None if there is none. Raises DamagedFile."""
         if not self.path.exists():
             return None
         try:
-            run = json.loads(self.path.read_text(encoding="utf-8"))
+            run: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
             if not isinstance(run["settings"], dict) or not isinstance(run["figures"], dict | None):
                 raise ValueError("not what was written")
         except (ValueError, TypeError, KeyError, RecursionError):
-            raise DamagedFile(f"{self.path}: this file is damaged, so that nothing is known of the run") from None
+            raise DamagedFile(f"{self.path}: this file is damaged, so nothing is known of the run") from None
         return run
 
     @property
     def is_finished(self) -> bool:
-        run = self.read()
-        return run is not None and run["figures"] is not None
+        return self.figures is not None
 
-    def answer_if_done(self, settings: Mapping[str, Any], step: int) -> bool:
-        """True, and says so, where this very run is finished; ends the program where another run is stored."""
-        anew = f"To throw it away and do step {step} again: {restart_command()}"
+    @property
+    def figures(self) -> dict[str, Any] | None:
+        """The figures of a finished run."""
+        run = self.read()
+        return None if run is None else run["figures"]
+
+    def check(self, settings: Mapping[str, Any], remedy: str) -> None:
+        """Raise UserError, which ends in `remedy`, if the folder holds anything but a run with these settings."""
         try:
             differences = self.differences(settings)
         except DamagedFile as error:
-            stop([f"{error}. {anew}"])
+            raise UserError(f"{error}. {remedy}") from None
         if not self.path.exists() and any(not path.name.startswith(".") for path in self.folder.glob("*")):
-            stop([f"{self.folder} holds files but no run.json, so that nothing is known of the run. {anew}"])
+            raise UserError(f"{self.folder} holds files but no run.json, so nothing is known of the run. {remedy}")
         if differences:
-            stop([f"{self.folder} holds a run of step {step} with other settings: {'; '.join(differences)}. {anew}"])
-        if self.is_finished:
-            print(f"step {step} is done: {self.folder}. To do it again: add --restart")
-            print(json.dumps(self.read()["figures"]))
-        return self.is_finished
+            raise UserError(f"{self.folder} holds a run with other settings: {'; '.join(differences)}. {remedy}")
 
     def differences(self, settings: Mapping[str, Any]) -> list[str]:
-        """How the settings of a stored run differ from these; empty where there is none."""
+        """How the settings of a stored run differ from these; empty if there is no run."""
         run = self.read()
         return [] if run is None else changes(run["settings"], json.loads(json.dumps(settings)))
 
     def begin(self, settings: Mapping[str, Any], restart: bool) -> None:
-        """Note the settings of a run that begins or goes on; `restart` throws an earlier one away.
+        """Store the settings of a run that begins or continues. `restart` discards an earlier run.
 
-        Ends the program where another run has begun here since `answer_if_done` looked.
+        Raises UserError if another run has begun here since `check`.
         """
         if not restart and (differences := self.differences(settings)):
-            stop([f"{self.folder}: another run has begun here meanwhile: {'; '.join(differences)}"])
-        folder = self.folder.resolve()  # which may lie on another drive
+            raise UserError(f"{self.folder}: another run has begun here meanwhile: {'; '.join(differences)}")
+        folder = self.folder.resolve()  # it may lie on another drive
         discarded = folder.with_name(f".{folder.name}.discarded")
         if restart and folder.exists():
             shutil.rmtree(discarded, ignore_errors=True)
-            os.replace(folder, discarded)  # at once: what a crash leaves of the old run is never taken for the new one
+            os.replace(folder, discarded)  # in one step: after a crash, no part of the old run looks like the new one
             sync_entries(folder.parent)
         shutil.rmtree(discarded, ignore_errors=True)
         if restart or self.read() is None:
             make_folder(folder)
             self._write(settings, None)
-        if restart:
-            restart_is_done()
 
     def finish(self, settings: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
-        """Mark the run as finished once its adapter is on disk; its checkpoints are no longer needed."""
+        """Mark the run as finished once its adapter is on disk, and delete its checkpoints."""
         sync_folder(self.folder)
         self._write(settings, figures)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
@@ -94,62 +93,9 @@ class RunState:
 
 
 def changes(stored: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str] | None = None) -> list[str]:
-    """How stored settings differ from those of now, or the named ones of them do, with both values."""
+    """How stored settings differ from the present ones, with both values; `names` limits it to some of them."""
     return [
         f"{name} was {stored.get(name)!r} and is now {now.get(name)!r}"
         for name in names or sorted(stored.keys() | now.keys())
         if stored.get(name) != now.get(name)
     ]
-
-
-def step_1_problems(options: Options) -> list[str]:
-    """Why step 1's adapter cannot be used, if so."""
-    command = options.command("sft_fine_tuning")
-    folder = options.workspace.sft_model
-    state = RunState(folder)
-    try:
-        run = state.read()
-    except DamagedFile as error:
-        return [f"{error}. Do step 1 again: {command} --restart"]
-    if run is None:
-        return [f"{folder}: there is no adapter of step 1. Run it first: {command}"]
-    if not state.is_finished:
-        return [f"{folder}: step 1 has not finished. Let it go on: {command}"]
-    if not (folder / ADAPTER_FILE).is_file():
-        return [f"{folder}: {ADAPTER_FILE} is missing. Do step 1 again: {command} --restart"]
-    tuned, now = run["settings"], options.settings()
-    if any(tuned.get(name) != now[name] for name in ("model", "revision", "model files")):
-        its, your = (f"{s.get('model')} (revision {s.get('revision')})" for s in (tuned, now))
-        other = f"another model of the same name, {its}" if its == your else its
-        return [
-            f"{folder}: the adapter belongs to {other}, not to {your}. Give that --model, another --workspace, or do "
-            f"step 1 again: {command} --restart"
-        ]
-    return []
-
-
-def split_problems(options: Options) -> list[str]:
-    """Why steps 2 and 3 would not hold out the prompts that a finished step 1 held out, if so."""
-    workspace = options.workspace
-    csv_path = workspace.readable(workspace.sft_csv)
-    now = {"seed": options.seed, "max rows": options.max_rows}
-    if csv_path.is_file():
-        now["data sha256"] = sha256(csv_path)
-    changed = changes(RunState(workspace.sft_model).read()["settings"], now, now)
-    if not changed:
-        return []
-    return [
-        f"{workspace.sft_model}: since step 1, {'; '.join(changed)}, so that the held-out prompts would be others. "
-        f"Take those again, or do step 1 again: {options.command('sft_fine_tuning')} --restart"
-    ]
-
-
-def sampling_settings(options: Options, preset: Preset) -> dict:
-    """What decides the samples. Step 3 compares TUNED_MODEL of it with what the CSV's samples were drawn from."""
-    return options.settings() | {
-        "adapter sha256": sha256(options.workspace.sft_model / ADAPTER_FILE),
-        "samples per prompt": preset.samples_per_prompt,
-        "temperature": preset.temperature,
-        "batch size": preset.generation_batch,
-        "max length": preset.max_length,
-    }

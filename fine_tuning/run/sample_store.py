@@ -1,9 +1,9 @@
 """The ORPO CSV as a crash-safe store of samples.
 
-The rows that a user started with, the references, are never rewritten. Samples are appended a batch at a time, each
-batch with one write that is on disk before the next begins. Beside the CSV lies `orpo_dataset_llm.sampling.json`: what
-the samples are drawn from and the plan of batches, made beforehand. From these two files alone a stopped run knows
-which batches are whole; what a crash left of another one is cut off and drawn again.
+The rows that a user started with, the references, are never rewritten. Samples are appended one batch at a time, with
+one write that is on disk before the next batch begins. `orpo_dataset_llm.sampling.json` beside the CSV holds the
+settings that decide the samples, and the plan of batches, made before the first sample. From these two files a stopped
+run knows which batches are complete. What a crash left of another batch is cut off and drawn again.
 """
 
 import codecs
@@ -18,16 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fine_tuning.run.files import DamagedFile, naming, sync_entries, write_atomically
+from fine_tuning.run.errors import DamagedFile, UserError
+from fine_tuning.run.files import naming, sync_entries, write_atomically
 
 CHUNK = 2**20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingState:
-    """How a CSV's samples came about.
+    """How a CSV's samples are drawn.
 
-    `settings` name the model and what else decides a sample; `batch_sizes` is the plan: the samples in each batch.
+    settings          the model and everything else that decides a sample
+    batch_sizes       the plan: the number of samples in each batch
+    reference_rows    the number of rows before the samples
+    reference_sha256  SHA-256 of these rows, in hex
     """
 
     settings: dict[str, Any]
@@ -37,12 +41,12 @@ class SamplingState:
 
 
 def state_path(csv_path: Path) -> Path:
-    """Where a CSV's sampling state lies."""
+    """The file with a CSV's sampling state."""
     return csv_path.with_suffix(".sampling.json")
 
 
 def read_state(csv_path: Path) -> SamplingState | None:
-    """The sampling state of a CSV, None where no samples were drawn for it. Raises DamagedFile."""
+    """The sampling state of a CSV, None if no samples were drawn for it. Raises DamagedFile."""
     path = state_path(csv_path)
     if not path.exists():
         return None
@@ -54,22 +58,22 @@ def read_state(csv_path: Path) -> SamplingState | None:
             raise ValueError("a figure that makes no sense")
     except (ValueError, TypeError, KeyError, RecursionError):
         raise DamagedFile(
-            f"{path}: this file is damaged, and it alone tells samples from references. Put the CSV of references back "
-            f"in place of {csv_path}, then delete this file"
+            f"{path}: this file is damaged, and only it separates samples from references. Replace {csv_path} by the "
+            "CSV of references, then delete this file"
         ) from None
     return state
 
 
 def record_ends(file: BinaryIO) -> list[int]:
-    """The byte offset behind each whole record of a CSV, the header's first.
+    """The byte offset behind each complete record of a CSV, starting with the header's.
 
-    Records are what the csv module takes for records; a blank line belongs to the record before it, and a torn last
-    record has no end. The file is read line by line, one character for each byte.
+    Records are those of the csv module. A blank line belongs to the record before it; an incomplete last record has no
+    end. The file is read line by line, one character for each byte.
     """
     csv.field_size_limit(2**31 - 1)
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 1))
-    is_torn = file.read() not in (b"\n", b"\r")
+    is_incomplete = file.read() not in (b"\n", b"\r")
     file.seek(0)
     read = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
     file.seek(read)
@@ -89,11 +93,11 @@ def record_ends(file: BinaryIO) -> list[int]:
             elif ends:
                 ends[-1] = read
     text.detach()
-    return [end for end in ends if end < size] if is_torn else ends
+    return [end for end in ends if end < size] if is_incomplete else ends
 
 
 def reference_size(csv_path: Path, state: SamplingState | None) -> int:
-    """The bytes of a CSV before the samples that were appended to it; all where it has fewer rows than references."""
+    """The bytes of a CSV before its samples. All of its bytes if it has fewer rows than references."""
     if state is None:
         return csv_path.stat().st_size
     ends = _ends(csv_path)
@@ -101,7 +105,7 @@ def reference_size(csv_path: Path, state: SamplingState | None) -> int:
 
 
 def copy_references(source: Path, target: Path) -> None:
-    """Write a CSV without the samples that were appended to it to a new file, on disk."""
+    """Copy a CSV without its samples to a new file, on disk."""
     left = reference_size(source, read_state(source))
     with naming(target), open(source, "rb") as old, open(target, "wb") as new:
         while chunk := old.read(min(left, CHUNK)):
@@ -112,11 +116,11 @@ def copy_references(source: Path, target: Path) -> None:
 
 
 def begin(csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[int]) -> SamplingState:
-    """Write the plan for a CSV that holds references only."""
+    """Write the plan for a CSV that holds only references."""
     with open(csv_path, "r+b") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 1))
-        if file.read() != b"\n":  # the first sample would otherwise continue the last reference
+        if file.read() != b"\n":  # otherwise the first sample would continue the last reference
             file.write(b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -133,19 +137,31 @@ def begin(csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[int
     return state
 
 
+def resume(csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[int]) -> tuple[SamplingState, int]:
+    """The state of a CSV that sampling begins or continues with, and how many batches are complete.
+
+    What a crash left of another batch is cut off, and that is printed. Raises UserError as `recover` does.
+    """
+    state = read_state(csv_path) or begin(csv_path, settings, batch_sizes)
+    done, cut = recover(csv_path, state)
+    if cut:
+        print(f"{csv_path}: cut off {cut} bytes of an incomplete batch; it is drawn again")
+    return state, done
+
+
 def check_references(csv_path: Path, state: SamplingState) -> None:
-    """Raises ValueError where the references are not the ones that the samples were drawn for."""
+    """Raise UserError if the references are not those that the samples were drawn for."""
     if _sha256(csv_path, reference_size(csv_path, state)) != state.reference_sha256:
-        raise ValueError(
+        raise UserError(
             f"{csv_path}: its first {state.reference_rows} rows are not those that its samples were drawn for. "
-            f"Where the whole file is your own, delete {state_path(csv_path)}"
+            f"If the whole file is your own, delete {state_path(csv_path)}"
         )
 
 
 def recover(csv_path: Path, state: SamplingState) -> tuple[int, int]:
-    """Cut off what is not part of a whole batch; returns (whole batches, bytes cut off).
+    """Cut off what is not part of a complete batch. Returns the number of complete batches and of bytes cut off.
 
-    Raises ValueError where the references are not the ones that the samples were drawn for, or more rows follow.
+    Raises UserError if the references are not those that the samples were drawn for, or if other rows follow.
     """
     check_references(csv_path, state)
     check_own_rows(csv_path, state)
@@ -159,24 +175,25 @@ def recover(csv_path: Path, state: SamplingState) -> tuple[int, int]:
 
 
 def check_own_rows(csv_path: Path, state: SamplingState) -> None:
-    """Raises ValueError where more rows follow the references than the plan has, which no crash leaves behind."""
+    """Raise UserError if more rows follow the references than the plan has; no crash leaves such rows."""
     more = _rows_beyond_plan(csv_path, state)
     if more > 0:
-        raise ValueError(
-            f"{csv_path}: what follows the samples of step 2 is none of them, and would be lost (rows: {more}). Move "
-            "it to another file"
+        raise UserError(
+            f"{csv_path}: rows that step 2 did not write follow its samples and would be lost (rows: {more}). Move "
+            "them to another file"
         )
 
 
 def is_complete(csv_path: Path, state: SamplingState) -> bool:
-    """True when the CSV holds every sample of the plan."""
+    """True if the CSV holds every sample of the plan."""
     return _rows_beyond_plan(csv_path, state) >= 0
 
 
 def drop_samples(csv_path: Path) -> None:
-    """Go back to the references alone.
+    """Remove all samples.
 
-    Raises ValueError where they have changed, for then nothing tells them apart, or rows of others would be lost.
+    Raises UserError if the references have changed, because then nothing separates them from the samples, or if other
+    rows would be lost.
     """
     state = read_state(csv_path)
     if state is None:
@@ -189,9 +206,9 @@ def drop_samples(csv_path: Path) -> None:
 
 
 def append(csv_path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
-    """Append one batch of rows; on return they are on disk."""
+    """Append one batch of rows. They are on disk when this returns."""
     buffer = io.StringIO()
-    # A carriage return in a cell would end the row; not every version of csv quotes it by itself.
+    # A carriage return in a cell would end the row, and not every version of csv quotes it.
     csv.DictWriter(buffer, columns, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
     with naming(csv_path), open(csv_path, "ab") as file:
         file.write(buffer.getvalue().encode())
@@ -200,7 +217,7 @@ def append(csv_path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, s
 
 
 def _rows_beyond_plan(csv_path: Path, state: SamplingState) -> int:
-    """How many rows a CSV has more than references and planned samples; negative while samples are missing."""
+    """How many rows a CSV has beyond its references and planned samples; negative while samples are missing."""
     return len(_ends(csv_path)) - 1 - state.reference_rows - sum(state.batch_sizes)
 
 
@@ -210,7 +227,7 @@ def _ends(csv_path: Path) -> list[int]:
 
 
 def _cut(csv_path: Path, size: int) -> int:
-    """Shorten a file to so many bytes, on disk; returns how many were cut off."""
+    """Shorten a file on disk to `size` bytes. Returns how many were cut off."""
     more = csv_path.stat().st_size - size
     if more:
         with open(csv_path, "r+b") as file:

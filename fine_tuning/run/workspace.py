@@ -7,20 +7,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from fine_tuning.run.endings import stop
+from fine_tuning.run.commands import PROJECT, path_from_here
+from fine_tuning.run.errors import UserError
 from fine_tuning.run.files import make_folder, sync_entries
 from fine_tuning.run.lock import take_lock
 from fine_tuning.run.sample_store import copy_references
 
-PROJECT = Path(__file__).resolve().parents[2]
 SFT_CSV, ORPO_CSV = "sft_dataset_llm.csv", "orpo_dataset_llm.csv"
-
-
-def command_of(script: str) -> str:
-    """The command that starts a script of this project, given by its path in it, from the current folder."""
-    path = PROJECT / script
-    here = Path.cwd()
-    return shlex.join(["python", str(path.relative_to(here) if path.is_relative_to(here) else path)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,40 +44,45 @@ class Workspace:
 
     @property
     def remedy(self) -> str:
-        """What to do about a missing CSV."""
+        """What to do if a CSV is missing."""
         if self.root == PROJECT:
-            return f"To make it: {command_of('create_dataset/create_dataset.py')}"
+            return f"To make it: {shlex.join(['python', path_from_here('create_dataset/create_dataset.py')])}"
         return f"Put your own there, or copy the committed one from {PROJECT / 'create_dataset'}"
 
     @property
     def is_new(self) -> bool:
-        """True while the workspace has no CSVs of its own: it will start with copies of the committed ones."""
+        """True while the workspace has no CSVs. It will start with copies of the committed ones."""
         return not (self.root / "create_dataset").exists()
 
     def readable(self, csv: Path) -> Path:
-        """The file to read for one of the two CSVs: in a new workspace the committed one."""
+        """The file to read for one of the two CSVs. In a new workspace it is the committed one."""
         return PROJECT / "create_dataset" / csv.name if self.is_new else csv
 
-    def problems(self) -> list[str]:
-        """What stands in the way of reading and writing here."""
+    def check(self) -> None:
+        """Raise UserError with every folder here that cannot be read and written."""
         root = self.root
         while not root.exists():
-            root = root.parent  # where the first new folder would be made
+            root = root.parent  # where the first new folder would be created
         own = (self.sft_csv.parent, self.sft_model.parent, self.sft_model, self.orpo_model, self.log)
-        return [
-            f"{folder}: this folder cannot be read and written. Change its permissions, or take another --workspace"
+        problems = [
+            f"{folder}: this folder cannot be read and written. Change its permissions, or choose another --workspace"
             for folder in (root, *(folder for folder in own if folder.exists()))
             if not os.access(folder, os.R_OK | os.W_OK | os.X_OK)
         ]
+        if problems:
+            raise UserError(*problems)
 
     def claim(self) -> None:
-        """Keep a workspace that has been used before to this process; ends the program where another one has it."""
+        """Reserve a workspace that has been used before for this process. Raises UserError if another one has it."""
         if self._lock.exists():
-            with contextlib.suppress(OSError):  # `problems` tells
+            with contextlib.suppress(OSError):  # `check` reports it
                 self._take_lock()
 
     def prepare(self) -> None:
-        """Keep the workspace to this process until it ends, make its folders and, where it is new, its CSVs."""
+        """Reserve the workspace until this process ends; create its folders and, in a new one, its CSVs.
+
+        Raises UserError if another process has it.
+        """
         make_folder(self.root)
         self._take_lock()
         if self.is_new:
@@ -106,4 +104,6 @@ class Workspace:
     def _take_lock(self) -> None:
         holder = take_lock(self._lock)
         if holder:
-            stop([f"{self.root}: {holder} is at work here. Wait until it has ended, or take another --workspace"])
+            raise UserError(
+                f"{self.root}: {holder} is at work here. Wait until it has ended, or choose another --workspace"
+            )

@@ -1,1 +1,1 @@
-"""Generate answers and validate a model."""
+"""Generate answers, score them, and validate a model."""

@@ -1,16 +1,21 @@
-"""Generate answers in batches of like length that stop at EOS."""
+"""Generate answers in batches of similar length. Answers stop at EOS."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from peft import PeftModel
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from fine_tuning.data.tokens import decode_answer
-from fine_tuning.run.endings import is_out_of_memory
+from fine_tuning.data.csv_rows import Row
+from fine_tuning.data.tokens import decode_answer, encode_completion, encode_prompt
+from fine_tuning.run.errors import is_out_of_memory
+from fine_tuning.sampling.batches import token_limit
 
-CPU_CACHE = 4 * 2**30  # bytes of keys and values; whatever memory there is, so that batches never depend on it
-SHARE_FOR_CACHE = 0.8  # of the free memory; the rest is for a step's own tensors and for gaps between the cache's
+CPU_CACHE = 4 * 2**30  # bytes of keys and values; fixed, because samples must not depend on the machine's memory
+SHARE_FOR_CACHE = 0.8  # of the free memory; the rest is for a step's own tensors and for fragmentation
+
+Model = PreTrainedModel | PeftModel  # after merging, a PeftModel only with 4-bit weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,19 +27,57 @@ class Answer:
     tokens: int
 
 
+def merge_for_generation(model: Model) -> Model:
+    """Merge the adapter into the base model and undo the settings of training. Generation is then several times faster.
+
+    Changes `model` in place; it cannot be trained afterwards. A 4-bit model keeps its adapter separate: merging would
+    round the adapter to 4 bits and change the answers.
+    """
+    if isinstance(model, PeftModel) and not getattr(model, "is_loaded_in_4bit", False):
+        model = model.merge_and_unload()
+    model.activation_checkpointing_disable()
+    model.set_attn_implementation("sdpa")  # ORPO's attention takes only pairs
+    model.config.use_cache = True
+    # The model's own settings may penalise repetition, but the lines of a diagram are all alike.
+    model.generation_config = GenerationConfig()
+    return model.eval()
+
+
+def answer_rows(
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Row],
+    batches: Sequence[Sequence[int]],
+    temperature: float,
+    seed: int,
+    first_batch: int = 0,
+) -> Iterator[tuple[Sequence[int], list[Answer]]]:
+    """Answer the prompts of `rows`, batch by batch. Yields each batch's indices and answers.
+
+    `batches` are lists of indices into `rows`, from `plan_batches`. Batches before `first_batch` are skipped. Each has
+    its own random stream, so skipping one does not change the others.
+    """
+    for number, batch in enumerate(batches):
+        if number < first_batch:
+            continue
+        prompts = [encode_prompt(tokenizer, rows[k].prompt) for k in batch]
+        limit = token_limit(max(len(encode_completion(tokenizer, rows[k].answer)) for k in batch))
+        yield batch, generate_batch(model, tokenizer, prompts, limit, temperature, seed=seed * 100_003 + number)
+
+
 def generate_batch(
-    model: PreTrainedModel,
+    model: Model,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     temperature: float,
     seed: int,
 ) -> list[Answer]:
-    """One answer for each prompt (token ids).
+    """One answer to each prompt, which is a list of token ids.
 
-    `temperature` 0 takes the likeliest token, else the full distribution is sampled. On a CPU, the same arguments give
-    the same answers on the same machine; on a GPU, a batch that its free memory cannot hold is answered in parts, which
-    draw otherwise.
+    `temperature` 0 takes the likeliest token; any other samples from the full distribution. On a CPU, the same
+    arguments give the same answers on the same machine. On a GPU, a batch that does not fit into the free memory is
+    split, and its samples then differ.
     """
     if len(prompts) <= rows_that_fit(model, max(map(len, prompts)) + max_new_tokens):
         try:
@@ -42,18 +85,20 @@ def generate_batch(
         except RuntimeError as error:
             if len(prompts) == 1 or not is_out_of_memory(error):
                 raise
-        torch.cuda.empty_cache()  # outside of the handler, whose traceback holds on to the failed batch
+        torch.cuda.empty_cache()  # outside of the handler: its traceback keeps the failed batch alive
     half = len(prompts) // 2
-    other_seed = seed + 1_000_003 * len(prompts)  # the same one would draw a prompt's samples alike in both parts
+    other_seed = seed + 1_000_003 * len(prompts)  # the same seed would draw the same samples in both parts
     return [
         *generate_batch(model, tokenizer, prompts[:half], max_new_tokens, temperature, seed),
         *generate_batch(model, tokenizer, prompts[half:], max_new_tokens, temperature, other_seed),
     ]
 
 
-def rows_that_fit(model: PreTrainedModel, length: int) -> int:
-    """How many rows of `length` tokens the free memory of a GPU holds keys and values for, or CPU_CACHE on a CPU; at
-    least one."""
+def rows_that_fit(model: Model, length: int) -> int:
+    """How many rows of `length` tokens a batch may have, at least one.
+
+    Their keys and values must fit into a GPU's free memory or, on a CPU, into CPU_CACHE.
+    """
     room = CPU_CACHE
     if model.device.type == "cuda":
         free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
@@ -61,7 +106,7 @@ def rows_that_fit(model: PreTrainedModel, length: int) -> int:
     return max(1, room // (length * cache_bytes_per_token(model)))
 
 
-def cache_bytes_per_token(model: PreTrainedModel) -> int:
+def cache_bytes_per_token(model: Model) -> int:
     """The bytes of one token's keys and values in all layers."""
     config = model.config
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -70,7 +115,7 @@ def cache_bytes_per_token(model: PreTrainedModel) -> int:
 
 
 def _generate(
-    model: PreTrainedModel,
+    model: Model,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
@@ -87,7 +132,7 @@ def _generate(
     )
     torch.manual_seed(seed)
     with torch.inference_mode():
-        output = model.generate(
+        output = model.generate(  # type: ignore[operator]  # PreTrainedModel's type lacks it
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
             max_new_tokens=max_new_tokens,

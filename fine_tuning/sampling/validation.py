@@ -1,4 +1,4 @@
-"""Validate a model: generate on held-out prompts and score every answer against its reference."""
+"""Validate a model: answer held-out prompts and score every answer against its reference."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from diagram import Score, parse, score_diagram
 from diagram.contact_sheet import Cell, answered, contact_sheet
 from fine_tuning.data.csv_rows import Row
-from fine_tuning.data.tokens import encode_completion, encode_prompt
+from fine_tuning.data.tokens import encode_completion
 from fine_tuning.run.log import TrainingLog
-from fine_tuning.sampling.batches import plan_batches, token_limit
-from fine_tuning.sampling.generation import Answer, generate_batch
+from fine_tuning.sampling.batches import plan_batches
+from fine_tuning.sampling.generation import Answer, Model, answer_rows
 
 SHEET_CELLS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """Answers and scores for the rows, in their order, and the seconds that generating took."""
+    """Rows, their answers and scores in the same order, and the seconds of generation."""
 
     rows: Sequence[Row]
     answers: Sequence[Answer]
@@ -29,7 +29,7 @@ class Validation:
     seconds: float
 
     def figures(self) -> dict[str, float | int]:
-        """Means over all answers: the score, its parts, and shares of what a user would ask about."""
+        """Means over all answers: the score and its parts, shares of good answers, and the speed."""
         parts = [score.parts() for score in self.scores]
         tokens = sum(answer.tokens for answer in self.answers)
         return {
@@ -57,7 +57,7 @@ class Validation:
         }
 
     def cells(self) -> list[Cell]:
-        """A dozen answers for a contact sheet, spread evenly over the rows whatever their scores are."""
+        """Up to SHEET_CELLS answers for a contact sheet, evenly spread over the rows, good or bad."""
         count = min(SHEET_CELLS, len(self.rows))
         picks = [k * len(self.rows) // count for k in range(count)]
         return [
@@ -67,7 +67,7 @@ class Validation:
 
 
 def validate(
-    model: PreTrainedModel,
+    model: Model,
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[Row],
     batch_size: int,
@@ -75,20 +75,15 @@ def validate(
     title: str,
     temperature: float = 0,
 ) -> Validation:
-    """Answer every row's prompt and score the answers: the likeliest tokens, or sampled ones at a `temperature`.
+    """Answer every row's prompt and score the answers. `temperature` 0 takes the likeliest tokens.
 
-    `model` is ready for generation.
+    `model` comes from `merge_for_generation`; `batch_size` counts answers.
     """
-    prompts = [encode_prompt(tokenizer, row.prompt) for row in rows]
-    lengths = [len(encode_completion(tokenizer, row.answer)) for row in rows]
+    plan = plan_batches([len(encode_completion(tokenizer, row.answer)) for row in rows], batch_size)
     answers: dict[int, Answer] = {}
     start = time.perf_counter()
     with tqdm(total=len(rows), desc=title, unit="answer") as progress:
-        for number, batch in enumerate(plan_batches(lengths, batch_size)):
-            limit = token_limit(max(lengths[k] for k in batch))
-            generated = generate_batch(
-                model, tokenizer, [prompts[k] for k in batch], limit, temperature, seed=seed * 100_003 + number
-            )
+        for batch, generated in answer_rows(model, tokenizer, rows, plan, temperature, seed):
             answers.update(zip(batch, generated, strict=True))
             progress.update(len(batch))
     seconds = time.perf_counter() - start
@@ -98,7 +93,7 @@ def validate(
 
 
 def log_validation(log: TrainingLog, section: str, validations: Mapping[str, Validation]) -> None:
-    """Write validations side by side, a row each, with the contact sheet of the last one."""
+    """Put validations into the log, a row each, with a contact sheet of the last one."""
     log.set(section, [{"model": name} | validation.figures() for name, validation in validations.items()])
     log.set(f"{section} score by family", [{"model": name} | v.scores_by_family() for name, v in validations.items()])
     last = list(validations.values())[-1]

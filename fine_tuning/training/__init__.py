@@ -1,1 +1,1 @@
-"""Trainers, ORPO's loss, adapters, checkpoints and memory."""
+"""Base model, adapters, trainers, ORPO's loss, checkpoints and memory."""

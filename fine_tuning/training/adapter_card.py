@@ -1,4 +1,4 @@
-"""The README.md of an adapter's folder: what it belongs to, and the program that loads and asks it."""
+"""The README.md in an adapter's folder: which base model it needs, and a program that loads and asks it."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ library_name: peft
 base_model: {quoted}
 ---
 
-A LoRA adapter for {name} that answers a request in English with the text of a diagram. What it was trained on and how
-well it does stands in the log of the run that made it; `run.json` holds its settings.{where}
+A LoRA adapter for {name} that answers a request in English with the text of a diagram. The log of its training says
+what it was trained on and how well it does. `run.json` holds the settings.{where}
 
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -21,7 +21,7 @@ well it does stands in the log of the run that made it; `run.json` holds its set
     model = PeftModel.from_pretrained(model, "this folder")
     tokenizer = AutoTokenizer.from_pretrained("this folder")
 
-A prompt is the request, an empty line, and the instruction that ends every prompt of the data it was trained on:
+A prompt is the request, an empty line, and the instruction at the end of every prompt in its training data:
 
     text = tokenizer.apply_chat_template(
         [{{"role": "user", "content": f"{{request}}\\n\\n{{instruction}}"}}], tokenize=False, add_generation_prompt=True
@@ -33,14 +33,14 @@ A prompt is the request, an empty line, and the instruction that ends every prom
 
 
 def adapter_card(options: Options, dtype: str) -> str:
-    """The card of an adapter that was trained on weights of `dtype`."""
+    """The card of an adapter that was trained with base weights of `dtype`."""
     revision = f", revision={options.revision!r}" if options.revision else ""
     source, where = options.model_name, ""
-    if options.is_embedded:  # no path of this machine stands there, so it is one that only the project's folder has
+    if options.is_embedded:  # relative, so that the card shows no path of this machine
         source = "fine_tuning/embedded_model"
-        where = " Its base model lies in the project, and this runs in the project's folder:"
+        where = " Its base model is part of the project. This runs in the project's folder:"
     elif Path(options.model).is_dir():
-        source = f"the folder of {options.model_name}"  # where it lies says something of this machine
+        source = f"the folder of {options.model_name}"  # without its path, which is this machine's
     return CARD.format(
         name=escape(options.model_name),
         quoted=json.dumps(options.model_name),

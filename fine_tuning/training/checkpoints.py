@@ -1,4 +1,4 @@
-"""Checkpoints that are known to be whole: on disk, byte for byte, with the validation that belongs to them."""
+"""Checkpoints that are complete on disk and include their epoch's validation."""
 
 import json
 import shutil
@@ -15,12 +15,13 @@ WHOLE = "whole.json"  # written last: the SHA-256 of every other file of the che
 
 
 class Checkpoints(TrainerCallback):
-    """Seals every checkpoint, and makes that of an epoch's last step after the epoch's validation, not before it.
+    """Seals every checkpoint in `folder`. Delays an epoch's last one until after the epoch's validation.
 
-    A run that goes on from a checkpoint would otherwise never do the validation that came between.
+    Otherwise a run that continues from that checkpoint would skip the validation.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._waits_for_validation = False
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -31,34 +32,33 @@ class Checkpoints(TrainerCallback):
         control.should_save = control.should_save or self._waits_for_validation
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        seal(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+        seal(self._folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
 
 
 def seal(checkpoint: Path) -> None:
-    """Mark a checkpoint as whole, once all of it is on disk."""
+    """Write all of a checkpoint to disk, then mark it as complete."""
     sync_folder(checkpoint)
     write_atomically(checkpoint / WHOLE, json.dumps(_fingerprints(checkpoint), indent=1) + "\n")
-    for folder in (checkpoint.parent, checkpoint.parent.parent):  # where the checkpoint and the first one's place is
+    for folder in (checkpoint.parent, checkpoint.parent.parent):  # where the names of both folders are stored
         sync_entries(folder)
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """True where a checkpoint has its weights as safetensors, and every file is what it was when it was sealed."""
+    """True if a checkpoint has weights as safetensors and no file has changed since it was sealed."""
     try:
-        return (checkpoint / ADAPTER_FILE).is_file() and json.loads(
-            (checkpoint / WHOLE).read_text("utf-8")
-        ) == _fingerprints(checkpoint)
+        sealed = json.loads((checkpoint / WHOLE).read_text("utf-8"))
+        return (checkpoint / ADAPTER_FILE).is_file() and sealed == _fingerprints(checkpoint)
     except (OSError, ValueError):
         return False
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:
-    """The latest checkpoint that is whole, None where there is none; says which later ones it removes as not whole."""
+    """The latest complete checkpoint, or None. Removes later, incomplete ones and prints their paths."""
     steps = {path: path.name.removeprefix(f"{PREFIX_CHECKPOINT_DIR}-") for path in folder.glob("checkpoint-*")}
     for checkpoint in sorted((path for path in steps if steps[path].isdecimal()), key=lambda path: -int(steps[path])):
         if is_whole(checkpoint):
             return checkpoint
-        print(f"passing over {checkpoint}: it is not whole")
+        print(f"removing {checkpoint}: it is incomplete")
         shutil.rmtree(checkpoint)
     return None
 

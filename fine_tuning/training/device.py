@@ -1,20 +1,21 @@
-"""What a run computes on, and in which dtype."""
+"""The device and the dtype of a run."""
 
 import torch
 
-from fine_tuning.run.endings import stop
-from fine_tuning.run.options import Options, has_cuda_device
+from fine_tuning.run.errors import UserError
+from fine_tuning.run.model_check import has_cuda_device
 
 
 def device_name() -> str:
-    """`cuda` where torch can use a GPU, else `cpu`."""
+    """`cuda` if torch can use a GPU, else `cpu`."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def check_gpu(options: Options) -> None:
-    """End the program where there is a GPU that this torch, built for a CPU, another driver or other GPUs, cannot use.
+def check_gpu(needed: bool) -> None:
+    """Raise UserError if this build of torch cannot use the machine's GPU.
 
-    The embedded model does not need it, and where there is none, another model than the default one may take the CPU.
+    A build for CPUs or for another driver is an error only if the GPU is `needed`. A build without code for this GPU is
+    always one, because torch would choose the GPU and then fail.
     """
     if torch.cuda.is_available():
         try:
@@ -22,31 +23,26 @@ def check_gpu(options: Options) -> None:
         except RuntimeError as error:
             if "no kernel image" not in str(error):
                 raise
-            stop(
-                [
-                    f"torch {torch.__version__} was built without code for this GPU ({torch.cuda.get_device_name()}). "
-                    "Install a build that has it; https://pytorch.org/get-started/locally names the command. On the "
-                    'CPU, --model embedded runs with CUDA_VISIBLE_DEVICES=""'
-                ]
-            )
-        return
-    if options.is_embedded or not has_cuda_device():
-        return
-    stop(
-        [
+            raise UserError(
+                f"torch {torch.__version__} was built without code for this GPU ({torch.cuda.get_device_name()}). "
+                'To run --model embedded on the CPU, set CUDA_VISIBLE_DEVICES="". To install a build for this GPU, '
+                "see https://pytorch.org/get-started/locally"
+            ) from error
+    elif needed and has_cuda_device():
+        raise UserError(
             f"there is a GPU, but torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use it. Install a CUDA "
-            "build of torch that suits the driver; https://pytorch.org/get-started/locally names the command"
-        ]
-    )
+            "build of torch that suits the driver: see https://pytorch.org/get-started/locally"
+        )
 
 
 def choose_dtype(name: str) -> torch.dtype:
-    """The dtype that a --dtype flag means here.
+    """The dtype that a value of --dtype means on this machine.
 
     `auto` is float32 on a CPU, bfloat16 on a GPU of compute capability 8.0 or more, and float16 on older ones.
     """
     if name != "auto":
-        return getattr(torch, name)
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
     if device_name() == "cpu":
         return torch.float32
     return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16

@@ -1,11 +1,11 @@
-"""A trainer's history as the log shows it: steps, epochs, final figures."""
+"""A trainer's history as tables for the log, and the final figures of a training."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 from fine_tuning.run.log import TrainingLog, loss_plot, thin_out
 
-# What the log keeps of each step: name in the log, name in the trainer's history.
+# The figures of a step: their names in the log, and in the trainer's history.
 STEP_FIGURES = {
     "loss": "loss",
     "gradient norm": "grad_norm",
@@ -17,24 +17,28 @@ STEP_FIGURES = {
 }
 
 
-def steps_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
-    """The training steps in a trainer's history, under the log's names."""
+def steps_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float | None]]:
+    """A row for each training step in a trainer's history, under the log's names; None for what is not finite."""
     return [
-        {"step": entry["step"], "epoch": entry["epoch"]}
-        | {name: _finite(entry[key]) for name, key in STEP_FIGURES.items() if key in entry}
+        {
+            "step": entry["step"],
+            "epoch": entry["epoch"],
+            **{name: _finite(entry[key]) for name, key in STEP_FIGURES.items() if key in entry},
+        }
         for entry in history
         if "loss" in entry
     ]
 
 
-def epochs_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
-    """A row for each validation in a trainer's history, with the mean training loss since the one before."""
-    rows, since = [], 0
+def epochs_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float | None]]:
+    """A row for each validation in a trainer's history, with the mean training loss since the previous one."""
+    rows = []
+    since = 0.0
     for entry in history:
         if "eval_loss" not in entry:
             continue
         losses = [e["loss"] for e in history if "loss" in e and since < e["step"] <= entry["step"]]
-        row = {"epoch": round(entry["epoch"], 2), "step": entry["step"]}
+        row: dict[str, float | None] = {"epoch": round(entry["epoch"], 2), "step": entry["step"]}
         if losses:
             row["training loss"] = sum(losses) / len(losses)
         row["validation loss"] = _finite(entry["eval_loss"])
@@ -47,7 +51,7 @@ def epochs_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
 
 
 def record(log: TrainingLog, history: Sequence[Mapping[str, float]], plot: bool = True) -> None:
-    """Put a trainer's history into the log: the table of epochs, the table of steps and, where asked, the plot."""
+    """Put a trainer's history into the log: the tables of epochs and of steps and, if `plot`, the loss plot."""
     log.history = steps_of(history)
     log.set("Loss by epoch", epochs_of(history))
     log.set("Loss by step", thin_out(log.history))
@@ -56,11 +60,10 @@ def record(log: TrainingLog, history: Sequence[Mapping[str, float]], plot: bool 
 
 
 def training_figures(history: Sequence[Mapping[str, float]], epochs: int, tokens: int, steps: int) -> dict[str, float]:
-    """The final figures of a training, over all its steps also where it was interrupted.
+    """The final figures of a training, which may have been interrupted.
 
-    The final average training loss is the mean over all steps. `tokens` is how many the whole training reads; speed is
-    that of the `steps` since the last start, with checkpoints and without validation, and left out where there were
-    none.
+    The final average training loss is the mean over all steps. `tokens` counts those of all epochs. The speed is that
+    of the `steps` since the last start, with checkpoints and without validation. It is left out if there were no steps.
     """
     losses = [entry["loss"] for entry in history if "loss" in entry]
     last_epoch = losses[-max(1, round(len(losses) / epochs)) :]
@@ -81,6 +84,14 @@ def training_figures(history: Sequence[Mapping[str, float]], epochs: int, tokens
     return figures
 
 
+def preference_figures(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The share of validation pairs in which the chosen answer is preferred, before and after training."""
+    shares = [entry["eval_chosen_preferred"] for entry in history if "eval_chosen_preferred" in entry]
+    if not shares:
+        return {}
+    return {"chosen preferred before": round(shares[0], 4), "chosen preferred after": round(shares[-1], 4)}
+
+
 def _finite(value: float) -> float | None:
-    """The value, or None where it is infinite or no number, which JSON cannot hold."""
+    """The value, or None if it is infinite or NaN, which JSON cannot hold."""
     return value if math.isfinite(value) else None

@@ -1,8 +1,8 @@
 """Count the memory of a training step without weights and without a GPU.
 
-The step runs on fake tensors, which have shapes and no content, and every storage is counted from its making until it
-is freed. What a GPU holds besides is not counted: the CUDA context (some hundred MiB), workspaces of kernels, and what
-the allocator keeps in reserve. Attention is counted as a fused kernel, which holds no matrix of scores.
+The step runs on fake tensors, which have a shape but no content. Every storage is counted from its creation until it is
+freed. Other memory on a GPU is not counted: the CUDA context (some hundred MiB), workspaces of kernels, and the
+allocator's reserve. Attention counts as a fused kernel, which stores no matrix of attention scores.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -41,16 +41,16 @@ class MemoryCount:
 def count_step(
     config: PreTrainedConfig,
     lora: LoraConfig,
-    loss_of: Callable[[nn.Module], Tensor],
+    loss_of: Callable[[PeftModel], Tensor],
     dtype: torch.dtype,
     load_in_4bit: bool = False,
     gradient_checkpointing: bool = True,
     backward: bool = True,
 ) -> MemoryCount:
-    """Count one optimiser step, or a loss alone without `backward`, of a causal LM with a LoRA adapter in float32.
+    """Count one optimiser step of a causal LM with a LoRA adapter in float32 or, without `backward`, its loss alone.
 
-    `loss_of` takes the PEFT model and returns the loss; the tensors that it makes are counted too. AdamW's two moments
-    of every adapter weight are there from the start, as they are from the second step on.
+    `loss_of` takes the PEFT model and returns the loss; the tensors that it creates count too. AdamW's two moments of
+    every adapter weight count from the beginning, as in every step but the first.
     """
     model = _model_without_weights(config, lora, dtype, load_in_4bit)
     half = dtype in (torch.bfloat16, torch.float16)
@@ -75,7 +75,7 @@ def count_step(
 
 
 class _Counter(TorchDispatchMode):
-    """Follows the bytes of all storages that operations make, until they are freed."""
+    """Counts the bytes of the storages that operations create, until they are freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,11 +102,11 @@ class _Counter(TorchDispatchMode):
 
 def _model_without_weights(
     config: PreTrainedConfig, lora: LoraConfig, dtype: torch.dtype, load_in_4bit: bool
-) -> nn.Module:
+) -> PeftModel:
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
-        output_layer = model.get_output_embeddings()
-        model = get_peft_model(model, lora, low_cpu_mem_usage=True)
+        base = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
+        output_layer = base.get_output_embeddings()
+        model = get_peft_model(base, lora, low_cpu_mem_usage=True)
         if load_in_4bit:
             for path, module in list(model.named_modules()):
                 if type(module) is nn.Linear and module is not output_layer and "lora_" not in path:
@@ -115,8 +115,9 @@ def _model_without_weights(
 
 
 class _Nf4Linear(nn.Module):
-    """What bitsandbytes holds for a linear layer: two weights a byte, a byte for the scale of each 64 weights, and a
-    float32 for each 256 of those scales. Its product needs the whole weight for a moment, forward and backward."""
+    """A linear layer as bitsandbytes stores it: 4 bits per weight, a byte for the scale of every 64 weights, and a
+    float32 for every 256 scales. In the forward and the backward pass it needs the whole weight for a moment.
+    """
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -143,7 +144,7 @@ class _Nf4Product(torch.autograd.Function):
 
 
 def _make_fake(model: nn.Module) -> None:
-    """Give every weight and buffer a fake storage; tied weights share one."""
+    """Give every weight and buffer a fake storage. Tied weights share one."""
     made: dict[int, nn.Parameter] = {}
     for module in model.modules():
         for name, weight in module._parameters.items():

@@ -1,39 +1,46 @@
-"""A trainer whose loss is ORPO's, on encoded preference pairs."""
+"""A trainer with ORPO's loss for encoded preference pairs."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
-from transformers import Trainer
 
+from fine_tuning.training.adapter import base_of
 from fine_tuning.training.orpo_loss import pair_loss
 from fine_tuning.training.pair_batch import collate_pairs
+from fine_tuning.training.trainer import AdapterTrainerMixin
 
 FIGURES = ("nll", "log_odds_ratio", "chosen_preferred")
 
+Model = TypeVar("Model", bound=nn.Module)
 
-class OrpoTrainer(Trainer):
-    """Train a PEFT model on pairs from `encode_pair`, and log FIGURES beside the loss, when training and validating.
 
-    Dropout is off, so that chosen and rejected are compared under the same model.
+class OrpoTrainer(AdapterTrainerMixin):
+    """Trains a PEFT model on pairs from `encode_pair` and logs FIGURES with the loss, in training and validation.
+
+    Dropout is off, because chosen and rejected must be compared under the same model.
     """
 
     loss_is_scaled_for_ga = False
 
-    def __init__(self, *, orpo_lambda: float, nll_over_prompt: bool = False, **arguments: Any) -> None:
-        super().__init__(data_collator=collate_pairs, **arguments)
+    def __init__(
+        self, *, model: PeftModel, orpo_lambda: float, nll_over_prompt: bool = False, **arguments: Any
+    ) -> None:
+        super().__init__(model=without_dropout(model), data_collator=collate_pairs, **arguments)
         self.orpo_lambda, self.nll_over_prompt = orpo_lambda, nll_over_prompt
-        self._figures: dict[bool, list[Tensor]] = {True: [], False: []}  # since the last log, by whether training
-        without_dropout(self.model)
+        self._figures: dict[bool, list[Tensor]] = {True: [], False: []}  # since the last log; True: in training
 
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], **_: Any) -> Tensor:
-        with self.accelerator.autocast():  # the trainer's own wraps the model's forward, which is not called
-            result = pair_loss(model.get_base_model(), inputs, self.orpo_lambda, self.nll_over_prompt)
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Tensor:
+        with self.accelerator.autocast():  # Trainer puts it around the model's forward, which this loss does not call
+            result = pair_loss(base_of(model), inputs, self.orpo_lambda, self.nll_over_prompt)
         preferred = (result.chosen_log_probs > result.rejected_log_probs).float()
         self._figures[model.training].append(torch.stack([result.nll, result.log_odds_ratios.mean(), preferred.mean()]))
         return result.loss
 
-    def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> tuple:
+    def prediction_step(
+        self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any
+    ) -> tuple[Tensor, None, None]:
         with torch.no_grad():
             return self.compute_loss(model, self._prepare_inputs(inputs)), None, None
 
@@ -46,8 +53,8 @@ class OrpoTrainer(Trainer):
         super().log(logs, start_time)
 
 
-def without_dropout(model: nn.Module) -> nn.Module:
-    """The same model with all dropout switched off."""
+def without_dropout(model: Model) -> Model:
+    """Switch all dropout of a model off, and return it."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

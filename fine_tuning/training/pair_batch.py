@@ -1,11 +1,13 @@
-"""Lay out a preference pair as one sequence, so that the prompt is computed once:
+"""Lay out a preference pair as one sequence, to compute the prompt only once:
 
     prompt  chosen  rejected
 
-Each answer sees the prompt and itself, not the other answer, and both stand right after the prompt by their positions.
-So every token's hidden state is what it would be in a row of its own, and no answer is padded to the other's length.
-Attention goes over two rows, prompt with chosen and prompt with rejected, one after the other: a mask over the whole
-sequence would compute what it then hides, and shut out the kernels that take no mask.
+Each answer attends to the prompt and to itself, not to the other answer, and its positions continue the prompt's. Every
+token therefore has the hidden state that it would have in a row of its own, and no answer is padded to the other's
+length.
+
+Attention runs twice, over prompt and chosen and over prompt and rejected. A mask over the whole sequence would waste
+the computation of what it hides, and rule out the kernels that take no mask.
 """
 
 from collections.abc import Sequence
@@ -18,6 +20,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from fine_tuning.data.preference_pairs import Pair
 from fine_tuning.data.tokens import encode_completion, encode_prompt
+from fine_tuning.run.errors import UserError
 
 PAIR_ATTENTION = "sdpa_within_pairs"
 
@@ -25,9 +28,9 @@ EncodedPair = dict[str, list[int]]
 
 
 def encode_pair(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> EncodedPair:
-    """Token ids of the `prompt`, of the `chosen` and of the `rejected` answer, each answer with EOS last.
+    """Token ids of the `prompt`, the `chosen` and the `rejected` answer. Each answer ends with EOS.
 
-    Raises ValueError where one of them holds a special token; a sampled answer can spell one out in ordinary tokens.
+    Raises UserError if one of them contains a special token; a sampled answer can spell one in ordinary tokens.
     """
     return {
         "prompt": encode_prompt(tokenizer, pair.prompt),
@@ -39,12 +42,12 @@ def encode_pair(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> EncodedPair:
 def encode_fitting(
     tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_length: int
 ) -> list[tuple[Pair, EncodedPair]]:
-    """The pairs, encoded, whose prompt has at most `max_length` tokens with either answer, and no special token."""
+    """The pairs without special tokens, encoded, whose prompt and longer answer have at most `max_length` tokens."""
     kept = []
     for pair in pairs:
         try:
             encoded = encode_pair(tokenizer, pair)
-        except ValueError:
+        except UserError:
             continue
         if len(encoded["prompt"]) + max(len(encoded["chosen"]), len(encoded["rejected"])) <= max_length:
             kept.append((pair, encoded))
@@ -52,23 +55,25 @@ def encode_fitting(
 
 
 def collate_pairs(pairs: Sequence[EncodedPair]) -> dict[str, Any]:
-    """A batch of B pairs, as long as the longest one, T tokens.
+    """A batch of B pairs, padded to the longest one, T tokens.
 
-    `input_ids` and `position_ids` are [B, T]. `pair_lengths` are B triples, the tokens of prompt, chosen and rejected.
-    `predictors` and `targets` are [N]: the index in the flattened [B * T] of a token that predicts another one, and the
-    other one's id; first for all prompts (without BOS, which nothing predicts), then for all chosen and then for all
-    rejected answers.
+    `input_ids` and `position_ids` are [B, T]. `pair_lengths` are B triples: the numbers of tokens of prompt, chosen and
+    rejected. `targets` [N] are the ids of the tokens to predict: those of all prompts without BOS, then those of all
+    chosen, then those of all rejected answers. `predictors` [N] are the indices of the tokens that predict them, in the
+    flattened [B * T].
     """
     lengths = [(len(pair["prompt"]), len(pair["chosen"]), len(pair["rejected"])) for pair in pairs]
     total = max(map(sum, lengths))
     ids, positions = [], []
-    in_prompts, in_chosen, in_rejected = [], [], []
+    in_prompts: list[int] = []
+    in_chosen: list[int] = []
+    in_rejected: list[int] = []
     for row, (pair, (prompt, chosen, rejected)) in enumerate(zip(pairs, lengths, strict=True)):
         padding = [0] * (total - prompt - chosen - rejected)
         ids.append([*pair["prompt"], *pair["chosen"], *pair["rejected"], *padding])
         positions.append([*range(prompt + chosen), *range(prompt, prompt + rejected), *padding])
         first = row * total
-        last = first + prompt - 1  # the prompt's last token predicts the first one of either answer
+        last = first + prompt - 1  # the prompt's last token predicts the first token of both answers
         in_prompts += range(first, last)
         in_chosen += [last, *range(last + 1, last + chosen)]
         in_rejected += [last, *range(last + chosen + 1, last + chosen + rejected)]
@@ -83,7 +88,7 @@ def collate_pairs(pairs: Sequence[EncodedPair]) -> dict[str, Any]:
 
 
 def attend_within_pairs(model: PreTrainedModel) -> None:
-    """Have the model take batches of pairs, with `pair_lengths` given to its forward, and nothing else."""
+    """Switch the model to `pair_attention`. Its forward then takes only batches of pairs, with `pair_lengths`."""
     if model.config._attn_implementation != PAIR_ATTENTION:
         model.set_attn_implementation(PAIR_ATTENTION)
 
@@ -97,18 +102,18 @@ def pair_attention(
     pair_lengths: Sequence[tuple[int, int, int]],
     **arguments: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention [B, T, heads, D] over prompt with chosen and over prompt with rejected.
+    """Causal attention over prompt and chosen and over prompt and rejected, as [B, T, heads, D]; zeros for padding.
 
-    `query`, `key` and `value` are [B, heads, T, D]. Padding gets zeros.
+    `query`, `key` and `value` are [B, heads, T, D].
     """
     rows = []
     for row, (prompt, chosen, rejected) in enumerate(pair_lengths):
         states = [tensor[row : row + 1] for tensor in (query, key, value)]
         end = prompt + chosen
-        first = [tensor[:, :, :end] for tensor in states]
-        second = [torch.cat([tensor[:, :, :prompt], tensor[:, :, end : end + rejected]], 2) for tensor in states]
-        row_of_chosen = sdpa_attention_forward(module, *first, None, **arguments)[0]
-        row_of_rejected = sdpa_attention_forward(module, *second, None, **arguments)[0]
+        q, k, v = (tensor[:, :, :end] for tensor in states)
+        row_of_chosen = sdpa_attention_forward(module, q, k, v, None, **arguments)[0]
+        q, k, v = (torch.cat([tensor[:, :, :prompt], tensor[:, :, end : end + rejected]], 2) for tensor in states)
+        row_of_rejected = sdpa_attention_forward(module, q, k, v, None, **arguments)[0]
         parts = [row_of_chosen, row_of_rejected[:, prompt:]]
         if padding := query.shape[2] - end - rejected:
             parts.append(row_of_chosen.new_zeros(1, padding, *row_of_chosen.shape[2:]))

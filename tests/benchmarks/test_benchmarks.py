@@ -1,4 +1,4 @@
-"""The benchmarks run, print a table with ratios, and one line of JSON last."""
+"""The benchmarks run and print a table with ratios and, as the last line, JSON."""
 
 import json
 import sys
@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from benchmarks import architecture, generation, loss_equality, pipeline, training_speed
+from benchmarks import architecture, embedded_model, generation, loss_equality, pipeline, training_speed
+from fine_tuning.run.commands import PROJECT
 
 NARROW = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "num_key_value_heads": 2}
 REAL = ["--architecture", "real", "--layers", "1"]
@@ -33,7 +34,7 @@ def run(module, monkeypatch, capsys, *flags):
 
 
 @pytest.mark.parametrize("flags", [[], REAL, [*REAL, "--longest"]])
-def test_training_speed(monkeypatch, capsys, flags):
+def test_training_speed_reports_the_ratio_to_trl(monkeypatch, capsys, flags):
     table, result = run(training_speed, monkeypatch, capsys, *flags, "--steps", "1", "--rounds", "1")
     assert [row.split(" | ")[0] for row in table] == ["| ORPO", "| SFT"]
     for name in ("ORPO", "SFT"):
@@ -42,7 +43,7 @@ def test_training_speed(monkeypatch, capsys, flags):
 
 
 @pytest.mark.parametrize("flags", [["--longest"], ["--load-in-4bit"], [*REAL, "--pairs", "orpo.csv"]])
-def test_flags_that_do_not_go_together(monkeypatch, capsys, flags):
+def test_training_speed_refuses_flags_of_the_other_architecture(monkeypatch, capsys, flags):
     monkeypatch.setattr(sys, "argv", ["training_speed.py", *flags])
     with pytest.raises(SystemExit) as end:
         training_speed.main()
@@ -50,7 +51,7 @@ def test_flags_that_do_not_go_together(monkeypatch, capsys, flags):
 
 
 @pytest.mark.parametrize("flags", [[], REAL])
-def test_generation(monkeypatch, capsys, flags):
+def test_generation_reports_how_much_faster_step_2_is_than_the_plain_loop(monkeypatch, capsys, flags):
     table, result = run(generation, monkeypatch, capsys, *flags, "--samples", "3", "--plain", "1")
     plain, *_, ours, continuous = result["results"]
     assert continuous["name"] == "continuous batching" and continuous["samples"] == 3 and continuous["tokens"] > 3
@@ -59,11 +60,15 @@ def test_generation(monkeypatch, capsys, flags):
     assert ours["times faster"] == pytest.approx(ours["per minute"] / plain["per minute"])
 
 
-def test_loss_equality(monkeypatch, capsys):
+def test_loss_equality_finds_all_losses_equal(monkeypatch, capsys):
     monkeypatch.setattr(loss_equality, "NARROW", NARROW)
     table, result = run(loss_equality, monkeypatch, capsys)
     assert len(table) == len(result) == 12
     assert all(row.endswith("| yes |") for row in table)
+
+
+def test_every_file_that_an_evaluation_depends_on_exists():
+    assert [name for name in embedded_model.MADE_BY if not (PROJECT / name).is_file()] == []
 
 
 def test_a_stopwatch_counts_nested_calls_once():
@@ -74,7 +79,7 @@ def test_a_stopwatch_counts_nested_calls_once():
 
 
 @pytest.mark.slow
-def test_the_whole_pipeline(monkeypatch, capsys):
+def test_pipeline_reports_importing_tokenising_and_logging_for_each_step(monkeypatch, capsys):
     table, result = run(pipeline, monkeypatch, capsys, "--max-rows", "6")
     assert len(table) == 4
     for step in pipeline.STEPS:

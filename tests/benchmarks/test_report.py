@@ -1,11 +1,11 @@
-"""Results are kept by section, and a new measurement replaces only its own."""
+"""Results are saved by section, and a new result replaces only its own section."""
 
 import json
 
 from benchmarks.report import keep_section, report, table
 
 
-def test_a_section_is_appended_or_replaced_and_the_others_stay(tmp_path):
+def test_a_section_is_appended_or_replaced_and_all_other_sections_stay(tmp_path):
     path = tmp_path / "RESULTS.md"
     for title, body in (("Memory", "1 GiB"), ("Speed (ORPO)", "2 x"), ("Memory", "3 GiB")):
         keep_section(path, title, body)

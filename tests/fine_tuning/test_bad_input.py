@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tuning.data.csv_rows import read_rows
-from fine_tuning.orpo_create_dataset import sample_info
 from fine_tuning.run import sample_store
+from fine_tuning.sampling.samples import sample_info
 
 GOOD = f"good,{DIAGRAM},1.0\n"
 # name: step, CSV, what the messages say
@@ -22,7 +22,7 @@ BAD_FILES = {
     "semicolons": (STEP_1, "input_data;output_data\n1;2\n", ["its columns are separated by ';'; save it with commas"]),
     "UTF-16": (STEP_1, f"{SFT_HEADER}a,{DIAGRAM}\n".encode("utf-16"), ["not UTF-8, at byte 0; save the file as UTF-8"]),
     "a header with a column twice": (STEP_1, f"input_data,{SFT_HEADER}a,b,{DIAGRAM}\n", ["2 columns are named 'input"]),
-    "the header twice": (STEP_1, f"{SFT_HEADER}a,{DIAGRAM}\n{SFT_HEADER}", ["row 2: the header once more; delete"]),
+    "the header twice": (STEP_1, f"{SFT_HEADER}a,{DIAGRAM}\n{SFT_HEADER}", ["row 2: a copy of the header; delete"]),
     "a row of fewer fields": (STEP_1, f"{SFT_HEADER}a,{DIAGRAM}\nb\n", ["row 2: not as many fields as the header has"]),
     "a row twice": (STEP_1, SFT_HEADER + 2 * f"a,{DIAGRAM}\n", ["row 2: the same prompt and answer as row 1; delete"]),
     "a reference twice": (STEP_2, ORPO_HEADER + 2 * GOOD, ["row 2: the same prompt and answer as row 1; delete"]),
@@ -119,7 +119,7 @@ def test_a_large_csv_is_read_in_little_more_memory_than_its_rows_take(tmp_path, 
     with open(path, "w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([records[0], *([*record, "0.5"] for record in records[1:])])
     del records
-    peak, held = peak_and_held(lambda: read_rows(path, True, "", unique=True)[0])
+    peak, held = peak_and_held(lambda: read_rows(path, True, "", unique=True))
     assert peak < held + 2**20 and held < 2 * path.stat().st_size
     state = sample_store.begin(path, {}, [])
     assert state.reference_rows == rows
@@ -136,8 +136,8 @@ def test_whatever_the_csv_module_writes_is_read_back(tmp_path_factory, rows, lin
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator=line_end, quoting=csv.QUOTE_ALL)
         writer.writerows([("input_data", "output_data", "score"), *((*row, "0.5") for row in rows)])
-    found, problems = read_rows(path, True, "")
-    assert problems == [] and [(row.prompt, row.answer) for row in found] == rows
+    found = read_rows(path, True, "")
+    assert [(row.prompt, row.answer) for row in found] == rows
     assert [row.number for row in found] == list(range(1, len(rows) + 1))
 
 
@@ -159,4 +159,4 @@ def test_a_family_that_cannot_be_shown_is_no_family(tmp_path, name):
     path = tmp_path / "rows.csv"
     info = f'{{""task_name"": ""{name}""}}'
     path.write_text(f'input_data,output_data,dest_shape_info\na,{DIAGRAM},"{info}"\n')
-    assert read_rows(path, False, "")[0][0].family == "diagram"
+    assert read_rows(path, False, "")[0].family == "diagram"

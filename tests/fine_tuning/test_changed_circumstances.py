@@ -10,7 +10,8 @@ from helpers import DIAGRAM, STEP_1, STEP_2
 from fine_tuning.run.files import sha256
 from fine_tuning.run.options import EMBEDDED_FOLDER, make_parser, to_options
 from fine_tuning.run.presets import REAL
-from fine_tuning.run.run_state import RunState, sampling_settings
+from fine_tuning.run.run_state import RunState
+from fine_tuning.run.step_order import sampling_settings
 
 
 @pytest.fixture
@@ -55,8 +56,8 @@ def test_a_step_is_not_done_again_for_a_setting_of_another(begun, workspace):
     }  # fmt: skip
     (workspace / "models" / "sft" / "adapter_model.safetensors").touch()
     options = to_options(make_parser("").parse_args(["--workspace", str(workspace)]))
-    left = {field.name.replace("_", " ") for field in fields(REAL)} - first - third
-    assert left == {"samples per prompt", "temperature"} <= set(sampling_settings(options, REAL))
+    own = {field.name.replace("_", " ") for field in fields(REAL.sampling)}
+    assert own == {"samples per prompt", "temperature", "batch size"} <= set(sampling_settings(options, REAL))
 
 
 def test_other_data_than_a_begun_runs_are_refused(refused, begun):

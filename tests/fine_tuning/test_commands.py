@@ -98,7 +98,7 @@ def test_loading_in_4_bits_needs_a_gpu_and_bitsandbytes(refused, workspace):
 def test_each_of_the_prompts_that_are_taken_has_its_first_reference(tmp_path, limit, expected):
     path = tmp_path / "orpo.csv"
     path.write_text(f"{ORPO_HEADER}a,x,0.5\nb,{DIAGRAM},1.0\nc,{DIAGRAM},1.0\na,{DIAGRAM},1.0\nb,{DIAGRAM},1.0\n")
-    rows, _ = read_rows(path, scored=True, remedy="")
+    rows = read_rows(path, scored=True, remedy="")
     found = references_of(limit_prompts(rows, limit))
     assert "".join(row.prompt for row in found) == expected
     assert all(row.score == 1 and row.number < 5 for row in found)

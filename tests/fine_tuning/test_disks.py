@@ -1,4 +1,4 @@
-"""Folders that may not be written to, disks that fill up, and workspaces on two drives."""
+"""Folders that cannot be written, disks that fill up, and workspaces on two drives."""
 
 import json
 import os
@@ -18,18 +18,18 @@ from fine_tuning.run.run_state import RunState
 
 @pytest.fixture
 def closed():
-    """Take the right to write away from folders, also from root."""
+    """Make folders read-only, also for root."""
     folders: list[Path] = []
 
     def close(folder: Path) -> None:
         if os.name == "posix" and os.geteuid() == 0:
             if subprocess.run(["chattr", "+i", folder], capture_output=True).returncode:
-                pytest.skip("root may write everywhere, and this file system knows no immutable folders")
+                pytest.skip("root can write everywhere, and this file system has no immutable folders")
         else:
             folder.chmod(0o500)
         folders.append(folder)
         if os.access(folder, os.W_OK):
-            pytest.skip("this user may write everywhere")
+            pytest.skip("this user can write everywhere")
 
     yield close
     for folder in folders:
@@ -41,7 +41,7 @@ def closed():
 
 @pytest.mark.parametrize("name", [".", "models", "log", "create_dataset"])
 @pytest.mark.parametrize("script", [STEP_1, STEP_2])
-def test_a_folder_without_permission_is_named_before_anything_is_done(refused, workspace, closed, script, name):
+def test_a_folder_without_permission_is_named_before_anything_else_happens(refused, workspace, closed, script, name):
     finish_step_1(workspace)
     (workspace / "log").mkdir()
     closed(workspace / name)
@@ -50,7 +50,7 @@ def test_a_folder_without_permission_is_named_before_anything_is_done(refused, w
     assert "permissions" in message and "--workspace" in message
 
 
-def test_a_new_workspace_where_nothing_may_be_made_is_refused(refused, tmp_path, closed):
+def test_a_new_workspace_in_a_read_only_folder_is_refused(refused, tmp_path, closed):
     (tmp_path / "data").mkdir()
     closed(tmp_path / "data")
     (message,) = refused(STEP_1, *EMBEDDED_RUN, tmp_path / "data" / "a" / "new one")
@@ -61,7 +61,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from fine_tuning.run import sample_store
-from fine_tuning.run.endings import run
+from fine_tuning.run.entry_point import run
 from fine_tuning.run.log import TrainingLog
 
 path, size = Path(sys.argv[1]), int(sys.argv[2])
@@ -82,21 +82,21 @@ run(main)
 
 
 def write_on_a_full_disk(path: Path, size: int) -> None:
-    """Write more than a disk has room for, as a process whose files may have so many bytes."""
+    """Write more than fits on a disk: a process whose files can have `size` bytes at most."""
     ended = subprocess.run(
         [sys.executable, "-c", LIMITED, str(path), str(size)], cwd=ROOT, capture_output=True, text=True
     )
     assert ended.returncode == 2, ended.stderr
     (message,) = ended.stderr.splitlines()
     assert message.startswith(f"error: {path.parent}{os.sep}")
-    assert "Make room there. Then go on: python" in message
+    assert "Make room there. Then continue: python" in message
 
 
 needs_limits = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
 
 
 @needs_limits
-def test_a_disk_that_fills_up_while_samples_are_written_costs_a_batch_and_no_more(tmp_path):
+def test_a_disk_that_fills_up_while_samples_are_written_costs_one_batch_only(tmp_path):
     path = tmp_path / "orpo_dataset_llm.csv"
     path.write_text(f"{ORPO_HEADER}good,{DIAGRAM},1.0\n")
     state = sample_store.begin(path, {}, [5] * 9)
@@ -104,11 +104,11 @@ def test_a_disk_that_fills_up_while_samples_are_written_costs_a_batch_and_no_mor
     assert path.stat().st_size == 2_000  # torn in the middle of a row
     whole, cut = sample_store.recover(path, state)
     assert whole == 3 and cut > 0
-    assert len(read_rows(path, True, "")[0]) == 1 + 5 * whole
+    assert len(read_rows(path, True, "")) == 1 + 5 * whole
 
 
 @needs_limits
-def test_a_disk_that_fills_up_while_a_log_is_written_leaves_the_old_log_and_no_rest(tmp_path):
+def test_a_disk_that_fills_up_while_a_log_is_written_leaves_the_old_log_only(tmp_path):
     log = TrainingLog(tmp_path, "log", "Title")
     log.set("Result", "short")
     log.write()
@@ -128,7 +128,7 @@ def other_drive(tmp_path):
     shutil.rmtree(folder)
 
 
-def test_a_workspace_whose_parts_lie_on_another_drive_is_used_there(tmp_path, other_drive):
+def test_parts_of_a_workspace_can_lie_on_another_drive(tmp_path, other_drive):
     (other_drive / "sft").mkdir()
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "sft").symlink_to(other_drive / "sft")

@@ -1,7 +1,7 @@
-"""A power cut: of what was written, only what had been synced is there again. Cut at every sync, nothing is lost.
+"""A power cut loses everything that was not synced. Cut at every sync, a run loses nothing that it needs.
 
-The file system here keeps the least that fsync promises: a file as it was when it was last synced, and a folder's names
-as they were when the folder was last synced.
+The file system here keeps only what fsync promises: a file as it was when it was last synced, and a folder's names as
+they were when the folder was last synced.
 """
 
 import os
@@ -26,7 +26,7 @@ class PowerCut(BaseException):
 
 
 class Disk:
-    """What of a folder would be there again after a power cut at the sync number `cut`."""
+    """What would be left of a folder after a power cut at the sync number `cut`."""
 
     def __init__(self, root: Path, cut: int) -> None:
         self.root, self.syncs_left = root, cut
@@ -61,14 +61,14 @@ class Disk:
 @pytest.fixture(autouse=True)
 def _is_linux():
     if not Path("/proc/self/fd").is_dir():
-        pytest.skip("only Linux tells which file a descriptor is")
+        pytest.skip("only Linux shows which file a descriptor belongs to")
     yield
     while lock._held:
-        os.close(lock._held.popitem()[1])
+        lock._held.popitem()[1].release()
 
 
 def cut_at_every_sync(tmp_path, monkeypatch, work, check) -> int:
-    """Do some work with a cut at its first, second, ... sync, check what is there again, and do the work once more."""
+    """Do some work with a cut at its first, second, ... sync, check what is left, and do the work again."""
     for cut in range(1_000):
         folder = tmp_path / str(cut)
         folder.mkdir()
@@ -88,7 +88,7 @@ def cut_at_every_sync(tmp_path, monkeypatch, work, check) -> int:
     raise AssertionError("it never ended")
 
 
-def test_samples_that_were_written_are_never_lost_and_the_references_never_harmed(tmp_path, monkeypatch):
+def test_samples_that_were_written_are_never_lost_and_the_references_never_change(tmp_path, monkeypatch):
     def work(folder: Path, done: list[str]) -> None:
         workspace = Workspace(folder / "demo")
         workspace.prepare()
@@ -141,7 +141,7 @@ def test_a_sealed_checkpoint_is_never_lost_and_a_finished_run_has_its_adapter_an
     assert cut_at_every_sync(tmp_path, monkeypatch, work, check) > 20
 
 
-def test_a_restart_keeps_the_old_run_whole_or_throws_all_of_it_away(tmp_path, monkeypatch):
+def test_a_restart_keeps_the_whole_old_run_or_discards_all_of_it(tmp_path, monkeypatch):
     def work(folder: Path, done: list[str]) -> None:
         state = RunState(folder / "sft")
         state.begin({"seed": 1}, restart=False)

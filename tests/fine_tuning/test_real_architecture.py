@@ -1,4 +1,4 @@
-"""The real model's path: its tokenizer and its architecture, cut to 2 layers with random weights, as a local folder."""
+"""All steps with the real tokenizer and architecture, cut to 2 layers with random weights, as a local model folder."""
 
 import json
 import subprocess

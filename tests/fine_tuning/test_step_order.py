@@ -10,7 +10,7 @@ from fine_tuning.data.split import split_prompts
 from fine_tuning.run import sample_store
 from fine_tuning.run.options import make_parser, to_options
 from fine_tuning.run.presets import preset_for
-from fine_tuning.run.run_state import sampling_settings
+from fine_tuning.run.step_order import sampling_settings
 
 
 @pytest.mark.parametrize("script", [STEP_2, STEP_3])

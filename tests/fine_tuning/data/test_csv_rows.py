@@ -1,4 +1,4 @@
-"""Reading the CSVs: every problem told, nothing guessed."""
+"""Reading the CSVs: every problem is reported, nothing is guessed."""
 
 import csv
 import io
@@ -6,11 +6,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, problems_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fine_tuning.data.csv_rows import MAX_PROBLEMS_SHOWN, Row, read_rows
+from fine_tuning.run.errors import UserError
 
 FOLDER = ROOT / "create_dataset"
 REMEDY = "To make it: python create_dataset/create_dataset.py"
@@ -31,9 +32,13 @@ GOOD = line("draw it", DIAGRAM, "0.75")
 
 
 def read(tmp_path: Path, content: str | bytes, scored: bool = True) -> tuple[list[Row], list[str]]:
+    """The rows of a file, or none and its problems."""
     path = tmp_path / "data.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read_rows(path, scored, REMEDY)
+    try:
+        return read_rows(path, scored, REMEDY), []
+    except UserError as error:
+        return [], list(error.problems)
 
 
 def only_problem(tmp_path: Path, content: str | bytes) -> str:
@@ -57,8 +62,7 @@ def test_without_a_score_column_every_answer_is_a_reference(tmp_path):
 
 @pytest.mark.parametrize("name", ["sft_dataset_llm.csv", "orpo_dataset_llm.csv"])
 def test_the_committed_files_have_no_problems(name):
-    rows, problems = read_rows(FOLDER / name, "orpo" in name, REMEDY)
-    assert problems == []
+    rows = read_rows(FOLDER / name, "orpo" in name, REMEDY)
     assert {row.family for row in rows} == {"dl_model", "flowchart"}
     assert [row.prompt for row in rows] == [
         fields["input_data"]
@@ -68,11 +72,11 @@ def test_the_committed_files_have_no_problems(name):
 
 def test_a_missing_file_is_named_with_the_command_that_makes_it(tmp_path):
     path = tmp_path / "none.csv"
-    assert read_rows(path, True, REMEDY) == ([], [f"{path}: there is no such file. {REMEDY}"])
+    assert problems_of(read_rows, path, True, REMEDY) == (f"{path}: there is no such file. {REMEDY}",)
 
 
 def test_a_folder_in_place_of_the_file_is_no_file(tmp_path):
-    assert read_rows(tmp_path, True, REMEDY)[1] == [f"{tmp_path}: there is no such file. {REMEDY}"]
+    assert problems_of(read_rows, tmp_path, True, REMEDY) == (f"{tmp_path}: there is no such file. {REMEDY}",)
 
 
 def test_an_empty_file_is_called_empty(tmp_path):
@@ -211,8 +215,7 @@ def test_an_answer_with_a_lower_score_may_be_any_text(tmp_path, answer):
 
 def test_all_problems_are_told_at_once_in_the_order_of_the_rows(tmp_path):
     content = f"{HEADER}\n{line('', DIAGRAM, '1')}{GOOD}{line('x', DIAGRAM, '2')}{line('x', 'y', '1')}a,b\n"
-    rows, problems = read(tmp_path, content)
-    assert len(rows) == 1
+    _, problems = read(tmp_path, content)
     assert [problem.split("row ")[1].split(":")[0] for problem in problems] == ["1", "3", "4", "5"]
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fine_tuning.data.csv_rows import Row, read_rows
-from fine_tuning.data.split import held_out_rows, limit_prompts, split_prompts
+from fine_tuning.data.split import divide, held_out_rows, limit_prompts, split_prompts
+from fine_tuning.run.errors import UserError
 
 FOLDER = ROOT / "create_dataset"
 
@@ -35,7 +36,7 @@ def prompts_of(rows: list[Row]) -> set[str]:
     ],
 )
 def test_the_committed_files_are_split_80_to_20_within_each_family(name, train, validation):
-    rows, _ = read_rows(FOLDER / name, "orpo" in name, remedy="")
+    rows = read_rows(FOLDER / name, "orpo" in name, remedy="")
     sides = split_prompts(rows, 2025)
     counts = [Counter(row.family for row in rows if row.prompt in side) for side in sides]
     assert counts == [train, validation]
@@ -50,7 +51,7 @@ def test_a_seed_decides_the_split():
 @given(ROWS, st.integers())
 def test_every_prompt_is_on_exactly_one_side_and_no_side_is_empty(rows, seed):
     if len(prompts_of(rows)) < 2:
-        with pytest.raises(ValueError, match="at least 2"):
+        with pytest.raises(UserError, match="at least 2"):
             split_prompts(rows, seed)
         return
     train, validation = split_prompts(rows, seed)
@@ -88,14 +89,17 @@ def test_a_limit_takes_each_family_in_proportion():
     assert Counter(row.family for row in limit_prompts(rows, 2)) == {"dl_model": 1, "flowchart": 1}
 
 
-def test_held_out_prompts_are_trained_on_by_no_step_also_where_both_files_have_them():
+def test_no_step_trains_on_a_held_out_prompt_even_if_both_files_have_it():
     names = [f"prompt {k}" for k in range(60)]
     sft = [row(name, "a") for name in names[:40]]
     orpo = [row(name, "a") for name in names[20:]] + [Row(names[-1], "a sample", 0.5, "a", {})]
-    held_out = [r.prompt for r in held_out_rows(sft, orpo, seed=3)]
     (sft_train, sft_held_out), (orpo_train, orpo_held_out) = split_prompts(sft, 3), split_prompts(orpo, 3)
+    held_out = [r.prompt for r in held_out_rows([*sft, *orpo], sft_train | orpo_train)]
     assert set(held_out) == (sft_held_out | orpo_held_out) - sft_train - orpo_train
     assert sft_held_out & orpo_train and orpo_held_out & sft_train  # such prompts there were
     assert len(held_out) == len(set(held_out)) and held_out == sorted(held_out, key=names.index)
-    alone = [r.prompt for r in held_out_rows(sft[:20], orpo, seed=3)]
-    assert set(alone) == split_prompts(sft[:20], 3)[1] | orpo_held_out
+
+
+def test_rows_and_pairs_are_divided_by_their_prompts():
+    encoded = [(row("a"), 1), (row("b"), 2), (row("a"), 3)]
+    assert divide(encoded, {"a"}) == ([1, 3], [2])

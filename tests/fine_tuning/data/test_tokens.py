@@ -3,13 +3,14 @@
 import csv
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, problems_of
 from transformers import AutoTokenizer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.preference_pairs import Pair
 from fine_tuning.data.tokens import decode_answer, encode_completion, encode_prompt, encode_row, encode_rows
+from fine_tuning.run.errors import UserError
 from fine_tuning.training.pair_batch import encode_fitting, encode_pair
 
 REAL = ROOT.parent / "shared" / "deepseek-coder-1.3b-instruct"
@@ -84,7 +85,7 @@ def test_an_answer_is_read_up_to_its_eos(tokenizer):
 
 @pytest.mark.parametrize("encode", [encode_prompt, encode_completion])
 def test_a_special_token_in_a_users_text_is_refused(tokenizer, encode):
-    with pytest.raises(ValueError, match="keeps for itself"):
+    with pytest.raises(UserError, match="a special token of this model"):
         encode(tokenizer, f"a diagram {tokenizer.eos_token} of this")
 
 
@@ -93,7 +94,7 @@ def test_special_tokens_of_the_template_itself_are_nobodys_fault(rows):
     tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
     tokenizer.chat_template = "<turn>" + tokenizer.chat_template
     assert tokenizer.convert_tokens_to_ids("<turn>") in encode_prompt(tokenizer, rows[0][0])
-    with pytest.raises(ValueError, match="keeps for itself"):
+    with pytest.raises(UserError, match="a special token of this model"):
         encode_prompt(tokenizer, "draw <turn>")
 
 
@@ -112,13 +113,13 @@ def test_rows_that_are_too_long_are_left_out_and_too_many_of_them_refused(tokeni
         Row("Draw two shapes. " * factor, rows[0][1], 1.0, "flowchart", {}, number)
         for number, factor in enumerate((1_000, 1_000_000, 1_000, 1_000_000), start=21)
     ]
-    kept, problems = encode_rows(tokenizer, [*good, *long[:2]], 1536)
-    assert problems == [] and [row for row, _ in kept] == good
-    _, (problem,) = encode_rows(tokenizer, [*good, *long], 1536)
+    kept = encode_rows(tokenizer, [*good, *long[:2]], 1536)
+    assert [row for row, _ in kept] == good
+    (problem,) = problems_of(encode_rows, tokenizer, [*good, *long], 1536)
     assert problem.startswith("4 of 24 rows are longer than 1536 tokens (row 21, 22, 23, 24)") and "shorten" in problem
 
 
 def test_a_row_with_a_special_token_is_named_by_its_number(tokenizer, rows):
     bad = Row(f"Draw {tokenizer.eos_token}", rows[0][1], 1.0, "flowchart", {}, 7)
-    _, (problem,) = encode_rows(tokenizer, [Row(*rows[0], 1.0, "flowchart", {}, 6), bad], 1536)
+    (problem,) = problems_of(encode_rows, tokenizer, [Row(*rows[0], 1.0, "flowchart", {}, 6), bad], 1536)
     assert problem.startswith(f"row 7: the prompt holds {tokenizer.eos_token}") and "Take it out" in problem

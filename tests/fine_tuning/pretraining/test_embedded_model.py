@@ -18,7 +18,7 @@ from diagram import parse
 from fine_tuning.data.tokens import decode_answer, encode_completion
 from fine_tuning.pretraining import build, stages
 from fine_tuning.pretraining.batches import IGNORE, MAX_SHAPES, batches_of
-from fine_tuning.pretraining.build import grown
+from fine_tuning.pretraining.build import add_layers
 from fine_tuning.pretraining.build_tokenizer import CHAT_TEMPLATE
 from fine_tuning.pretraining.rows import BASE_STYLE, COMPLETE_STYLE, MANY_SHAPES, Mix, pretraining_row
 from fine_tuning.pretraining.stages import EASY_SHAPES, GROUP, LAST, MORE_LISTS, STAGES, rows_of
@@ -54,7 +54,7 @@ def test_it_is_at_most_8_megabytes_and_loads_as_an_ordinary_llama():
     assert AutoModelForCausalLM.from_pretrained(FOLDER).config.model_type == "llama"
 
 
-def test_its_tokenizer_has_the_roles_of_the_real_one(tokenizer):
+def test_its_special_tokens_are_all_different_and_its_chat_template_is_that_of_the_build(tokenizer):
     assert len({tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}) == 3
     assert tokenizer.chat_template == CHAT_TEMPLATE
 
@@ -63,7 +63,7 @@ def test_the_instruction_of_every_prompt_is_one_token(tokenizer):
     assert len(tokenizer(f"\n\n{INSTRUCTION}", add_special_tokens=False).input_ids) == 1
 
 
-def test_its_tokenizer_loses_nothing(tokenizer, rows):
+def test_its_tokenizer_decodes_to_the_original_text(tokenizer, rows):
     for row in rows:
         for column in ("input_data", "output_data"):
             assert tokenizer.decode(tokenizer(row[column], add_special_tokens=False).input_ids) == row[column]
@@ -71,18 +71,18 @@ def test_its_tokenizer_loses_nothing(tokenizer, rows):
     assert tokenizer.decode(tokenizer(strange, add_special_tokens=False).input_ids) == strange
 
 
-def test_a_node_is_about_a_dozen_tokens(tokenizer, rows):
+def test_a_node_takes_fewer_than_14_tokens_on_average(tokenizer, rows):
     answers = [row["output_data"] for row in rows]
     tokens = sum(len(encode_completion(tokenizer, answer)) for answer in answers)
     assert tokens / sum(answer.count("\n") + 1 for answer in answers) < 14
 
 
-def test_no_prompt_of_the_csvs_is_pretrained_on(rows, pretraining_rows):
+def test_no_prompt_of_the_csvs_occurs_in_pretraining_rows(rows, pretraining_rows):
     assert not {row["input_data"] for row in rows} & {row.prompt for row in pretraining_rows}
 
 
 @pytest.mark.slow
-def test_no_prompt_of_the_csvs_is_among_the_rows_the_committed_model_saw(rows):
+def test_no_prompt_of_the_csvs_occurs_in_the_rows_of_the_committed_model(rows):
     prompts = {row["input_data"] for row in rows}
     for stage in STAGES:
         for group in range(-(-stage.steps // GROUP)):
@@ -90,8 +90,8 @@ def test_no_prompt_of_the_csvs_is_among_the_rows_the_committed_model_saw(rows):
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
-def test_the_instruction_decides_nothing_before_fine_tuning(stage):
-    """Prompts are answered by diagrams and by lists, and at last mostly by lists."""
+def test_prompts_are_answered_with_diagrams_and_lists_and_at_the_end_mostly_with_lists(stage):
+    """So the instruction does not yet mean that a diagram is wanted."""
 
     def lists(group):
         _, rows = rows_of(stage, group, stage.steps)
@@ -102,7 +102,7 @@ def test_the_instruction_decides_nothing_before_fine_tuning(stage):
     assert lists(round(LAST * groups) + 1) == pytest.approx(MORE_LISTS, abs=0.07)
 
 
-def test_the_first_stage_begins_with_easy_diagrams():
+def test_the_first_stage_starts_with_easy_diagrams():
     def largest(group):
         return max(len(row.kinds) for row in rows_of(STAGES[0], group, STAGES[0].steps)[1])
 
@@ -122,7 +122,7 @@ def test_a_share_of_the_rows_has_many_shapes(limit):
     assert share(0.5) == pytest.approx(0.5 + 0.5 * usual, abs=0.06)
 
 
-def test_a_shuffled_list_has_the_lines_of_one_in_order():
+def test_a_shuffled_list_has_the_same_lines_as_an_ordered_one():
     for seed in range(200):
         ordered, shuffled = (
             pretraining_row(Random(seed), 16, Mix(flows=3, lists=1.0, shuffled=shuffled)) for shuffled in (False, True)
@@ -134,19 +134,19 @@ def test_a_shuffled_list_has_the_lines_of_one_in_order():
 
 def test_workers_make_the_same_batches_in_the_same_order(tokenizer):
     groups = build._Groups(STAGES[1], 3000, tokenizer)
-    at_work = DataLoader(groups, batch_size=None, sampler=range(4, 6), num_workers=2)
-    for group, found in zip(range(4, 6), at_work, strict=True):
+    from_workers = DataLoader(groups, batch_size=None, sampler=range(4, 6), num_workers=2)
+    for group, found in zip(range(4, 6), from_workers, strict=True):
         assert [batch.ids.tolist() for batch in found] == [batch.ids.tolist() for batch in groups[group]]
 
 
-def test_new_layers_change_nothing_at_first():
+def test_new_layers_do_not_change_the_output_before_training():
     model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
     ids = torch.arange(3, 60)[None]
     with torch.no_grad():
-        torch.testing.assert_close(grown(model, (2, 5))(ids).logits, model(ids).logits)
+        torch.testing.assert_close(add_layers(model, (2, 5))(ids).logits, model(ids).logits)
 
 
-def test_a_request_says_which_shape_is_mentioned_where(pretraining_rows):
+def test_each_shape_has_one_name_and_shapes_are_first_mentioned_in_the_order_of_their_numbers(pretraining_rows):
     for row in pretraining_rows[:1000]:
         named = {}
         for mention in row.mentions:
@@ -155,10 +155,10 @@ def test_a_request_says_which_shape_is_mentioned_where(pretraining_rows):
             assert sorted(named) == list(range(len(named)))
             assert all(len({name for name in names if len(name) > 1}) == 1 for names in named.values())
         firsts = [min(m.start for m in row.mentions if m.shape == shape) for shape in sorted(named)]
-        assert firsts == sorted(firsts)  # shapes are numbered in the order named
+        assert firsts == sorted(firsts)
 
 
-def test_the_connections_mentioned_are_the_answers(pretraining_rows):
+def test_the_mentioned_connections_are_those_of_the_answer(pretraining_rows):
     checked = 0
     for row in pretraining_rows[:1000]:
         edges = {(m.source, m.shape) for m in row.mentions if m.source is not None}
@@ -169,15 +169,15 @@ def test_the_connections_mentioned_are_the_answers(pretraining_rows):
     assert checked > 100
 
 
-def test_tokens_of_a_prompt_carry_what_they_mention(tokenizer, pretraining_rows):
+def test_the_targets_of_prompt_tokens_are_the_shapes_and_connections_they_mention(tokenizer, pretraining_rows):
     row = next(row for row in pretraining_rows if any(m.target is not None for m in row.mentions))
     (batch,) = batches_of(tokenizer, [row], size=1)
-    read = {
+    targets = {
         (shape, edge)
         for shape, edge in zip(batch.shapes[0].tolist(), batch.edges[0].tolist(), strict=True)
         if shape != IGNORE
     }
-    assert read == {
+    assert targets == {
         (m.shape, 1 + m.source if m.source is not None else 0 if m.target is None else 1 + MAX_SHAPES + m.target)
         for m in row.mentions
     }
@@ -186,21 +186,21 @@ def test_tokens_of_a_prompt_carry_what_they_mention(tokenizer, pretraining_rows)
 
 
 @pytest.mark.parametrize("style", [BASE_STYLE, COMPLETE_STYLE], ids=["base", "complete"])
-def test_no_kind_has_its_house_look_before_fine_tuning(style):
+def test_no_kind_has_its_house_look_in_pretraining(style):
     assert style.keys() == HOUSE_STYLE.keys()
     for kind, house in HOUSE_STYLE.items():
         assert (style[kind].fill, style[kind].outline) != (house.fill, house.outline)
 
 
-def test_the_complete_style_has_every_colour_of_the_house():
+def test_the_complete_style_has_every_colour_of_the_house_style():
     def colours(style):
         return {colour for look in style.values() for colour in (look.fill, look.outline)}
 
     assert colours(HOUSE_STYLE) <= colours(COMPLETE_STYLE)
 
 
-def test_its_embeddings_let_every_token_of_an_answer_be_nearly_certain(tokenizer, rows):
-    """An adapter changes hidden states, not embeddings: no fine-tuning gets beyond the best hidden state there is."""
+def test_every_answer_token_has_a_hidden_state_that_makes_it_almost_certain(tokenizer, rows):
+    """An adapter changes hidden states, not embeddings: no fine-tuning can do better than the best hidden state."""
     model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
     embeddings, scale = model.lm_head.weight.detach(), model.model.norm.weight.detach()
     tokens = torch.tensor(sorted({t for row in rows for t in encode_completion(tokenizer, row["output_data"])}))
@@ -223,7 +223,7 @@ def test_it_is_pretrained_on_well_formed_diagrams(tokenizer, pretraining_rows):
 
 @pytest.fixture
 def build_in(tmp_path, monkeypatch):
-    """Builds a model with few rows and steps in each stage, and saves every second step; returns its weights."""
+    """Return a function that builds a model from few rows and steps, with a checkpoint every second step."""
     for module in (build, stages):
         monkeypatch.setattr(module, "BATCH_SIZE", 2)
     monkeypatch.setattr(build, "TOKENIZER_ROWS", 200)
@@ -238,8 +238,8 @@ def build_in(tmp_path, monkeypatch):
     return run
 
 
-def test_a_build_that_was_stopped_anywhere_ends_in_the_same_weights(build_in, monkeypatch):
-    expected = build_in("undisturbed")
+def test_a_build_that_was_stopped_several_times_ends_with_the_same_weights(build_in, monkeypatch):
+    expected = build_in("uninterrupted")
     assert len(expected) > 8 * 7
     stops = ["losses_of", "_save", "save_pretrained", "_save", "save_pretrained"]  # in the first two stages
 

@@ -1,4 +1,4 @@
-"""Two runs never write to one workspace at once, and a dead one never stands in the way."""
+"""Two runs never write to one workspace at once, and a killed run never blocks the next one."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, problems_of
 
 from fine_tuning.run import lock
 from fine_tuning.run.lock import take_lock
@@ -24,10 +24,10 @@ sys.stdin.read()
 
 @pytest.fixture(autouse=True)
 def locks_of_this_process():
-    """Let go, after a test, of what only the end of the process would let go."""
+    """Release locks after a test that otherwise only the end of the process releases."""
     yield
     while lock._held:
-        os.close(lock._held.popitem()[1])
+        lock._held.popitem()[1].release()
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def other(tmp_path):
     process.communicate()
 
 
-def test_a_second_run_is_told_who_is_at_work_and_writes_nothing(other, tmp_path):
+def test_a_second_run_names_the_first_and_writes_nothing(other, tmp_path):
     Workspace(tmp_path / "sub").claim()  # another workspace
     command = [sys.executable, "fine_tuning/sft_fine_tuning.py", "--model", "embedded", "--workspace", tmp_path]
     second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -54,10 +54,9 @@ def test_a_second_run_is_told_who_is_at_work_and_writes_nothing(other, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
-def test_a_run_that_began_at_the_same_moment_is_stopped_when_it_prepares(other, tmp_path, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        Workspace(tmp_path).prepare()
-    assert stopped.value.code == 2 and "is at work here" in capsys.readouterr().err
+def test_a_run_that_began_at_the_same_moment_is_refused_when_it_prepares(other, tmp_path):
+    (problem,) = problems_of(Workspace(tmp_path).prepare)
+    assert "is at work here" in problem
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
@@ -86,6 +85,6 @@ def test_a_file_system_without_locks_is_used_with_a_note(tmp_path, capsys, monke
     def unsupported(_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(lock, "_lock", unsupported)
+    monkeypatch.setattr(lock.FileLock, "acquire", unsupported)
     Workspace(tmp_path).prepare()
     assert capsys.readouterr().err.startswith(f"note: {tmp_path} cannot be locked")

@@ -1,8 +1,7 @@
-"""What a training run remembers of itself beside its adapter."""
-
-import json
+"""The settings and figures of a training run, stored beside its adapter."""
 
 import pytest
+from helpers import problems_of
 
 from fine_tuning.run.run_state import RunState
 
@@ -15,19 +14,19 @@ def state(tmp_path) -> RunState:
     return RunState(tmp_path / "models" / "sft")
 
 
-def test_where_nothing_ran_there_is_nothing_to_read_and_asking_writes_nothing(state, tmp_path):
+def test_a_folder_without_a_run_is_accepted_and_reading_writes_nothing(state, tmp_path):
     assert (state.read(), state.is_finished, state.differences(SETTINGS)) == (None, False, [])
-    assert not state.answer_if_done(SETTINGS, 1)
+    state.check(SETTINGS, "")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_began_is_remembered_but_not_finished(state):
+def test_a_run_that_began_is_stored_as_unfinished(state):
     state.begin(SETTINGS, restart=False)
     assert state.read()["figures"] is None
     assert not RunState(state.folder).is_finished
 
 
-def test_the_same_settings_differ_in_nothing_even_after_their_way_through_json(state):
+def test_the_same_settings_compare_equal_after_a_round_trip_through_json(state):
     state.begin(SETTINGS, restart=False)
     assert state.differences(SETTINGS) == []
 
@@ -50,7 +49,7 @@ def test_beginning_again_keeps_the_run_and_its_checkpoints(state):
     assert state.read()["settings"]["seed"] == SETTINGS["seed"]
 
 
-def test_a_restart_throws_everything_of_the_earlier_run_away(state):
+def test_a_restart_discards_everything_of_the_earlier_run(state):
     state.begin(SETTINGS, restart=False)
     state.checkpoints.mkdir()
     (state.folder / "adapter_model.safetensors").write_bytes(b"old")
@@ -61,7 +60,7 @@ def test_a_restart_throws_everything_of_the_earlier_run_away(state):
     assert list(state.folder.iterdir()) == [state.path]
 
 
-def test_a_restart_where_nothing_ran_is_a_start(state):
+def test_a_restart_without_an_earlier_run_is_a_start(state):
     state.begin(SETTINGS, restart=True)
     assert state.differences(SETTINGS) == []
 
@@ -75,34 +74,28 @@ def test_finishing_keeps_the_figures_and_drops_the_checkpoints(state):
     assert list(state.folder.iterdir()) == [state.path]
 
 
-def test_a_finished_run_says_so_and_prints_its_figures_last(state, capsys):
+def test_a_finished_run_has_figures(state):
     state.begin(SETTINGS, restart=False)
+    assert state.figures is None
     state.finish(SETTINGS, FIGURES)
-    assert state.answer_if_done(SETTINGS, 1)
-    lines = capsys.readouterr().out.splitlines()
-    assert "step 1 is done" in lines[0] and "--restart" in lines[0]
-    assert json.loads(lines[-1]) == FIGURES
+    assert state.figures == FIGURES
 
 
 @pytest.mark.parametrize("finished", [False, True])
-def test_a_run_with_other_settings_is_neither_continued_nor_taken_for_done(state, capsys, finished):
+def test_a_run_with_other_settings_is_refused_with_the_remedy(state, finished):
     state.begin(SETTINGS, restart=False)
     if finished:
         state.finish(SETTINGS, FIGURES)
     before = state.path.read_bytes()
-    with pytest.raises(SystemExit) as stopped:
-        state.answer_if_done(SETTINGS | {"seed": 7}, 1)
-    assert stopped.value.code == 2
-    error = capsys.readouterr().err
-    assert "seed was 2025 and is now 7" in error and str(state.folder) in error and "--restart" in error
+    (problem,) = problems_of(state.check, SETTINGS | {"seed": 7}, "To repeat it: --restart")
+    assert "seed was 2025 and is now 7" in problem and str(state.folder) in problem
+    assert problem.endswith("To repeat it: --restart")
     assert state.path.read_bytes() == before
 
 
-def test_a_run_that_another_process_began_meanwhile_is_left_alone(state, capsys):
-    assert not state.answer_if_done(SETTINGS, 1)
+def test_a_run_that_another_process_began_meanwhile_is_left_alone(state):
+    state.check(SETTINGS, "")
     RunState(state.folder).begin(SETTINGS | {"seed": 7}, restart=False)
-    with pytest.raises(SystemExit) as stopped:
-        state.begin(SETTINGS, restart=False)
-    assert stopped.value.code == 2
-    assert "seed was 7 and is now 2025" in capsys.readouterr().err
+    (problem,) = problems_of(state.begin, SETTINGS, restart=False)
+    assert "seed was 7 and is now 2025" in problem
     assert state.read()["settings"]["seed"] == 7

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fine_tuning.run.errors import UserError
 from fine_tuning.run.sample_store import (
     append,
     begin,
@@ -127,7 +128,7 @@ def test_rows_behind_the_whole_plan_are_somebodys_and_never_cut_off(path):
     append(path, COLUMNS, BATCHES[1])
     content = path.read_bytes()
     for undo in (lambda: recover(path, state), lambda: drop_samples(path)):
-        with pytest.raises(ValueError, match=rf"would be lost \(rows: {len(BATCHES[1])}\)"):
+        with pytest.raises(UserError, match=rf"would be lost \(rows: {len(BATCHES[1])}\)"):
             undo()
     assert path.read_bytes() == content
     assert read_state(path) == state
@@ -169,9 +170,9 @@ def test_references_that_changed_are_refused_and_the_file_is_left_as_it_is(path,
     state = begin(path, SETTINGS, SIZES)
     changed = change(run_to_the_end(path))
     path.write_bytes(changed)
-    with pytest.raises(ValueError, match="first 3 rows are not those"):
+    with pytest.raises(UserError, match="first 3 rows are not those"):
         recover(path, state)
-    with pytest.raises(ValueError, match="first 3 rows are not those"):
+    with pytest.raises(UserError, match="first 3 rows are not those"):
         drop_samples(path)
     assert path.read_bytes() == changed
 

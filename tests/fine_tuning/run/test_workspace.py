@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from fine_tuning.run import workspace as module
+from fine_tuning.run.commands import PROJECT
 from fine_tuning.run.files import write_atomically
 from fine_tuning.run.sample_store import copy_references
-from fine_tuning.run.workspace import ORPO_CSV, PROJECT, SFT_CSV, Workspace
+from fine_tuning.run.workspace import ORPO_CSV, SFT_CSV, Workspace
 
 
 def test_naming_a_workspace_writes_nothing(tmp_path):

@@ -1,4 +1,4 @@
-"""Batched generation gives what one-by-one generation gives, and stops."""
+"""Batched generation gives the same answers as one-by-one generation, and stops."""
 
 import csv
 from types import SimpleNamespace
@@ -9,10 +9,20 @@ from helpers import ROOT
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from benchmarks.architecture import REAL_ARCHITECTURE
+from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.tokens import encode_prompt
+from fine_tuning.run.presets import REAL
 from fine_tuning.sampling import generation
 from fine_tuning.sampling.batches import plan_batches, token_limit
-from fine_tuning.sampling.generation import CPU_CACHE, cache_bytes_per_token, generate_batch, rows_that_fit
+from fine_tuning.sampling.generation import (
+    CPU_CACHE,
+    answer_rows,
+    cache_bytes_per_token,
+    generate_batch,
+    merge_for_generation,
+    rows_that_fit,
+)
+from fine_tuning.training.adapter import add_adapter
 
 FOLDER = ROOT / "fine_tuning" / "embedded_model"
 
@@ -22,9 +32,13 @@ def tokenizer():
     return AutoTokenizer.from_pretrained(FOLDER)
 
 
+def load_model():
+    return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32).eval()
+
+
 @pytest.fixture(scope="module")
 def model():
-    return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32).eval()
+    return load_model()
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +48,14 @@ def prompts(tokenizer):
     return [encode_prompt(tokenizer, row["input_data"]) for row in rows]
 
 
-def test_a_batch_of_prompts_of_different_length_is_answered_like_each_alone(model, tokenizer, prompts):
+def test_a_batch_of_prompts_of_different_lengths_is_answered_like_each_alone(model, tokenizer, prompts):
     assert len(set(map(len, prompts))) > 1
     together = generate_batch(model, tokenizer, prompts, 60, temperature=0, seed=1)
     alone = [generate_batch(model, tokenizer, [prompt], 60, temperature=0, seed=1)[0] for prompt in prompts]
     assert together == alone
 
 
-def test_the_same_seed_samples_the_same_answers_and_another_seed_others(model, tokenizer, prompts):
+def test_the_same_seed_samples_the_same_answers_and_another_seed_different_ones(model, tokenizer, prompts):
     def sample(seed):
         return generate_batch(model, tokenizer, prompts, 40, temperature=1.0, seed=seed)
 
@@ -61,13 +75,52 @@ def test_an_answer_stops_at_eos_and_one_that_does_not_is_marked(model, tokenizer
     assert [(answer.ended, answer.tokens) for answer in cut] == [(False, 10)] * 4
 
 
-def test_batches_hold_every_index_once_with_like_lengths_together():
+def test_batches_hold_every_index_once_with_similar_lengths_together():
     lengths = [30, 10, 20, 10, 40]
     assert plan_batches(lengths, 2) == [[1, 3], [2, 0], [4]]
 
 
 def test_the_token_limit_leaves_room_above_the_reference():
     assert token_limit(100) == 166
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_batches_that_are_skipped_do_not_change_the_others(model, tokenizer, temperature):
+    rows = [Row(f"draw {k} circles", "[0]", 1.0, "diagram", {}) for k in range(5)]
+    batches = [[3, 1], [0, 4], [2]]
+    every = list(answer_rows(model, tokenizer, rows, batches, temperature, seed=7))
+    assert [batch for batch, _ in every] == batches and [len(answers) for _, answers in every] == [2, 2, 1]
+    assert list(answer_rows(model, tokenizer, rows, batches, temperature, seed=7, first_batch=1)) == every[1:]
+
+
+def test_the_longest_reference_of_a_batch_limits_its_answers(model, tokenizer):
+    rows = [Row("draw a circle", answer, 1.0, "diagram", {}) for answer in ("[0]", "[0, 1, 2, 3, 4, 5, 6, 7]")]
+    tokens = len(tokenizer(f"{rows[1].answer}\n", add_special_tokens=False).input_ids) + 1  # with EOS
+    ((_, answers),) = answer_rows(model, tokenizer, rows, [[0, 1]], temperature=3.0, seed=1)
+    assert {answer.tokens for answer in answers if not answer.ended} == {token_limit(tokens)}
+
+
+def test_merging_the_adapter_for_generation_changes_no_prediction(model):
+    tuned = add_adapter(load_model(), REAL.lora, seed=2025).eval()
+    with torch.no_grad():
+        for name, weight in tuned.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.05)
+        ids = torch.arange(5, 60)[None]
+        unmerged = tuned(ids).logits
+        merged = merge_for_generation(tuned)(ids).logits
+        base = model(ids).logits
+    assert torch.allclose(unmerged, merged, atol=1e-3)
+    assert not torch.allclose(unmerged, base, atol=1e-1)
+
+
+def test_a_models_own_generation_settings_do_not_change_its_answers(tokenizer):
+    answers = []
+    for penalty in (1.0, 9.0):
+        model = load_model()
+        model.generation_config.repetition_penalty = penalty
+        answers += generate_batch(merge_for_generation(model), tokenizer, [[5, 6, 7]], 40, temperature=0, seed=1)
+    assert answers[0] == answers[1]
 
 
 OUT_OF_MEMORY = [
@@ -93,14 +146,14 @@ def test_a_batch_that_runs_out_of_memory_is_answered_in_parts(model, tokenizer, 
     assert sizes == {1: [4, 2, 1, 1, 2, 1, 1], 2: [4, 2, 2], 3: [4, 2, 2]}[most]
 
 
-def test_the_samples_of_one_prompt_differ_also_in_parts(model, tokenizer, prompts, monkeypatch):
+def test_samples_of_one_prompt_differ_also_if_a_batch_is_answered_in_parts(model, tokenizer, prompts, monkeypatch):
     monkeypatch.setattr(generation, "rows_that_fit", lambda model, length: 1)
     answers = generate_batch(model, tokenizer, prompts[:1] * 4, 60, temperature=1.0, seed=1)
     assert len({answer.text for answer in answers}) == 4
 
 
 @pytest.mark.parametrize("error", [*OUT_OF_MEMORY, RuntimeError("CUDA error: an illegal memory access")])
-def test_what_smaller_batches_do_not_mend_is_an_error(model, tokenizer, prompts, monkeypatch, error):
+def test_an_error_that_smaller_batches_do_not_mend_is_raised(model, tokenizer, prompts, monkeypatch, error):
     sizes = []
 
     def fail(model, tokenizer, prompts, *_):
@@ -114,25 +167,25 @@ def test_what_smaller_batches_do_not_mend_is_an_error(model, tokenizer, prompts,
     assert sizes == ([4, 2, 1] if error in OUT_OF_MEMORY else [4])
 
 
-def test_on_a_gpu_a_batch_is_as_large_as_most_of_its_free_memory_holds(monkeypatch):
+def test_on_a_gpu_a_batch_fills_most_of_the_free_memory(monkeypatch):
     gib = 2**30
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (6 * gib, 12 * gib))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 5 * gib)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 3 * gib)  # the 2 GiB between are free to torch
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 3 * gib)  # torch can use the 2 GiB between them
     real = SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16, config=LlamaConfig(**REAL_ARCHITECTURE))
     rows = rows_that_fit(real, 1024)
     row = 2 * 24 * 2048 * 2 * 1024  # keys and values, layers, width, bytes, tokens
     assert rows == int(0.8 * 8 * gib / row) == 34
 
 
-def test_on_a_cpu_a_batch_is_as_large_as_a_fixed_room_holds(model):
+def test_on_a_cpu_a_batch_fills_a_fixed_amount_of_memory(model):
     assert rows_that_fit(model, 1536) * 1536 * cache_bytes_per_token(model) == pytest.approx(CPU_CACHE, rel=0.01)
     assert rows_that_fit(model, 1536) > 50  # the embedded model's batches are whole
     real = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32, config=LlamaConfig(**REAL_ARCHITECTURE))
     assert rows_that_fit(real, 1536) == 7 and rows_that_fit(real, 10**6) == 1
 
 
-def test_the_bytes_of_a_cached_token_are_those_of_transformers_cache(model, prompts):
+def test_the_bytes_of_a_cached_token_equal_those_of_transformers_cache(model, prompts):
     cache = model(torch.tensor([prompts[0]]), use_cache=True).past_key_values
     held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
     assert held == cache_bytes_per_token(model) * len(prompts[0])

@@ -1,4 +1,4 @@
-"""What a validation tells of its answers."""
+"""The figures of a validation."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def validation_of(*answers: Answer) -> Validation:
     ],
     ids=["flawless", "a broken line", "no connection", "an overlap", "other colours", "nothing"],
 )
-def test_what_an_answer_counts_as(text, shares):
+def test_an_answer_counts_in_the_right_shares(text, shares):
     figures = validation_of(Answer(text, tokens=9, ended=True)).figures()
     assert tuple(figures[name] for name in SHARES) == shares
 

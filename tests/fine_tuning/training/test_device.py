@@ -1,40 +1,31 @@
-"""What is computed on, and what is said where a GPU cannot be used."""
-
-from dataclasses import replace
-from pathlib import Path
+"""The device and the dtype that a run computes with, and GPUs that this torch cannot use."""
 
 import pytest
 import torch
+from helpers import problems_of
 
-from fine_tuning.run.options import Options
-from fine_tuning.run.workspace import Workspace
 from fine_tuning.training import device
 from fine_tuning.training.device import check_gpu, choose_dtype
 
-EMBEDDED = Options("embedded", None, Workspace(Path("nowhere")), 2025, None, "auto", False, False)
 
-
-def test_a_gpu_that_this_torch_cannot_use_is_told_for_any_model_that_is_to_use_it(monkeypatch, tmp_path, capsys):
-    other = replace(EMBEDDED, model=str(tmp_path))
+def test_a_gpu_that_this_torch_cannot_use_is_refused_if_it_is_needed(monkeypatch):
     monkeypatch.setattr(device, "has_cuda_device", lambda: True)
-    check_gpu(EMBEDDED)
-    with pytest.raises(SystemExit) as stopped:
-        check_gpu(other)
-    assert stopped.value.code == 2 and "Install a CUDA build of torch" in capsys.readouterr().err
+    check_gpu(needed=False)
+    (problem,) = problems_of(check_gpu, needed=True)
+    assert "Install a CUDA build of torch" in problem
     monkeypatch.setattr(device, "has_cuda_device", lambda: False)
-    check_gpu(other)
+    check_gpu(needed=True)
 
 
-def test_a_gpu_that_this_torch_has_no_code_for_is_told(monkeypatch, capsys):
+def test_a_gpu_that_this_torch_has_no_code_for_is_refused(monkeypatch):
     def no_kernel(*_, **__):
         raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Old 1")
     monkeypatch.setattr(torch, "zeros", no_kernel)
-    with pytest.raises(SystemExit) as stopped:
-        check_gpu(EMBEDDED)
-    assert stopped.value.code == 2 and "without code for this GPU (Old 1)" in capsys.readouterr().err
+    (problem,) = problems_of(check_gpu, needed=False)
+    assert "without code for this GPU (Old 1)" in problem
 
 
 def test_auto_dtype_is_float32_without_a_gpu():

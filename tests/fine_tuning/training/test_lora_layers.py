@@ -1,4 +1,4 @@
-"""The LoRA layers of training beside PEFT's own."""
+"""The LoRA layers for training compute what PEFT's own compute."""
 
 import pytest
 import torch
@@ -17,10 +17,10 @@ IDS = torch.arange(10, 70).view(2, 30)
 
 
 def make_model(dtype: torch.dtype, dropout: float = 0.0) -> PeftModel:
-    """The embedded model with an adapter whose B is not zero, so that it has a part in everything."""
+    """The embedded model with an adapter whose B is not zero, so that the adapter changes the output."""
     torch.manual_seed(1)
     base = AutoModelForCausalLM.from_pretrained(EMBEDDED_FOLDER, dtype=dtype)
-    lora = LoraConfig(r=4, lora_alpha=12, lora_dropout=dropout, target_modules=list(EMBEDDED.lora_modules))
+    lora = LoraConfig(r=4, lora_alpha=12, lora_dropout=dropout, target_modules=list(EMBEDDED.lora.modules))
     model = get_peft_model(base, lora, autocast_adapter_dtype=dtype is not torch.float64)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
@@ -36,18 +36,18 @@ def loss_and_gradients(model: PeftModel) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_loss_and_gradients_are_those_of_peft(dropout):
+def test_loss_and_gradients_equal_those_of_peft(dropout):
     model = make_model(torch.float64, dropout)
     loss, gradients = loss_and_gradients(model)
     with lean_adapters(model):
         lean_loss, lean_gradients = loss_and_gradients(model)
-    # Llama's norms compute in float32 whatever comes in, and there a last bit of float64 may turn one of float32.
+    # Llama's norms always compute in float32, where a difference in the last bit of float64 can become larger.
     assert abs(lean_loss - loss) < 1e-6 * loss
     assert (lean_gradients - gradients).norm() < 1e-5 * gradients.norm()
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_under_autocast_they_differ_by_rounding_alone_also_where_layers_are_computed_again(dropout):
+def test_under_autocast_they_differ_by_rounding_only_also_with_gradient_checkpointing(dropout):
     model = make_model(torch.bfloat16, dropout)
     model.activation_checkpointing_enable({"use_reentrant": True})
     model.enable_input_require_grads()
@@ -57,7 +57,7 @@ def test_under_autocast_they_differ_by_rounding_alone_also_where_layers_are_comp
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
             loss = model(input_ids=IDS, labels=IDS).loss
-        loss.backward()  # a reentrant checkpoint knows no torch.autograd.grad
+        loss.backward()  # a reentrant checkpoint does not support torch.autograd.grad
         return loss, torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.requires_grad])
 
     with disable_input_dtype_casting(model):
@@ -68,7 +68,7 @@ def test_under_autocast_they_differ_by_rounding_alone_also_where_layers_are_comp
     assert (lean_gradients - gradients).norm() < 0.03 * gradients.norm()
 
 
-def test_without_autocast_layers_of_two_dtypes_are_left_to_peft():
+def test_without_autocast_peft_computes_layers_of_two_dtypes():
     model = make_model(torch.bfloat16)
     loss, gradients = loss_and_gradients(model)
     with lean_adapters(model):
@@ -76,7 +76,7 @@ def test_without_autocast_layers_of_two_dtypes_are_left_to_peft():
     assert loss == same_loss and torch.equal(gradients, same_gradients)
 
 
-def test_an_adapter_that_is_switched_off_or_merged_has_no_part():
+def test_an_adapter_that_is_disabled_or_merged_is_not_added():
     model = make_model(torch.float32)
     with torch.no_grad(), lean_adapters(model):
         loss = model(input_ids=IDS, labels=IDS).loss
@@ -86,7 +86,7 @@ def test_an_adapter_that_is_switched_off_or_merged_has_no_part():
         torch.testing.assert_close(model(input_ids=IDS, labels=IDS).loss, loss)
 
 
-def test_afterwards_the_layers_are_those_of_peft_again_also_after_an_error():
+def test_peft_computes_its_layers_again_afterwards_also_after_an_error():
     model = make_model(torch.float32)
     with pytest.raises(KeyError), lean_adapters(model):
         assert any("forward" in vars(module) for module in model.modules())
@@ -95,7 +95,7 @@ def test_afterwards_the_layers_are_those_of_peft_again_also_after_an_error():
 
 
 class Multiplied(TorchDispatchMode):
-    """Counts the numbers that are multiplied one by one, not in products of matrices."""
+    """Counts the numbers that elementwise products make; matrix products do not count."""
 
     count = 0
 

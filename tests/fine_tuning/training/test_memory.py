@@ -1,4 +1,4 @@
-"""The counted peak memory of training stays within its goals, and does not grow unseen."""
+"""The counted peak memory of training stays within its goals and does not grow unnoticed."""
 
 import pytest
 import torch
@@ -6,8 +6,8 @@ from peft import LoraConfig
 from transformers import LlamaConfig
 
 from benchmarks.memory import CONFIG, count, orpo_loss
-from fine_tuning.common import lora_config
 from fine_tuning.run.presets import REAL
+from fine_tuning.training.adapter import lora_config
 from fine_tuning.training.memory import GIB, count_step
 
 RECORDED = {"SFT": 2.927, "ORPO": 3.159, "SFT, 4-bit (computed)": 1.250, "ORPO, 4-bit (computed)": 1.481}  # GiB
@@ -34,7 +34,7 @@ def test_the_goals_are_met(counted):
 
 
 def test_the_weights_are_those_of_the_real_model_and_its_adapter(counted):
-    adapter = 24 * 4 * 2 * 2048 * REAL.lora_rank
+    adapter = 24 * 4 * 2 * 2048 * REAL.lora.rank
     inverse_frequencies = 2 * 64 * 4
     assert counted["ORPO"].weights == 2 * 1_346_471_936 + 4 * adapter + inverse_frequencies
 
@@ -46,11 +46,11 @@ def test_4_bits_are_a_quarter_of_the_linear_layers_with_their_scales(counted):
 
 
 def test_evaluation_needs_less_than_training(counted):
-    evaluation = count_step(CONFIG, lora_config(REAL), orpo_loss, torch.bfloat16, backward=False)
+    evaluation = count_step(CONFIG, lora_config(REAL.lora), orpo_loss, torch.bfloat16, backward=False)
     assert evaluation.weights < evaluation.peak < counted["ORPO"].peak
 
 
-def test_what_a_step_makes_is_counted_until_it_is_freed():
+def test_a_tensor_counts_until_it_is_freed():
     def loss_of(model):
         first = torch.zeros(1000, dtype=torch.float64)
         del first

@@ -1,33 +1,46 @@
-"""What training says before its first step, and how it ends where the GPU is too small."""
+"""What training prints before its first step, and how it fails if the GPU is too small."""
 
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from helpers import problems_of
+from peft import PeftModel
 
-from fine_tuning.common import add_adapter, load_base_model
 from fine_tuning.run.options import Options
 from fine_tuning.run.presets import EMBEDDED
-from fine_tuning.run.workspace import Workspace
 from fine_tuning.training import memory_check
+from fine_tuning.training.adapter import add_adapter, lora_config
+from fine_tuning.training.base_model import load_base_model, load_config
 from fine_tuning.training.memory_check import (
-    announce,
+    LongestStep,
     longest_pair_loss,
     longest_row_loss,
+    memory_needs,
+    run_once,
     trl_loss,
     try_on_gpu,
-    try_step,
 )
 
-OPTIONS = Options("embedded", None, Workspace(Path("nowhere")), 2025, None, "auto", False, False)
+OPTIONS = Options("embedded")
 ROWS = [{"input_ids": [0, *[7] * n, 1], "labels": [-100] * 5 + [7] * (n - 4) + [1]} for n in (20, 300, 40)]
 PAIRS = [{"prompt": [0, 5, 6], "chosen": [7] * n + [1], "rejected": [8] * n + [1]} for n in (20, 300, 40)]
+ROW_LOSS, PAIR_LOSS = longest_row_loss(ROWS), longest_pair_loss(PAIRS, EMBEDDED.orpo)
+STEP = LongestStep(
+    "row",
+    ROW_LOSS,
+    load_config(OPTIONS),
+    lora_config(EMBEDDED.lora),
+    dtype=torch.float32,
+    load_in_4bit=False,
+    gradient_checkpointing=True,
+)
 
 
-def model():
-    return add_adapter(load_base_model(OPTIONS), OPTIONS, replace(EMBEDDED, lora_dropout=0.3))
+def make_model() -> PeftModel:
+    return add_adapter(load_base_model(OPTIONS), replace(EMBEDDED.lora, dropout=0.3), seed=2025)
 
 
 @pytest.fixture
@@ -35,94 +48,101 @@ def small_gpu(monkeypatch):
     monkeypatch.setattr(memory_check, "device_name", lambda: "cuda")
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tiny 1")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**29, 2**30))
-
-    for name in ("empty_cache", "reset_peak_memory_stats"):
-        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
 
 
-def does_not_fit(_):
+def does_not_fit(*_):
     raise torch.OutOfMemoryError("CUDA out of memory")
 
 
-def test_the_need_of_the_longest_example_and_the_dtype_are_announced(capsys):
-    figures = announce(OPTIONS, EMBEDDED, longest_row_loss(ROWS), "row")
-    printed = capsys.readouterr().out
-    assert figures["dtype"] == "float32" and "float32 on" in printed
-    assert "longest row needs 0." in printed and "GiB of it weights" in printed
-    short = memory_check._count(OPTIONS, EMBEDDED, longest_row_loss(ROWS[:1]))
-    assert memory_check._count(OPTIONS, EMBEDDED, longest_row_loss(ROWS)).peak > short.peak > short.weights
+def test_the_log_shows_the_dtype_and_what_a_step_needs():
+    needs = memory_needs(STEP)
+    assert needs["dtype"] == "float32" and needs["counted memory of a step"].startswith("0.")
+    assert needs["counted memory of a step"].endswith("GiB of it weights")
+    assert memory_needs(replace(STEP, load_in_4bit=True))["dtype"] == "4-bit and float32"
 
 
-def test_a_step_that_does_not_fit_ends_with_the_figure_the_size_and_the_flag(small_gpu, capsys):
-    on_the_gpu, counted = iter([does_not_fit]), longest_pair_loss(PAIRS, EMBEDDED)
-
-    with pytest.raises(SystemExit) as stopped:
-        try_on_gpu(model, OPTIONS, EMBEDDED, lambda model: next(on_the_gpu, counted)(model), "pair")
-    error = capsys.readouterr().err
-    assert stopped.value.code == 2 and "longest pair does not fit" in error
-    assert "Tiny 1 has 1.00 GiB, of which 0.50 GiB are free" in error and "--load-in-4bit, which needs 0." in error
+def test_the_need_is_that_of_the_longest_example():
+    short = replace(STEP, loss_of=longest_row_loss(ROWS[:1])).count()
+    assert STEP.count().peak > short.peak > short.weights
 
 
-def test_a_model_that_does_not_fit_ends_in_the_same_way(small_gpu, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        try_on_gpu(lambda: does_not_fit(None), OPTIONS, EMBEDDED, longest_row_loss(ROWS), "row")
-    error = capsys.readouterr().err
-    assert stopped.value.code == 2 and "does not fit" in error and "Traceback" not in error
+def test_a_step_that_does_not_fit_is_refused_with_its_need_the_gpus_memory_and_the_flag(small_gpu):
+    losses = iter([does_not_fit])  # on the GPU; afterwards the step is counted
+
+    def loss_of(model):
+        return next(losses, PAIR_LOSS)(model)
+
+    (problem,) = problems_of(try_on_gpu, replace(STEP, example="pair", loss_of=loss_of), make_model)
+    assert "longest pair does not fit" in problem
+    assert "Tiny 1 has 1.00 GiB, of which 0.50 GiB are free" in problem and "--load-in-4bit, which needs 0." in problem
 
 
-def test_flags_that_were_given_are_not_advised(small_gpu, capsys):
-    given = replace(OPTIONS, load_in_4bit=True, dtype="float32")
-    with pytest.raises(SystemExit):
-        try_on_gpu(lambda: does_not_fit(None), given, EMBEDDED, longest_row_loss(ROWS), "row")
-    error = capsys.readouterr().err
-    assert "--load-in-4bit" not in error and "--dtype auto" in error
+def test_a_model_that_does_not_fit_is_refused_in_the_same_way(small_gpu):
+    (problem,) = problems_of(try_on_gpu, STEP, does_not_fit)
+    assert "longest row does not fit" in problem and "Tiny 1 has 1.00 GiB" in problem
+
+
+def test_flags_that_are_already_given_are_not_suggested(small_gpu):
+    (problem,) = problems_of(try_on_gpu, replace(STEP, load_in_4bit=True), does_not_fit)
+    assert "--load-in-4bit" not in problem and "--dtype auto" in problem
+    (problem,) = problems_of(try_on_gpu, replace(STEP, dtype=torch.bfloat16), does_not_fit)
+    assert "--load-in-4bit" in problem and "--dtype auto" not in problem
+
+
+def test_an_error_that_is_not_about_memory_is_not_hidden(small_gpu):
+    def fails():
+        raise RuntimeError("CUDA error: an illegal memory access")
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        try_on_gpu(STEP, fails)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("loss_of", [longest_row_loss(ROWS), longest_pair_loss(PAIRS, EMBEDDED)])
-def test_the_trial_leaves_no_trace(dtype, loss_of):
-    tuned = model()
-    before = {name: weight.clone() for name, weight in tuned.named_parameters()}
+@pytest.mark.parametrize("loss_of", [ROW_LOSS, PAIR_LOSS], ids=["row", "pair"])
+def test_the_trial_changes_no_weight_and_no_random_number(dtype: torch.dtype, loss_of: Callable):
+    model = make_model()
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    try_step(tuned, loss_of, dtype, gradient_checkpointing=True)
+    run_once(replace(STEP, loss_of=loss_of, dtype=dtype), model)
     assert torch.equal(torch.rand(3), expected)
-    for name, weight in tuned.named_parameters():
+    for name, weight in model.named_parameters():
         assert torch.equal(weight, before[name]) and weight.grad is None, name
 
 
-def test_the_loss_that_is_tried_on_a_gpu_is_the_one_that_is_counted():
-    tuned, longest = model(), ROWS[1]
-    for module in tuned.modules():
+def test_the_loss_that_is_tried_on_a_gpu_equals_the_one_that_is_counted():
+    model, longest = make_model(), ROWS[1]
+    for module in model.modules():
         module.training = False  # no dropout
     with torch.no_grad():
-        counted = longest_row_loss(ROWS)(tuned)
+        counted = ROW_LOSS(model)
         ids, labels = (torch.tensor([longest[name]]) for name in ("input_ids", "labels"))
-        tried = trl_loss(tuned.get_base_model(), ids, labels)
+        tried = trl_loss(model.get_base_model(), ids, labels)
     assert torch.allclose(counted, tried, atol=1e-5)
 
 
 def test_the_trial_computes_every_gradient():
-    tuned, reached = model(), set()
-    for name, weight in tuned.named_parameters():
+    model, reached = make_model(), set()
+    for name, weight in model.named_parameters():
         if weight.requires_grad:
             weight.register_hook(lambda gradient, name=name: reached.add(name))
-    try_step(tuned, longest_pair_loss(PAIRS, EMBEDDED), torch.float32, gradient_checkpointing=True)
-    assert reached == {name for name, weight in tuned.named_parameters() if weight.requires_grad}
+    run_once(replace(STEP, loss_of=PAIR_LOSS), model)
+    assert reached == {name for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-def test_on_a_gpu_the_tried_model_is_freed(small_gpu):
+def test_the_model_of_the_trial_is_freed(small_gpu):
     made = []
 
     def make():
-        tuned = model()
-        made.append(weakref.ref(tuned))
-        return tuned
+        model = make_model()
+        made.append(weakref.ref(model))
+        return model
 
-    try_on_gpu(make, OPTIONS, EMBEDDED, longest_row_loss(ROWS), "row")
+    try_on_gpu(STEP, make)
     assert len(made) == 1 and made[0]() is None
 
 
 def test_on_a_cpu_nothing_is_tried():
-    try_on_gpu(lambda: does_not_fit(None), OPTIONS, EMBEDDED, does_not_fit, "row")
+    try_on_gpu(replace(STEP, loss_of=does_not_fit), does_not_fit)

@@ -1,4 +1,4 @@
-"""The chunked loss on shared prompts is TRL's ORPO loss, and so are its gradients."""
+"""The chunked loss on shared prompts equals TRL's ORPO loss, and so do its gradients."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ from benchmarks.loss_equality import (
     stock_outcome,
     with_adapter,
 )
-from fine_tuning.common import for_generation
+from fine_tuning.sampling.generation import merge_for_generation
 from fine_tuning.training.orpo_loss import log1mexp, pair_loss, token_log_probs
 from fine_tuning.training.pair_batch import attend_within_pairs, collate_pairs
 
@@ -52,11 +52,11 @@ def assert_same_gradients(found, expected, tolerance):
 
 
 @pytest.mark.parametrize("lengths", LENGTHS)
-def test_with_the_nll_over_the_prompt_it_is_trls_loss(model, lengths):
+def test_with_the_nll_over_the_prompt_the_loss_equals_trls(model, lengths):
     assert differences(model, encoded_pairs(LENGTHS[lengths])).largest <= tolerance(model)
 
 
-def test_a_loss_that_is_not_quite_trls_is_told(model, monkeypatch):
+def test_a_slightly_different_loss_is_noticed(model, monkeypatch):
     monkeypatch.setattr(loss_equality, "LAMBDA", LAMBDA)
     stock = stock_outcome(model, encoded_pairs(LENGTHS["equal"]))
     monkeypatch.setattr(loss_equality, "LAMBDA", 1.001 * LAMBDA)
@@ -66,13 +66,13 @@ def test_a_loss_that_is_not_quite_trls_is_told(model, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lengths", LENGTHS)
-def test_it_is_trls_loss_on_the_real_architecture_at_full_width(lengths):
+def test_the_loss_equals_trls_on_the_real_architecture_at_full_width(lengths):
     model = with_adapter(real_model()).eval()
     assert differences(model, encoded_pairs(LENGTHS[lengths], 32000)).largest <= tolerance(model)
 
 
 @pytest.mark.parametrize("lengths", LENGTHS)
-def test_by_default_the_nll_is_over_the_chosen_answer_alone(model, lengths):
+def test_by_default_the_nll_is_over_the_chosen_answer_only(model, lengths):
     pairs = encoded_pairs(LENGTHS[lengths])
     model.get_base_model().set_attn_implementation("sdpa")
     nll, terms = [], []
@@ -106,7 +106,7 @@ def test_the_size_of_a_chunk_does_not_matter(chunk):
     torch.testing.assert_close(torch.autograd.grad(chunked @ weights, hidden), expected)
 
 
-def test_no_logits_outlive_their_chunk():
+def test_no_logits_are_kept_beyond_their_chunk():
     layer = torch.nn.Linear(16, 5000, bias=False)
     hidden = torch.randn(64, 16, requires_grad=True)
     saved = []
@@ -134,7 +134,7 @@ def test_log1mexp_and_its_gradient_are_finite_and_accurate(dtype):
     torch.testing.assert_close(y.detach().double()[3:], exact, rtol=1e-6, atol=1e-7)
 
 
-def test_an_answer_sees_the_prompt_and_itself_and_nothing_of_the_other_or_the_padding(model):
+def test_an_answer_attends_to_the_prompt_and_itself_but_not_to_the_other_answer_or_padding(model):
     def hidden(pairs):
         batch = collate_pairs(pairs)
         names = ("input_ids", "position_ids", "pair_lengths")
@@ -158,10 +158,10 @@ def test_generation_goes_back_to_ordinary_attention():
     pair_loss(model.get_base_model(), collate_pairs(encoded_pairs([(3, 2, 4)])), LAMBDA)
     with pytest.raises(TypeError, match="pair_lengths"):
         model(ids)
-    torch.testing.assert_close(for_generation(model)(ids).logits, expected, rtol=0, atol=1e-3)
+    torch.testing.assert_close(merge_for_generation(model)(ids).logits, expected, rtol=0, atol=1e-3)
 
 
-def test_both_answers_stand_right_after_the_prompt_and_every_token_but_bos_is_predicted():
+def test_both_answers_follow_the_prompt_directly_and_every_token_but_bos_is_predicted():
     (pair,) = encoded_pairs([(3, 2, 4)])
     batch = collate_pairs([pair])
     assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 3, 4, 5, 6]]

@@ -1,21 +1,25 @@
-"""The ORPO trainer: its figures, its resume, and that sparing it work changes nothing."""
+"""The ORPO trainer: its figures, its resume, and that the work which it skips changes nothing."""
 
-from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from helpers import ROOT
-from transformers import AutoModelForCausalLM, TrainingArguments
+from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
-from fine_tuning.common import add_adapter
-from fine_tuning.run.options import Options
 from fine_tuning.run.presets import EMBEDDED
-from fine_tuning.run.workspace import Workspace
+from fine_tuning.training.adapter import add_adapter
 from fine_tuning.training.orpo_trainer import FIGURES, OrpoTrainer
-from fine_tuning.training.trainer import spare_walks
 
 FOLDER = ROOT / "fine_tuning" / "embedded_model"
-OPTIONS = Options("embedded", None, Workspace(Path("nowhere")), 2025, None, "auto", False, False)
+
+
+class PlainOrpoTrainer(OrpoTrainer):
+    """The same loss without what AdapterTrainerMixin changes."""
+
+    training_step = Trainer.training_step
+    _clip_grad_norm = Trainer._clip_grad_norm
+    floating_point_ops = Trainer.floating_point_ops
 
 
 def pairs():
@@ -30,20 +34,25 @@ def pairs():
     ]
 
 
-def make_trainer(folder, steps):
-    model = add_adapter(AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32), OPTIONS, EMBEDDED)
-    arguments = TrainingArguments(
+def make_trainer(folder, steps, kind=OrpoTrainer, **changes: Any) -> OrpoTrainer:
+    model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
+    arguments = dict(
         output_dir=str(folder), per_device_train_batch_size=1, per_device_eval_batch_size=1, max_steps=steps,
         learning_rate=1e-3, lr_scheduler_type="constant", save_steps=3, logging_steps=1, eval_strategy="steps",
         eval_steps=3, remove_unused_columns=False, use_cpu=True, report_to="none", disable_tqdm=True,
         gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": True}, seed=3,
     )  # fmt: skip
-    return OrpoTrainer(model=model, args=arguments, train_dataset=pairs(), eval_dataset=pairs()[:2], orpo_lambda=0.5)
+    return kind(
+        model=add_adapter(model, EMBEDDED.lora, seed=2025),
+        args=TrainingArguments(**arguments | changes),
+        train_dataset=pairs(),
+        eval_dataset=pairs()[:2],
+        orpo_lambda=0.5,
+    )
 
 
-def trained(folder, steps, resume=None, prepare=lambda trainer: None):
-    trainer = make_trainer(folder, steps)
-    prepare(trainer)
+def trained(folder, steps, resume=None, **changes: Any) -> OrpoTrainer:
+    trainer = make_trainer(folder, steps, **changes)
     trainer.train(resume_from_checkpoint=resume)
     return trainer
 
@@ -82,10 +91,43 @@ def test_the_validation_loss_is_the_mean_over_the_pairs(tmp_path):
     assert abs(trainer.evaluate()["eval_loss"] - sum(losses) / 2) < 1e-5
 
 
-def test_sparing_the_walks_changes_no_weight_and_validates_without_training(tmp_path):
-    spared = trained(tmp_path / "a", 6, prepare=spare_walks)
-    assert_same_weights(spared, trained(tmp_path / "b", 6))
-    assert spared.model.eval().training is False
-    assert not any(module.training for module in spared.model.modules())
-    spared.model.train()
-    assert all(module.training for module in spared.model.modules())
+def test_figures_and_weights_equal_those_of_a_plain_trainer_bit_for_bit(tmp_path):
+    def figures(trainer):
+        names = ("step", "loss", "grad_norm", "eval_loss", *FIGURES, *(f"eval_{name}" for name in FIGURES))
+        return [{name: entry[name] for name in names if name in entry} for entry in trainer.state.log_history]
+
+    ours, plain = (
+        trained(tmp_path / kind.__name__, 6, kind=kind, max_grad_norm=0.5) for kind in (OrpoTrainer, PlainOrpoTrainer)
+    )
+    assert figures(ours) == figures(plain)
+    assert max(entry.get("grad_norm", 0.0) for entry in ours.state.log_history) > 0.5  # so gradients were clipped
+    assert_same_weights(ours, plain)
+
+
+def test_clipping_covers_exactly_the_weights_of_the_adapter(tmp_path, monkeypatch):
+    trainer = make_trainer(tmp_path, 1)
+    clip, clipped = trainer.accelerator.clip_grad_norm_, []
+
+    def remember(weights, limit):
+        clipped.extend(weights)
+        return clip(clipped, limit)
+
+    monkeypatch.setattr(trainer.accelerator, "clip_grad_norm_", remember)
+    trainer.train()
+    adapter = [weight for name, weight in trainer.model.named_parameters() if "lora_" in name]
+    assert len(clipped) == len(adapter) > 0
+    assert set(map(id, clipped)) == set(map(id, adapter))
+
+
+def test_every_module_trains_in_a_step_and_none_when_validating(tmp_path):
+    trainer, modes = make_trainer(tmp_path, 1), []
+    trainer.model.eval()
+    compute_loss = trainer.compute_loss
+
+    def remember(model, inputs, **named):
+        modes.append({module.training for module in model.modules()})
+        return compute_loss(model, inputs, **named)
+
+    trainer.compute_loss = remember
+    trainer.train()
+    assert modes == [{True}, {False}, {False}]  # one step, then a validation of two pairs

@@ -1,9 +1,10 @@
-"""What the embedded model is taught half-way up: which shape is meant where, and where to look for it.
+"""Auxiliary losses on the middle layers of the embedded model: which shape a token is about, and where to attend.
 
-A request names its shapes once or many times; a diagram's lines only count them. So a line's look follows from the k-th
-name of the request, and answers alone teach a model of this size too slowly to number names and find them again. Heads
-that read off a token what it is about, and losses on single attention heads, train the layers to do it step by step.
-What is kept is an ordinary Llama: the readers are thrown away.
+A request names each shape once or several times, but a diagram's lines only have the shapes' numbers. So the look of
+the k-th line depends on the k-th name in the request. Trained on answers alone, a model of this size learns too slowly
+to number the names and to find them again. Two kinds of auxiliary losses teach it these steps one by one: linear heads
+that predict what a token is about (CLASSES), and losses on the attention weights of single heads (POINTERS). The linear
+heads are discarded after pre-training; the model that is kept is an ordinary Llama.
 """
 
 from collections.abc import Iterable
@@ -18,37 +19,38 @@ from fine_tuning.pretraining.batches import EDGES, IGNORE, MAX_SHAPES, Batch
 from fine_tuning.pretraining.rows import KINDS
 from fine_tuning.pretraining.stages import Stage
 
-WANTED = 512  # targets are padded to a multiple of it: matrix libraries prepare for every new size they meet
+TARGET_MULTIPLE = 512  # targets are padded to a multiple of this: each new size costs time and memory
+# Linear heads: the field of Batch that each one predicts, and its number of classes.
 CLASSES = {"firsts": MAX_SHAPES, "shapes": MAX_SHAPES, "edges": EDGES, "kinds": len(KINDS), "starts": MAX_SHAPES}
+# Attention losses: the fields of Batch with the keys of the tokens that attend and of the tokens they should attend to.
 POINTERS = {
-    "again": ("phrases", "phrases"),
-    "found": ("lines", "named"),
-    "linked": ("connects", "connected"),
-    "grouped": ("grouped", "groups"),
+    "again": ("phrases", "phrases"),  # from words to where they occurred before
+    "found": ("lines", "named"),  # from a line of the answer to the name of its shape
+    "linked": ("connects", "connected"),  # from the number of a target to where the prompt states the connection
+    "grouped": ("grouped", "groups"),  # from a line of the answer to the name of its group
 }
-HEAD = 0  # the attention head of a layer that is told where to look
+HEAD = 0  # the attention losses train this head of a layer
 
 
-class Readers(nn.Module):
-    """Linear layers that read off a token, in the middle of the model, one of its targets in a Batch: those of CLASSES
-    that are wanted."""
+class AuxiliaryHeads(nn.Module):
+    """Linear heads, one for each of `names` in CLASSES: each predicts a token's target from its hidden state."""
 
-    def __init__(self, width: int, wanted: Iterable[str]) -> None:
+    def __init__(self, width: int, names: Iterable[str]) -> None:
         super().__init__()
-        classes = {name: count for name, count in CLASSES.items() if name in wanted}
+        classes = {name: count for name, count in CLASSES.items() if name in names}
         self.heads = nn.ModuleDict(
             {name: nn.Sequential(nn.RMSNorm(width), nn.Linear(width, count)) for name, count in classes.items()}
         )
 
 
-def losses_of(stage: Stage, model: LlamaForCausalLM, readers: Readers, batch: Batch) -> dict[str, Tensor]:
-    """Mean cross entropy over the answers' tokens (`answer`), and a mean for all that the stage teaches half-way up."""
+def losses_of(stage: Stage, model: LlamaForCausalLM, auxiliary: AuxiliaryHeads, batch: Batch) -> dict[str, Tensor]:
+    """Return the mean cross entropy of the answers' tokens as `answer`, and the stage's auxiliary losses by name."""
     device = model.device
     states = model.model(batch.ids.to(device), output_hidden_states=True).hidden_states
     losses = {"answer": _cross_entropy(model.lm_head, states[-1][:, :-1], batch.labels[:, 1:].to(device))}
-    for name, layers in stage.readers.items():
-        # Lines by the same head as mentions: both shall look alike to attention above.
-        head = readers.heads["shapes" if name == "lines" else name]
+    for name, layers in stage.heads.items():
+        # `lines` and `shapes` share a head: attention in later layers can then match a line with a mention.
+        head = auxiliary.heads["shapes" if name == "lines" else name]
         losses[name] = _cross_entropy(head, states[layers], getattr(batch, name).to(device))
     for name, layer in stage.pointers.items():
         wanted, offered = (getattr(batch, keys).to(device) for keys in POINTERS[name])
@@ -57,8 +59,11 @@ def losses_of(stage: Stage, model: LlamaForCausalLM, readers: Readers, batch: Ba
 
 
 def _attention_loss(model: LlamaForCausalLM, layer: int, states: Tensor, wanted: Tensor, offered: Tensor) -> Tensor:
-    """-log of the share of attention that HEAD of a layer, whose input is `states` [B, T, H], gives from each token to
-    the earlier ones that offer [B, T] what it wants [B, T]; to the first token where none does."""
+    """Return the mean of -log of the attention that a layer's HEAD gives to the right tokens.
+
+    `states` [B, T, H] are the layer's input. For a token with a key in `wanted` [B, T], the right tokens are the
+    earlier ones with the same key in `offered` [B, T], or the first token of the row if there are none.
+    """
     block = model.model.layers[layer]
     width = block.self_attn.head_dim
     rows = slice(HEAD * width, (HEAD + 1) * width)
@@ -78,11 +83,11 @@ def _attention_loss(model: LlamaForCausalLM, layer: int, states: Tensor, wanted:
 
 
 def _cross_entropy(head: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
-    """The mean over the targets [B, T] that are not IGNORE, computed for these alone; 0 where there are none."""
+    """Return the mean over the targets [B, T] that are not IGNORE, or 0 if all are. The head runs only on these."""
     states, targets = states.flatten(0, 1), targets.flatten()
     wanted = (targets != IGNORE).nonzero()[:, 0]
     count = len(wanted)
-    wanted = nn.functional.pad(wanted, (0, -count % WANTED))
+    wanted = nn.functional.pad(wanted, (0, -count % TARGET_MULTIPLE))
     targets = targets[wanted]
     targets[count:] = IGNORE
     return cross_entropy(head(states[wanted]).float(), targets, reduction="sum") / max(1, count)

@@ -1,4 +1,4 @@
-"""What pre-training teaches half-way up: the targets say what the row says, and the losses are on real attention."""
+"""The auxiliary losses of pre-training: targets agree with the row, and attention losses with the model's attention."""
 
 import hashlib
 import re
@@ -10,9 +10,9 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from create_dataset.flowchart_wording import NOUNS
 from diagram import parse
+from fine_tuning.pretraining.auxiliary_heads import HEAD, POINTERS, AuxiliaryHeads, losses_of
 from fine_tuning.pretraining.batches import IGNORE, MAX_SHAPES, batches_of
 from fine_tuning.pretraining.build import _config
-from fine_tuning.pretraining.readers import HEAD, POINTERS, Readers, losses_of
 from fine_tuning.pretraining.rows import KINDS, Mix, pretraining_row
 from fine_tuning.pretraining.stages import GROUP, STAGES, rows_of
 from fine_tuning.run.options import EMBEDDED_FOLDER
@@ -29,8 +29,8 @@ ROWS = {
     "last bracketed": "b85e36442d74f473c12a79bbea3d7cdf2ee6e780355aa2a1e4204d3352ba8f42",
     "runs": "968a2aeed563df46af77dd4be7d5661ad5a66e7f605163d24c1d1efb378fd47b",
     "last runs": "ec93879a3f856149f976327161e41d63fdfc8185d08b2261629b37faee0ad13c",
-}  # hashes of some rows of each stage
-WEIGHTS = "721a540e9bafa419fe8adb86de961ced9197886b84aeb2a7806775e8d383bf5b"  # what came of them, once
+}  # SHA-256 of some rows of each stage
+WEIGHTS = "721a540e9bafa419fe8adb86de961ced9197886b84aeb2a7806775e8d383bf5b"  # SHA-256 of the committed weights
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def flows():
-    """Requests for flowcharts, half of them answered by a list in any order."""
+    """Requests for flowcharts, half of them answered with a shuffled list."""
     rng = Random(3)
     rows = (pretraining_row(rng, MAX_SHAPES, Mix(flows=6, lists=0.5, shuffled=True)) for _ in range(400))
     return [row for row in rows if row.mentions]
@@ -49,7 +49,7 @@ def flows():
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    layers = 1 + max([*STAGES[-1].pointers.values(), *STAGES[-1].readers.values()])
+    layers = 1 + max([*STAGES[-1].pointers.values(), *STAGES[-1].heads.values()])
     config = LlamaConfig(
         vocab_size=1536, hidden_size=64, intermediate_size=96, num_hidden_layers=layers, num_attention_heads=4
     )
@@ -69,59 +69,61 @@ def tokens_of(batch, name):
 
 
 def words_at(tokenizer, batch, place, phrase):
-    """The tokens up to a place, as many as a phrase has words."""
+    """Decode the tokens that end at `place`, one token for each word of the phrase."""
     first = place + 1 - len(phrase.split())
     return tokenizer.decode(batch.ids[0, first : place + 1]).strip()
 
 
 def phrases_of(row):
-    """The words of each mention, in their order."""
+    """The words of each mention, in the order of the prompt."""
     return [row.prompt[m.start : m.end] for m in sorted(row.mentions, key=lambda mention: mention.start)]
 
 
-def test_every_token_of_an_answers_line_knows_its_shape_and_kind(tokenizer, flows):
+def test_the_targets_of_answer_tokens_are_the_shape_and_the_kind_of_their_line(tokenizer, flows):
     for row in flows:
         (batch,) = batches_of(tokenizer, [row], size=1)
-        told = {}
+        lines = {}
         for token, shape, kind in zip(*(tokens_of(batch, name) for name in ("ids", "lines", "kinds")), strict=True):
             if shape != IGNORE:
                 assert kind == row.kinds[shape]
-                told[shape] = told.get(shape, "") + tokenizer.decode(token)
+                lines[shape] = lines.get(shape, "") + tokenizer.decode(token)
         if row.is_diagram:
-            assert "".join(told[shape] for shape in range(len(row.kinds))) == row.answer
-            assert all(re.match(rf"\D*{shape},", text) for shape, text in told.items())
+            assert "".join(lines[shape] for shape in range(len(row.kinds))) == row.answer
+            assert all(re.match(rf"\D*{shape},", text) for shape, text in lines.items())
         else:
-            assert [told[int(line.split()[0])] for line in row.answer.split("\n")[1:]] == row.answer.split("\n")[1:]
-            nouns = {shape: text.split()[-1] for shape, text in told.items()}
+            assert [lines[int(line.split()[0])] for line in row.answer.split("\n")[1:]] == row.answer.split("\n")[1:]
+            nouns = {shape: text.split()[-1] for shape, text in lines.items()}
             assert all(noun in NOUNS[KINDS[row.kinds[shape]]] for shape, noun in nouns.items())
 
 
-def test_every_mention_is_known_at_its_last_token_by_its_words_and_its_shape(tokenizer, flows):
+def test_the_last_token_of_a_mention_has_keys_for_its_words_and_its_shape(tokenizer, flows):
     for row in flows[:100]:
         (batch,) = batches_of(tokenizer, [row], size=1)
         mentions = sorted(row.mentions, key=lambda mention: mention.start)
         phrases, named = tokens_of(batch, "phrases"), tokens_of(batch, "named")
         places = [place for place, phrase in enumerate(phrases) if phrase != IGNORE]
-        told = [words_at(tokenizer, batch, place, words) for place, words in zip(places, phrases_of(row), strict=True)]
-        assert told == phrases_of(row)
-        numbers = {words: phrases[place] for words, place in zip(told, places, strict=True)}
-        assert [phrases[place] for place in places] == [numbers[words] for words in told]
+        decoded = [
+            words_at(tokenizer, batch, place, words) for place, words in zip(places, phrases_of(row), strict=True)
+        ]
+        assert decoded == phrases_of(row)
+        numbers = {words: phrases[place] for words, place in zip(decoded, places, strict=True)}
+        assert [phrases[place] for place in places] == [numbers[words] for words in decoded]
         assert len(set(numbers.values())) == len(numbers)
-        for mention, words, place in zip(mentions, told, places, strict=True):
+        for mention, words, place in zip(mentions, decoded, places, strict=True):
             assert named[place] == (mention.shape if len(words) > 1 else IGNORE)
             assert tokens_of(batch, "groups")[place] == named[place]
-        assert sum(shape != IGNORE for shape in named) == sum(len(words) > 1 for words in told)
+        assert sum(shape != IGNORE for shape in named) == sum(len(words) > 1 for words in decoded)
 
 
-def test_words_that_come_again_do_not_count_as_first(tokenizer, flows):
+def test_only_the_first_use_of_words_has_a_target_in_firsts(tokenizer, flows):
     for row in flows[:100]:
         (batch,) = batches_of(tokenizer, [row], size=1)
-        told = zip(*(tokens_of(batch, name) for name in ("ids", "firsts")), strict=True)
-        firsts = tokenizer.decode([token for token, first in told if first != IGNORE])
+        tokens = zip(*(tokens_of(batch, name) for name in ("ids", "firsts")), strict=True)
+        firsts = tokenizer.decode([token for token, first in tokens if first != IGNORE])
         assert firsts.replace(" ", "") == "".join(dict.fromkeys(phrases_of(row))).replace(" ", "")
 
 
-def test_every_line_of_a_network_is_told_where_the_request_names_its_group(tokenizer, networks):
+def test_every_line_of_a_network_has_the_same_key_as_the_name_of_its_group(tokenizer, networks):
     for row in networks:
         (batch,) = batches_of(tokenizer, [row], size=1)
         names = sorted(row.groups, key=lambda mention: mention.start)
@@ -139,7 +141,7 @@ def test_every_line_of_a_network_is_told_where_the_request_names_its_group(token
         assert set(row.members) == {mention.group for mention in names}
 
 
-def test_the_shapes_of_a_group_are_of_one_kind(networks):
+def test_the_shapes_of_a_group_have_the_same_kind(networks):
     for row in networks:
         kinds = {}
         for group, kind in zip(row.members, row.kinds, strict=True):
@@ -147,7 +149,7 @@ def test_the_shapes_of_a_group_are_of_one_kind(networks):
         assert all(len(each) == 1 for each in kinds.values())
 
 
-def test_the_token_before_a_connection_is_told_where_the_request_names_it(tokenizer, flows):
+def test_the_token_before_a_target_number_has_the_same_key_as_the_mention_of_the_connection(tokenizer, flows):
     checked = 0
     for row in flows:
         if not row.is_diagram:
@@ -165,18 +167,16 @@ def test_the_token_before_a_connection_is_told_where_the_request_names_it(tokeni
         offered = {place: key for place, key in enumerate(tokens_of(batch, "connected")) if key != IGNORE}
         assert [divmod(key, MAX_SHAPES) for key in offered.values()] == mentioned
         assert all(tokens_of(batch, "phrases")[place] != IGNORE for place in offered)
-        checked += bool(offered)  # a chain is told by its order alone
+        checked += bool(offered)  # a chain can be a list of shapes that mentions no connection
     assert checked > 50
 
 
 @pytest.mark.parametrize(("stage", "loss"), [(stage, loss) for stage in STAGES[1:] for loss in stage.pointers])
-def test_the_losses_on_attention_are_the_shares_that_the_models_own_attention_gives(
-    tokenizer, flows, model, stage, loss
-):
+def test_an_attention_loss_agrees_with_the_models_own_attention(tokenizer, flows, model, stage, loss):
     wanted, offered = POINTERS[loss]
     (batch,) = batches_of(tokenizer, flows[:4], size=4)
     with torch.no_grad():
-        found = losses_of(stage, model, Readers(model.config.hidden_size, stage.readers), batch)[loss]
+        found = losses_of(stage, model, AuxiliaryHeads(model.config.hidden_size, stage.heads), batch)[loss]
         attention = model(batch.ids, output_attentions=True).attentions[stage.pointers[loss]][:, HEAD]
     shares = []
     for row in range(len(batch.ids)):
@@ -190,12 +190,12 @@ def test_the_losses_on_attention_are_the_shares_that_the_models_own_attention_gi
 
 
 @pytest.mark.parametrize("stage", STAGES[1:], ids=lambda stage: stage.name)
-def test_what_is_taught_half_way_up_reaches_the_layers_below_and_no_others(tokenizer, flows, networks, model, stage):
-    readers = Readers(model.config.hidden_size, stage.readers)
+def test_an_auxiliary_loss_trains_only_the_layers_up_to_its_own(tokenizer, flows, networks, model, stage):
+    auxiliary = AuxiliaryHeads(model.config.hidden_size, stage.heads)
     (batch,) = batches_of(tokenizer, [*flows[:2], *networks[:2]], size=4)
-    for name, layers in {**stage.readers, **stage.pointers}.items():
+    for name, layers in {**stage.heads, **stage.pointers}.items():
         model.zero_grad()
-        losses_of(stage, model, readers, batch)[name].backward()
+        losses_of(stage, model, auxiliary, batch)[name].backward()
         reached = [
             any((w.grad is not None and w.grad.any()) for w in layer.parameters()) for layer in model.model.layers
         ]
@@ -204,27 +204,27 @@ def test_what_is_taught_half_way_up_reaches_the_layers_below_and_no_others(token
         assert all(w.grad.isfinite().all() for w in model.parameters() if w.grad is not None)
 
 
-def test_a_row_without_mentions_teaches_no_pointer_but_the_answer(tokenizer, model):
+def test_a_row_without_mentions_trains_the_answer_but_not_the_losses_on_mentions(tokenizer, model):
     rng = Random(4)
     row = next(row for row in iter(lambda: pretraining_row(rng, MAX_SHAPES, STAGES[-1].mix), None) if not row.mentions)
     (batch,) = batches_of(tokenizer, [row], size=1)
     stage = next(stage for stage in STAGES if stage.name == "third")
-    losses = losses_of(stage, model, Readers(model.config.hidden_size, stage.readers), batch)
+    losses = losses_of(stage, model, AuxiliaryHeads(model.config.hidden_size, stage.heads), batch)
     assert losses["again"] == losses["firsts"] == losses["edges"] == 0
     assert losses["answer"] > 0 and all(loss.isfinite() for loss in losses.values())
 
 
-def test_a_stage_reads_and_directs_only_layers_that_its_model_has(tokenizer):
+def test_the_auxiliary_losses_of_a_stage_use_only_layers_that_its_model_has(tokenizer):
     layers = _config(tokenizer).num_hidden_layers
     for stage in STAGES:
         layers += len(stage.new_layers)
         assert max(stage.new_layers, default=0) < layers
-        assert max(stage.readers.values(), default=0) <= layers
+        assert max(stage.heads.values(), default=0) <= layers
         assert max(stage.pointers.values(), default=0) < layers
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
-def test_the_rows_of_a_stage_are_those_that_the_committed_model_saw(stage):
+def test_each_stage_still_generates_the_rows_that_the_committed_model_was_trained_on(stage):
     digest = hashlib.sha256()
     for share in (0, 0.1, 0.5, 0.95):
         for row in rows_of(stage, int(share * stage.steps / GROUP), stage.steps)[1][:100]:
@@ -232,5 +232,5 @@ def test_the_rows_of_a_stage_are_those_that_the_committed_model_saw(stage):
     assert digest.hexdigest() == ROWS[stage.name]
 
 
-def test_the_committed_weights_are_those_that_came_of_these_stages():
+def test_the_committed_weights_are_those_that_these_stages_produced():
     assert hashlib.sha256((EMBEDDED_FOLDER / "model.safetensors").read_bytes()).hexdigest() == WEIGHTS

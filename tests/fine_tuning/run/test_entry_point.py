@@ -1,4 +1,4 @@
-"""How a run ends before its time: one line, the right exit status, and the command that goes on."""
+"""How a run ends early: one line, the right exit status, and the command that continues it."""
 
 import errno
 import os
@@ -11,15 +11,18 @@ from helpers import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tuning.run.endings import COMMAND, COMMAND_ONCE_RESTARTED, explain, one_line, printable
-from fine_tuning.run_all import STEPS, ways_on
+from fine_tuning.run.commands import COMMAND, COMMAND_ONCE_RESTARTED, STEPS
+from fine_tuning.run.entry_point import one_line, printable
+from fine_tuning.run.errors import explain
+from fine_tuning.run_all import commands_to_continue
 
 WAIT = "print('ready', flush=True); time.sleep(60)"
 
 
 def program(body: str, *flags: str) -> list[str]:
     """A script whose `main` has this body."""
-    head = "import os, sys, time\nfrom fine_tuning.run.endings import restart_is_done, run\n"
+    head = "import os, sys, time\nfrom fine_tuning.run.commands import restart_is_done\n"
+    head += "from fine_tuning.run.entry_point import run\n"
     main = "def main():\n" + "".join(f"    {line}\n" for line in body.splitlines())
     return [sys.executable, "-c", f"{head}{main}run(main)", *flags]
 
@@ -36,7 +39,7 @@ def interrupted(command: list[str], number: int) -> tuple[int, list[str]]:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_ends_the_run_with_one_line_that_tells_how_to_go_on(number, status):
     ended = interrupted(program(WAIT, "--workspace", "내 diagrams"), number)
-    assert ended == (status, ["stopped. To go on: python -c --workspace '내 diagrams'"])
+    assert ended == (status, ["stopped. To continue: python -c --workspace '내 diagrams'"])
 
 
 def test_nothing_that_catches_exceptions_can_hold_an_interrupt_up():
@@ -47,28 +50,28 @@ def test_nothing_that_catches_exceptions_can_hold_an_interrupt_up():
 @pytest.mark.parametrize(("body", "named"), [(WAIT, True), (f"restart_is_done()\n{WAIT}", False)])
 def test_restart_is_named_again_only_while_nothing_was_thrown_away(body, named):
     _, (line,) = interrupted(program(body, "--restart", "--seed", "7"), signal.SIGINT)
-    assert line == f"stopped. To go on: python -c{' --restart' if named else ''} --seed 7"
+    assert line == f"stopped. To continue: python -c{' --restart' if named else ''} --seed 7"
 
 
 def test_a_step_of_run_all_names_what_run_all_told_it(monkeypatch):
     monkeypatch.setenv(COMMAND, "all")
     monkeypatch.setenv(COMMAND_ONCE_RESTARTED, "what is left")
-    assert interrupted(program(WAIT), signal.SIGINT)[1] == ["stopped. To go on: all"]
+    assert interrupted(program(WAIT), signal.SIGINT)[1] == ["stopped. To continue: all"]
     body = f"restart_is_done()\n{WAIT}"
-    assert interrupted(program(body), signal.SIGINT)[1] == ["stopped. To go on: what is left"]
+    assert interrupted(program(body), signal.SIGINT)[1] == ["stopped. To continue: what is left"]
 
 
 def test_a_stopped_restart_of_all_steps_goes_on_with_those_that_are_left(monkeypatch):
     first, second, third = (f"python fine_tuning/{step}.py --seed 7" for step in STEPS)
     monkeypatch.setattr(sys, "argv", ["fine_tuning/run_all.py", "--restart", "--seed", "7"])
-    assert ways_on(1) == (
+    assert commands_to_continue(1) == (
         "python fine_tuning/run_all.py --restart --seed 7",
         f"{first} && {second} --restart && {third} --restart",
     )
-    assert ways_on(2) == (f"{second} --restart && {third} --restart", f"{second} && {third} --restart")
-    assert ways_on(3) == (f"{third} --restart", third)
+    assert commands_to_continue(2) == (f"{second} --restart && {third} --restart", f"{second} && {third} --restart")
+    assert commands_to_continue(3) == (f"{third} --restart", third)
     monkeypatch.setattr(sys, "argv", ["fine_tuning/run_all.py", "--seed", "7"])
-    assert ways_on(2) == ("python fine_tuning/run_all.py --seed 7",) * 2
+    assert commands_to_continue(2) == ("python fine_tuning/run_all.py --seed 7",) * 2
 
 
 def test_between_two_steps_nothing_is_named_that_would_do_the_finished_one_again(monkeypatch):
@@ -76,13 +79,13 @@ def test_between_two_steps_nothing_is_named_that_would_do_the_finished_one_again
     monkeypatch.setenv(COMMAND_ONCE_RESTARTED, "what is left")
     ended = "import subprocess\nfrom fine_tuning.run_all import pass_interrupts_to\n"
     ended += "step = subprocess.Popen([sys.executable, '-c', ''])\nstep.wait()\npass_interrupts_to(step)\n"
-    assert interrupted(program(ended + WAIT), signal.SIGINT) == (130, ["stopped. To go on: what is left"])
+    assert interrupted(program(ended + WAIT), signal.SIGINT) == (130, ["stopped. To continue: what is left"])
 
 
 def test_the_line_stands_below_a_progress_bar():
     body = f"from tqdm import tqdm\nbar = tqdm(total=9, mininterval=0)\nbar.update(1)\n{WAIT}"
     status, lines = interrupted(program(body), signal.SIGTERM)
-    assert (status, lines[-1]) == (143, "stopped. To go on: python -c")
+    assert (status, lines[-1]) == (143, "stopped. To continue: python -c")
 
 
 def test_run_all_leaves_the_message_to_the_step_and_passes_its_status_on(tmp_path):
@@ -94,7 +97,9 @@ def test_run_all_leaves_the_message_to_the_step_and_passes_its_status_on(tmp_pat
     errors = process.communicate(timeout=30)[1]
     assert process.returncode == 130
     told = [line for line in errors.splitlines() if "topped" in line or "Traceback" in line]
-    assert told == [f"stopped. To go on: python fine_tuning/run_all.py --model embedded --workspace {tmp_path / 'w'}"]
+    assert told == [
+        f"stopped. To continue: python fine_tuning/run_all.py --model embedded --workspace {tmp_path / 'w'}"
+    ]
 
 
 def test_output_that_nobody_reads_any_more_ends_the_run_quietly():
@@ -112,7 +117,9 @@ def test_a_disk_that_fails_is_told_with_file_remedy_and_command(number):
     ended = subprocess.run(program(body), cwd=ROOT, capture_output=True, text=True)
     (line,) = ended.stderr.splitlines()
     assert ended.returncode == 2
-    assert line.startswith(f"error: /data/log.md: {os.strerror(number)}. ") and line.endswith(". Then go on: python -c")
+    assert line.startswith(f"error: /data/log.md: {os.strerror(number)}. ") and line.endswith(
+        ". Then continue: python -c"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,28 @@
+"""The console command of the installed package:
+
+    text-to-diagram sft | sample | orpo | run-all | ask
+
+Each runs the script of `fine_tuning` that does this, with the current folder as the default workspace.
+"""
+
+import argparse
+import importlib
+import sys
+
+from fine_tuning.run.commands import CONSOLE_COMMAND, SUBCOMMANDS
+from fine_tuning.run.entry_point import run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog=CONSOLE_COMMAND, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "command", choices=SUBCOMMANDS, help=f"add --help to see its flags: {CONSOLE_COMMAND} sft --help"
+    )
+    args = parser.parse_args(sys.argv[1:2])
+    run(importlib.import_module(f"fine_tuning.{SUBCOMMANDS[args.command]}").main)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""Read the SFT CSV, which step 1 trains on and step 3 validates with."""
+
+from fine_tuning.data.csv_rows import Row, read_rows
+from fine_tuning.run.errors import UserError
+from fine_tuning.run.options import Options
+
+
+def read_sft_rows(options: Options) -> list[Row]:
+    """All rows, each with score 1.0. Raises UserError with everything that is wrong with the file."""
+    workspace = options.workspace
+    path = workspace.readable(workspace.sft_csv)
+    rows = read_rows(path, scored=False, remedy=workspace.remedy, unique=True)
+    prompts = {row.prompt for row in rows}
+    if min(len(prompts), options.max_rows or len(prompts)) < 2:
+        raise UserError(f"{path}: at least 2 different prompts are needed, one for training and one for validation")
+    return rows

@@ -1,0 +1,81 @@
+"""How this program was started, and the commands that a message suggests.
+
+There are two ways to start a program: by its path, `python fine_tuning/sft_fine_tuning.py`, and by the console command
+of the installed package, `text-to-diagram sft`. Messages name the way that the user took.
+"""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+CONSOLE_COMMAND = "text-to-diagram"
+SUBCOMMANDS = {
+    "sft": "sft_fine_tuning",
+    "sample": "orpo_create_dataset",
+    "orpo": "orpo_fine_tuning",
+    "run-all": "run_all",
+    "ask": "ask",
+}
+STEPS = ("sft_fine_tuning", "orpo_create_dataset", "orpo_fine_tuning")
+
+# run_all sets these for a step that it starts: the command that continues with all steps, before and after this step
+# has discarded its earlier run.
+COMMAND, COMMAND_ONCE_RESTARTED = "TEXT_TO_DIAGRAM_COMMAND", "TEXT_TO_DIAGRAM_COMMAND_ONCE_RESTARTED"
+
+_restart_is_done = False
+
+
+def is_console_command() -> bool:
+    """True if this program was started by the console command."""
+    return Path(sys.argv[0]).stem == CONSOLE_COMMAND
+
+
+def program() -> list[str]:
+    """The words that started this program, without its flags."""
+    return [CONSOLE_COMMAND, *sys.argv[1:2]] if is_console_command() else ["python", sys.argv[0]]
+
+
+def flags() -> list[str]:
+    """The flags that the user gave this program."""
+    return sys.argv[2:] if is_console_command() else sys.argv[1:]
+
+
+def default_workspace() -> Path:
+    """The current folder for the console command, else the project's own folder."""
+    return Path.cwd() if is_console_command() else PROJECT
+
+
+def program_of(script: str) -> list[str]:
+    """The words that start another program of `fine_tuning`, named without `.py`, from the current folder."""
+    if is_console_command():
+        return [CONSOLE_COMMAND, next(name for name, module in SUBCOMMANDS.items() if module == script)]
+    return ["python", path_from_here(f"fine_tuning/{script}.py")]
+
+
+def path_from_here(path: str) -> str:
+    """A path in the project as seen from the current folder, or the absolute path if it is outside that folder."""
+    absolute, here = PROJECT / path, Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
+
+
+def go_on_command() -> str:
+    """The command that continues this run: the one the user typed, or the one that run_all set.
+
+    Leaves out --restart once the earlier run is discarded, because it would discard this one.
+    """
+    if COMMAND in os.environ:
+        return os.environ[COMMAND_ONCE_RESTARTED if _restart_is_done else COMMAND]
+    return shlex.join([*program(), *(flag for flag in flags() if not (_restart_is_done and flag == "--restart"))])
+
+
+def restart_command() -> str:
+    """The command that discards this step's run and does the step again. Under run_all it is still the step's own."""
+    return shlex.join([*program(), *(flag for flag in flags() if flag != "--restart"), "--restart"])
+
+
+def restart_is_done() -> None:
+    """Stop suggesting --restart: from now on it would discard the run that has just begun."""
+    global _restart_is_done
+    _restart_is_done = True

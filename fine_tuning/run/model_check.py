@@ -1,0 +1,61 @@
+"""Check that the model can be loaded, as far as this is possible without importing torch."""
+
+import ctypes
+import importlib.util
+import re
+from pathlib import Path
+
+from fine_tuning.run.errors import Checks, UserError
+from fine_tuning.run.model_folder import folder_problems
+from fine_tuning.run.options import DEFAULT_MODEL, Options
+
+
+def check_model(options: Options) -> None:
+    """Raise UserError with everything that keeps the model from being loaded."""
+    checks = Checks()
+    with checks:
+        if options.model == DEFAULT_MODEL and not has_cuda_device():
+            raise UserError(
+                f"{DEFAULT_MODEL} needs a CUDA GPU and none was found. To try the whole pipeline on this machine, "
+                "add --model embedded"
+            )
+    if options.load_in_4bit:
+        with checks:
+            if importlib.util.find_spec("bitsandbytes") is None:
+                raise UserError("--load-in-4bit needs bitsandbytes: python -m pip install bitsandbytes")
+        with checks:
+            if not has_cuda_device():
+                raise UserError("--load-in-4bit needs a CUDA GPU and none was found")
+    with checks:
+        _check_source(options)
+    checks.finish()
+
+
+def _check_source(options: Options) -> None:
+    if options.is_embedded:
+        return
+    if _looks_like_path(options.model):
+        if problems := folder_problems(Path(options.model)):
+            raise UserError(*(f"--model {options.model}: {problem}" for problem in problems))
+    elif not re.fullmatch(r"[0-9a-f]{40}", options.revision or ""):
+        raise UserError(
+            f"--model {options.model}: there is no such folder. If it is a model of the hub, name the commit, so that "
+            "every step loads the same files: --revision and 40 hex digits from "
+            f"https://huggingface.co/{options.model}/commits"
+        )
+
+
+def has_cuda_device() -> bool:
+    """Ask the CUDA driver itself, which is faster than importing torch."""
+    for name in ("libcuda.so.1", "nvcuda.dll"):
+        try:
+            driver = ctypes.CDLL(name)
+        except OSError:
+            continue
+        count = ctypes.c_int(0)
+        return bool(driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0)
+    return False
+
+
+def _looks_like_path(model: str) -> bool:
+    return Path(model).is_dir() or model.startswith((".", "/", "~", "\\")) or model.count("/") != 1

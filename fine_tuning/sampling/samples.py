@@ -1,0 +1,68 @@
+"""The samples of step 2: their rows in the CSV, and their figures and pictures in the log."""
+
+import json
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from diagram import parse, score_diagram
+from diagram.contact_sheet import answered, contact_sheet
+from fine_tuning.data.csv_rows import Row, shape_info
+from fine_tuning.run.log import TrainingLog, score_plot
+from fine_tuning.sampling.generation import Answer
+
+SHEET_CELLS = 12
+
+
+def sample_row(reference: Row, answer: Answer) -> dict[str, str]:
+    """The CSV row of an answer to a reference's prompt: the reference's columns with this answer and its score."""
+    score = score_diagram(answer.text, reference.answer).total
+    fields = {"output_data": answer.text, "score": f"{score:.6g}"}
+    return reference.fields | fields | sample_info(reference.fields, answer.ended)
+
+
+def sample_info(fields: Mapping[str, str], ended: bool) -> dict[str, str]:
+    """A sample's dest_shape_info, empty if its reference has none: the reference's, and whether it ended by itself."""
+    info = shape_info(fields)
+    try:
+        return {"dest_shape_info": json.dumps(info | {"ended": ended})} if info else {}
+    except (TypeError, ValueError, RecursionError):  # Python literals that JSON cannot hold
+        return {}
+
+
+def sample_figures(rows: Sequence[Row], samples: Sequence[Row], answers: Sequence[Answer]) -> dict[str, Any]:
+    """The figures of all `samples` among the CSV's `rows`. `answers` are those generated since the last start."""
+    figures = {
+        "rows": len(rows),
+        "samples": len(samples),
+        "mean score": round(fmean(row.score for row in samples), 4),
+        "flawless samples": round(sum(row.score == 1 for row in samples) / len(samples), 4),
+        "different answers": round(len({(row.prompt, row.answer) for row in samples}) / len(samples), 4),
+    }
+    ended = [info["ended"] for row in samples if "ended" in (info := shape_info(row.fields))]
+    ended = ended or [answer.ended for answer in answers]  # the CSV has no dest_shape_info
+    if ended:
+        figures["ended by itself"] = round(sum(ended) / len(ended), 4)
+    return figures
+
+
+def log_samples(log: TrainingLog, rows: Sequence[Row], references: Sequence[Row], samples: Sequence[Row]) -> None:
+    """Put scores by family, the plot of scores and a contact sheet into the log."""
+    families = sorted({row.family for row in samples})
+    log.set("Rows by family", [{"family": family} | _of_family(rows, samples, family) for family in families])
+    log.picture("Rows by family", score_plot([row.score for row in samples], log.title), "scores")
+    count = min(SHEET_CELLS, len(samples))
+    picks = [samples[k * len(samples) // count] for k in range(count)]
+    reference_to = {row.prompt: parse(row.answer) for row in references}
+    cells = [answered(row.request, reference_to[row.prompt], parse(row.answer), row.score) for row in picks]
+    log.picture("Result", contact_sheet(cells), "samples")
+
+
+def _of_family(rows: Sequence[Row], samples: Sequence[Row], family: str) -> dict[str, Any]:
+    scores = [row.score for row in samples if row.family == family]
+    return {
+        "rows": sum(row.family == family for row in rows),
+        "samples": len(scores),
+        "mean score": round(fmean(scores), 4),
+        "flawless": round(sum(score == 1 for score in scores) / len(scores), 4),
+    }

@@ -1,0 +1,79 @@
+"""Put a LoRA adapter on the base model, new or from an earlier step, and save it."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import transformers
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from fine_tuning.run.errors import UserError, explain
+from fine_tuning.run.files import write_atomically
+from fine_tuning.run.options import Options
+from fine_tuning.run.presets import LoraSettings
+from fine_tuning.run.run_state import ADAPTER_FILE
+from fine_tuning.training.adapter_card import adapter_card
+from fine_tuning.training.device import choose_dtype
+
+
+def lora_config(lora: LoraSettings) -> LoraConfig:
+    """PEFT's configuration of an adapter with these settings."""
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.modules),
+    )
+
+
+def add_adapter(model: PreTrainedModel, lora: LoraSettings, seed: int) -> PeftModel:
+    """The base model with a new adapter. The seed decides the adapter's initial weights."""
+    transformers.set_seed(seed)
+    return get_peft_model(model, lora_config(lora))
+
+
+def load_adapter(
+    model: PreTrainedModel, folder: Path, lora: LoraSettings, options: Options, trainable: bool
+) -> PeftModel:
+    """The base model with the adapter of an earlier step. Raises UserError if the adapter does not fit.
+
+    From the adapter's folder this reads only the weights, as safetensors. By default PEFT reads the configuration there
+    too, and some configurations make it load more files.
+    """
+    try:
+        with safe_open(folder / ADAPTER_FILE, "pt") as file:
+            stored = set(file.keys())
+        peft_model = PeftModel.from_pretrained(model, str(folder), config=lora_config(lora), is_trainable=trainable)
+        misfit = stored ^ set(get_peft_model_state_dict(peft_model))
+    except (FileNotFoundError, RuntimeError, SafetensorError) as error:
+        if explain(error):
+            raise
+        misfit = {str(error).splitlines()[0]}
+    if misfit:
+        step = 3 if folder == options.workspace.orpo_model else 1
+        raise UserError(
+            f"{folder / ADAPTER_FILE}: this adapter does not fit {options.model_name} ({min(misfit)}). Repeat step "
+            f"{step}, with --restart"
+        )
+    # At every checkpoint, PEFT looks for the base model under this name. The recorded one may not be loadable.
+    peft_model.peft_config["default"].base_model_name_or_path = options.model_source
+    return peft_model
+
+
+def base_of(model: nn.Module) -> PreTrainedModel:
+    """The base model inside a PeftModel, with the adapter in its layers."""
+    peft_model = cast(Any, model)  # PEFT and Trainer type both as any module
+    return peft_model.get_base_model()
+
+
+def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, options: Options) -> None:
+    """Save an ordinary PEFT folder with the tokenizer. It names the base model by hub id and revision, not by path."""
+    config = model.peft_config["default"]
+    config.base_model_name_or_path, config.revision = options.model_name, options.revision
+    model.save_pretrained(str(folder), save_embedding_layers=False)  # they are not trained; "auto" would ask the hub
+    tokenizer.save_pretrained(folder)
+    dtype = str(choose_dtype(options.dtype)).removeprefix("torch.")  # the base model's files may hold a coarser one
+    write_atomically(folder / "README.md", adapter_card(options, dtype))

@@ -1,0 +1,129 @@
+"""Load the base model and its tokenizer."""
+
+import warnings
+from typing import Any
+
+import huggingface_hub
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from fine_tuning.run.errors import UserError, explain
+from fine_tuning.run.options import Options
+from fine_tuning.training.device import check_gpu, choose_dtype, device_name
+
+# The libraries call functions that they have deprecated themselves, and show progress bars for loading, which is fast.
+# Downloads keep their progress bar.
+warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
+warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+transformers.utils.logging.disable_progress_bar()
+huggingface_hub.utils.enable_progress_bars()
+
+
+def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
+    """The tokenizer. Raises UserError unless BOS, EOS and padding differ and text survives encoding and decoding.
+
+    AutoTokenizer alone reads every tokenizer here correctly; the Llama classes drop deepseek-coder's spaces.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            options.model_source, revision=options.revision, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise _not_loaded(options, error) from error
+    special = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    if len(special) < 3 or None in special:
+        raise UserError(
+            f"{options.model_name}: the tokenizer needs three different tokens for BOS, EOS and padding. Otherwise the "
+            "model does not learn to end its answers. If only padding is missing, make a local copy of the model and "
+            "set pad_token in its tokenizer_config.json to a token that nothing else uses"
+        )
+    if tokenizer.chat_template is None:
+        raise UserError(f"{options.model_name}: the tokenizer has no chat template. Choose an instruct model")
+    text = "hello world\n  two 12"
+    if tokenizer.decode(tokenizer(text, add_special_tokens=False).input_ids) != text:
+        raise UserError(
+            f"{options.model_name}: encoding and decoding changes {text!r}. This version of transformers misreads the "
+            "tokenizer"
+        )
+    return tokenizer
+
+
+def load_config(options: Options) -> PreTrainedConfig:
+    """The base model's configuration, without its weights. Raises UserError if it cannot be loaded."""
+    try:
+        return AutoConfig.from_pretrained(options.model_source, revision=options.revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _not_loaded(options, error) from error
+
+
+def check_modules(options: Options, modules: tuple[str, ...]) -> None:
+    """Raise UserError if the model lacks one of the adapter's modules. PEFT would silently adapt only the others."""
+    config = load_config(options)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except ValueError as error:
+        raise _not_loaded(options, error) from error
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    if missing := [name for name in modules if name not in names]:
+        raise UserError(
+            f"--model {options.model}: the model has no modules {', '.join(missing)}, which the adapter needs. Models "
+            "of the Llama family have them"
+        )
+
+
+def load_base_model(options: Options) -> PreTrainedModel:
+    """The base model on its device, in the requested dtype, with sdpa attention. Raises UserError if that fails."""
+    check_gpu(needed=not options.is_embedded)
+    dtype = choose_dtype(options.dtype)
+    quantization = None
+    if options.load_in_4bit:
+        quantization = transformers.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(  # a pair, because of output_loading_info
+            options.model_source,
+            revision=options.revision,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, with the missing weights
+            trust_remote_code=False,  # or transformers asks the user whether to run the model's code
+            device_map={"": device_name()} if device_name() == "cuda" else None,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            **({"quantization_config": quantization} if quantization else {}),
+        )
+    except (OSError, ValueError, ImportError, SafetensorError) as error:  # ImportError if bitsandbytes does not run
+        raise _not_loaded(options, error) from error
+    except RuntimeError as error:  # transformers wraps bitsandbytes' errors in one
+        if not options.load_in_4bit or explain(error):
+            raise
+        raise UserError(
+            f"--load-in-4bit: bitsandbytes is installed but does not run here ({str(error).splitlines()[0]}). "
+            "To find out why, run: python -m bitsandbytes"
+        ) from error
+    model, loading = loaded
+    # Missing weights would be random.
+    if absent := sorted({*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])}):
+        raise UserError(
+            f"--model {options.model}: {len(absent)} weights that config.json asks for are missing or of another "
+            f"size, such as {absent[0]}"
+        )
+    return model
+
+
+def _not_loaded(options: Options, error: Exception) -> UserError:
+    return UserError(f"--model {options.model}: {str(error).splitlines()[0]}")

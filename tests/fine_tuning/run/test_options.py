@@ -1,0 +1,35 @@
+"""The options of a run, and the environment that they set for the libraries."""
+
+import os
+
+import pytest
+from helpers import ROOT
+
+from fine_tuning.run.options import Options, set_environment
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "0"), ("0,1", "0"), ("3,2", "3"), ("", "")])
+def test_at_most_one_gpu_is_used(monkeypatch, given, used):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    set_environment(Options())
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == used
+
+
+@pytest.mark.parametrize(
+    ("model", "offline"),
+    [("embedded", "1"), (str(ROOT / "fine_tuning" / "embedded_model"), "1"), ("someone/some-model", None)],
+    ids=["embedded", "a local folder", "a hub id"],
+)
+def test_only_a_model_of_the_hub_may_reach_the_hub(monkeypatch, model, offline):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "")  # so that the old value comes back after the test
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    set_environment(Options(model))
+    assert os.environ.get("HF_HUB_OFFLINE") == offline
+
+
+def test_the_users_own_choice_to_be_online_is_kept(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    set_environment(Options("embedded"))
+    assert os.environ["HF_HUB_OFFLINE"] == "0"
