@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.report import benchmark_parser, flags_given, report, table
+from benchmarks.report import benchmark_parser, flags_given, report
 from create_dataset.create_dataset import SFT_FILE, make_datasets
 from diagram import parse
 from diagram.contact_sheet import Cell, Picture, contact_sheet
@@ -27,6 +27,7 @@ from fine_tuning.data.csv_rows import Row, read_rows
 from fine_tuning.data.split import held_out_rows, split_prompts
 from fine_tuning.run.commands import PROJECT
 from fine_tuning.run.files import sha256, write_atomically
+from fine_tuning.run.markdown import table
 from fine_tuning.run.options import Options, make_parser, set_environment, to_options
 from fine_tuning.run.presets import EMBEDDED
 from fine_tuning.run.run_state import ADAPTER_FILE

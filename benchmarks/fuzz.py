@@ -14,11 +14,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.report import benchmark_parser, flags_given, report, table
+from benchmarks.report import benchmark_parser, flags_given, report
 from diagram import parse, score_diagram
 from fine_tuning.data.csv_rows import read_rows
 from fine_tuning.run.errors import UserError
-from fine_tuning.run.log import escape
+from fine_tuning.run.markdown import escape, table
 
 PROJECT = Path(__file__).resolve().parent.parent
 NASTY_STRINGS = [

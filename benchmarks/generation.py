@@ -28,10 +28,11 @@ from peft import PeftModel, get_peft_model
 from transformers import AutoTokenizer, ContinuousBatchingConfig, GenerationConfig
 
 from benchmarks.architecture import MEAN_ANSWER, MEAN_PROMPT, random_weights
-from benchmarks.report import benchmark_parser, describe_device, flags_given, report, table
+from benchmarks.report import benchmark_parser, describe_device, flags_given, report
 from fine_tuning.data.csv_rows import read_rows
 from fine_tuning.data.tokens import encode_completion, encode_prompt
 from fine_tuning.run.commands import PROJECT
+from fine_tuning.run.markdown import table
 from fine_tuning.run.options import EMBEDDED_FOLDER, SEED, Options
 from fine_tuning.run.presets import Preset, preset_for
 from fine_tuning.sampling.batches import plan_batches, token_limit

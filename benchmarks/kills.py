@@ -27,7 +27,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.report import benchmark_parser, flags_given, report, table
+from benchmarks.report import benchmark_parser, flags_given, report
+from fine_tuning.run.markdown import table
 
 PROJECT = Path(__file__).resolve().parent.parent
 STEPS = ("sft_fine_tuning", "orpo_create_dataset", "orpo_fine_tuning")

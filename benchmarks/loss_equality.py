@@ -25,7 +25,8 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.architecture import REAL_ARCHITECTURE
 from benchmarks.baselines import ORPOConfig, StockOrpoTrainer, stock_pairs
-from benchmarks.report import benchmark_parser, flags_given, report, table
+from benchmarks.report import benchmark_parser, flags_given, report
+from fine_tuning.run.markdown import table
 from fine_tuning.run.options import EMBEDDED_FOLDER
 from fine_tuning.training import orpo_loss
 from fine_tuning.training.orpo_loss import pair_loss

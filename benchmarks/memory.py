@@ -30,7 +30,8 @@ from benchmarks.architecture import LONGEST_ANSWER as ANSWER
 from benchmarks.architecture import LONGEST_PROMPT as PROMPT
 from benchmarks.architecture import REAL_ARCHITECTURE
 from benchmarks.baselines import StockOrpoTrainer
-from benchmarks.report import benchmark_parser, report, table
+from benchmarks.report import benchmark_parser, report
+from fine_tuning.run.markdown import table
 from fine_tuning.run.presets import REAL
 from fine_tuning.training.adapter import lora_config
 from fine_tuning.training.memory import GIB, MemoryCount, count_step

@@ -19,8 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import benchmark_parser, flags_given, report, table
+from benchmarks.report import benchmark_parser, flags_given, report
 from fine_tuning.run.commands import PROJECT, STEPS
+from fine_tuning.run.markdown import table
 
 SPENT = "SPENT "
 
@@ -82,7 +83,7 @@ def run_step(script: Path, flags: list[str]) -> None:
 
     for name in ("encode_prompt", "encode_completion", "encode_row", "encode_rows", "decode_answer"):
         setattr(tokens, name, tokenising.around(getattr(tokens, name)))
-    for name in ("set", "picture", "write"):
+    for name in ("set", "plot", "sheet", "write"):
         setattr(log.TrainingLog, name, logging.around(getattr(log.TrainingLog, name)))
     history.record = logging.around(history.record)
     sys.argv = [str(script), *flags]

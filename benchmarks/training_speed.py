@@ -34,13 +34,14 @@ from trl import SFTConfig, SFTTrainer
 
 from benchmarks.architecture import LONGEST_ANSWER, LONGEST_PROMPT, MEAN_ANSWER, MEAN_PROMPT, random_weights
 from benchmarks.baselines import ORPOConfig, StockOrpoTrainer, stock_pairs
-from benchmarks.report import benchmark_parser, describe_device, flags_given, report, table
+from benchmarks.report import benchmark_parser, describe_device, flags_given, report
 from fine_tuning.data.csv_rows import read_rows
 from fine_tuning.data.preference_pairs import make_pairs
 from fine_tuning.data.tokens import encode_completion, encode_prompt
 from fine_tuning.run.commands import PROJECT
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.log import TrainingLog
+from fine_tuning.run.markdown import table
 from fine_tuning.run.options import EMBEDDED_FOLDER, SEED, Options, use_one_gpu
 from fine_tuning.run.presets import Preset, SftSettings, preset_for
 from fine_tuning.training.adapter import lora_config

@@ -1,12 +1,18 @@
-"""Draw answers next to their references on one sheet, to be judged by eye."""
+"""Draw answers next to their references on one sheet, to be judged by eye.
 
-from collections.abc import Sequence
+Each picture shows the part of the canvas that its diagram uses. All pictures of a cell have one scale, so that sizes
+can be compared, and all frames of a row have one height.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from PIL import Image, ImageDraw, ImageFont
 
-from diagram.draw import draw
+from diagram.draw import draw, drawn_box
 from diagram.language import CANVAS_HEIGHT, CANVAS_WIDTH, Diagram
+from diagram.pen import Box
 
 # Pixels of the sheet.
 _SHEET_WIDTH = 1800
@@ -16,8 +22,11 @@ _ROW_GAP = 44
 _PICTURE_GAP = 16
 _TEXT_SIZE = 17
 _LINE_HEIGHT = 24
-_LABEL_SIZE = 13
-_LABEL_HEIGHT = 24
+_LABEL_SIZE = 15
+_LABEL_HEIGHT = 26
+
+_LARGEST_SCALE = 0.8  # pixels per canvas pixel, so that two shapes do not fill a frame
+_LOWEST_FRAME = 0.25  # a frame's height, as a share of its width
 
 _MAX_LINES = 2
 _MAX_CHARACTERS = 600  # far more than fit, and measuring a text takes time
@@ -25,6 +34,8 @@ _MAX_CHARACTERS = 600  # far more than fit, and measuring a text takes time
 _TEXT_COLOUR = (48, 48, 52)
 _LABEL_COLOUR = (150, 150, 156)
 _FRAME_COLOUR = (214, 214, 218)
+
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,41 +76,88 @@ def contact_sheet(cells: Sequence[Cell], columns: int = 2) -> Image.Image:
     (count,) = counts
     cell_width = (_SHEET_WIDTH - 2 * _MARGIN - (columns - 1) * _COLUMN_GAP) // columns
     picture_width = (cell_width - (count - 1) * _PICTURE_GAP) // count
-    picture_height = round(picture_width * CANVAS_HEIGHT / CANVAS_WIDTH)
     font = ImageFont.load_default(size=_TEXT_SIZE)
-    requests = [_wrap(cell.request, font, cell_width) for cell in cells]
 
-    rows = range(0, len(cells), columns)
-    lines_in_row = [max(map(len, requests[k : k + columns])) for k in rows]
-    fixed = _LABEL_HEIGHT + picture_height
-    height = 2 * _MARGIN + sum(lines_in_row) * _LINE_HEIGHT + len(rows) * fixed + (len(rows) - 1) * _ROW_GAP
-    sheet = Image.new("RGB", (_SHEET_WIDTH, height), "white")
-    pen = ImageDraw.Draw(sheet)
-    top = _MARGIN
-    for row, lines in zip(rows, lines_in_row, strict=True):
-        for column, cell in enumerate(cells[row : row + columns]):
+    strips = []
+    for k in range(0, len(cells), columns):
+        requests = [_wrap(cell.request, font, cell_width) for cell in cells[k : k + columns]]
+        pictures = _pictures(cells[k : k + columns], picture_width)
+        text_height = max(map(len, requests)) * _LINE_HEIGHT
+        strip = Image.new("RGB", (_SHEET_WIDTH, text_height + pictures[0][0].height), "white")
+        pen = ImageDraw.Draw(strip)
+        for column, (request, images) in enumerate(zip(requests, pictures, strict=True)):
             left = _MARGIN + column * (cell_width + _COLUMN_GAP)
-            request = requests[row + column]
-            for k, text in enumerate(request, start=lines - len(request)):  # a short request stands on the pictures
-                pen.text((left, top + k * _LINE_HEIGHT), text, fill=_TEXT_COLOUR, font=font)
-            for k, picture in enumerate(cell.pictures):
-                x = left + k * (picture_width + _PICTURE_GAP)
-                _draw_picture(sheet, picture, x, top + lines * _LINE_HEIGHT, picture_width)
-        top += lines * _LINE_HEIGHT + fixed + _ROW_GAP
+            for line, text in enumerate(reversed(request), start=1):  # a short request stands on the pictures
+                pen.text((left, text_height - line * _LINE_HEIGHT), text, fill=_TEXT_COLOUR, font=font)
+            for n, image in enumerate(images):
+                strip.paste(image, (left + n * (picture_width + _PICTURE_GAP), text_height))
+        strips.append(strip)
+
+    height = 2 * _MARGIN + sum(strip.height for strip in strips) + (len(strips) - 1) * _ROW_GAP
+    sheet = Image.new("RGB", (_SHEET_WIDTH, height), "white")
+    top = _MARGIN
+    for strip in strips:
+        sheet.paste(strip, (0, top))
+        top += strip.height + _ROW_GAP
     return sheet
 
 
-def _draw_picture(sheet: Image.Image, picture: Picture, left: int, top: int, width: int) -> None:
-    pen = ImageDraw.Draw(sheet)
+def _pictures(cells: Sequence[Cell], width: int) -> list[list[Image.Image]]:
+    """The labelled pictures of one row of cells, all `width` pixels wide and of one height."""
+    highest = round(width * CANVAS_HEIGHT / CANVAS_WIDTH)
+    boxes = [[drawn_box(picture.diagram) for picture in cell.pictures] for cell in cells]
+    scales = [_scale(filter(None, of_cell), width, highest) for of_cell in boxes]
+    needed = [scale * box.height for scale, of_cell in zip(scales, boxes, strict=True) for box in filter(None, of_cell)]
+    height = min(highest, ceil(max([_LOWEST_FRAME * width, *needed])))
+    return [
+        [
+            _labelled(picture, _framed(picture.diagram, box, scale, (width, height)))
+            for picture, box in zip(cell.pictures, of_cell, strict=True)
+        ]
+        for cell, of_cell, scale in zip(cells, boxes, scales, strict=True)
+    ]
+
+
+def _scale(boxes: Iterable[Box], width: int, height: int) -> float:
+    """The scale at which each box fits into `width` x `height` pixels: never below that of the whole canvas."""
+    largest = max(_LARGEST_SCALE, width / CANVAS_WIDTH)
+    return min([largest, *(min(width / box.width, height / box.height) for box in boxes)])
+
+
+def _framed(diagram: Diagram, box: Box | None, scale: float, size: tuple[int, int]) -> Image.Image:
+    """What lies in the box, in the middle of a frame, or at an edge of it where the box ends with the canvas.
+
+    So a shape that the canvas cuts is cut by the frame, not in the middle of white.
+    """
+    frame = Image.new("RGB", size, "white")
+    if box:
+        image = draw(diagram, max(1, round(scale * box.width)), box)
+        left = _place(size[0] - image.width, box.left <= 0, box.right >= CANVAS_WIDTH)
+        top = _place(size[1] - image.height, box.top <= 0, box.bottom >= CANVAS_HEIGHT)
+        frame.paste(image, (left, top))
+    ImageDraw.Draw(frame).rectangle((0, 0, size[0] - 1, size[1] - 1), outline=_FRAME_COLOUR)
+    return frame
+
+
+def _place(room: int, ends_before: bool, ends_after: bool) -> int:
+    """How much of the room that a picture leaves in its frame stands before it."""
+    if ends_before == ends_after:
+        return room // 2
+    return 0 if ends_before else room
+
+
+def _labelled(picture: Picture, framed: Image.Image) -> Image.Image:
+    """A framed picture below its name and score."""
+    image = Image.new("RGB", (framed.width, _LABEL_HEIGHT + framed.height), "white")
+    image.paste(framed, (0, _LABEL_HEIGHT))
+    pen = ImageDraw.Draw(image)
     font = ImageFont.load_default(size=_LABEL_SIZE)
-    baseline = top + _LABEL_HEIGHT - 8
-    pen.text((left, baseline), picture.name, fill=_LABEL_COLOUR, font=font, anchor="ls")
+    baseline = _LABEL_HEIGHT - 8
+    pen.text((0, baseline), picture.name, fill=_LABEL_COLOUR, font=font, anchor="ls")
     if picture.score is not None:
-        text = f"score {_figure(picture.score)}"
-        pen.text((left + width, baseline), text, fill=_TEXT_COLOUR, font=font, anchor="rs")
-    drawn = draw(picture.diagram, width)
-    ImageDraw.Draw(drawn).rectangle((0, 0, drawn.width - 1, drawn.height - 1), outline=_FRAME_COLOUR)
-    sheet.paste(drawn, (left, top + _LABEL_HEIGHT))
+        score = f"score {_figure(picture.score)}"
+        pen.text((framed.width, baseline), score, fill=_TEXT_COLOUR, font=font, anchor="rs")
+    return image
 
 
 def _figure(score: float) -> str:
@@ -107,11 +165,11 @@ def _figure(score: float) -> str:
     return "0.99" if 0.99 < score < 1 else f"{score:.2f}"
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def _wrap(text: str, font: _Font, width: int) -> list[str]:
     """Break a text into at least one and at most _MAX_LINES lines that fit; what is left out ends in an ellipsis."""
     clean = "".join(c if c.isprintable() else " " for c in text[:_MAX_CHARACTERS])
     words = clean.split()
-    lines = []
+    lines: list[str] = []
     while words and len(lines) < _MAX_LINES:
         line = ""
         while words and font.getlength(f"{line} {words[0]}" if line else words[0]) <= width:
@@ -127,7 +185,7 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return lines or [""]
 
 
-def _longest_fit(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+def _longest_fit(text: str, font: _Font, width: float) -> str:
     """The longest beginning of a text that fits, at least one character."""
     fits, too_long = 1, len(text) + 1
     while too_long - fits > 1:

@@ -1,110 +1,88 @@
-"""Draw a diagram as a picture.
+"""Draw a diagram, or the part of the canvas that it uses, as a picture.
 
-Everything is drawn at several times its size and scaled down, which smooths the edges. Connections lie below shapes, so
-a line simply runs on under the shapes that it joins and meets their borders without a seam.
+A picture is drawn at three times its size and scaled down, which smooths the edges. Connections lie below shapes: a
+line runs on under the shapes it joins, so there is no gap at a border.
 
-A diagram comes from a model: its shapes may be huge, far away or on top of one another. The work is bounded by what is
-visible on the canvas, never by a size or a distance that the diagram states.
+A diagram comes from a model: its shapes may be huge, far away or on top of one another. The work depends on the size of
+the picture, never on a size or distance that the diagram states.
 """
 
 from collections.abc import Iterator
 from math import floor, hypot, sqrt
 from os import PathLike
+from typing import NamedTuple
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from diagram.language import CANVAS_HEIGHT, CANVAS_WIDTH, Colour, Diagram, Node
+from diagram.language import CANVAS_HEIGHT, CANVAS_WIDTH, Diagram, Node
+from diagram.pen import CANVAS, STROKE, Box, Pen, corner_radius
 
 _SUPERSAMPLING = 3
 
 # Canvas pixels.
-_STROKE = 2.0
-_MAX_RADIUS = 16.0
 _ARROW_LENGTH = 13.0
 _ARROW_HALF_WIDTH = 5.0
 _DASH = 8.0
 _GAP = 6.0
-_MARGIN = 20.0  # more than a stroke or an arrowhead reaches beyond its own line
+_OVERHANG = 20.0  # more than a stroke or an arrowhead reaches beyond its own line
+_CROP_MARGIN = 16.0
+_SAVED_SCALE = 2  # pixels of a saved picture per canvas pixel, for screens and slides
 
-_MIN_STROKE = 1.25  # pixels of the picture, so that lines keep their colour in a small one
 
+def draw(diagram: Diagram, width: int = CANVAS_WIDTH, crop: Box = CANVAS) -> Image.Image:
+    """The canvas, or the part of it in `crop`, as an RGB picture `width` pixels wide; its height is in proportion.
 
-def draw(diagram: Diagram, width: int = CANVAS_WIDTH) -> Image.Image:
-    """The canvas as an RGB picture `width` pixels wide, its height in proportion (600 for 1000).
-
-    Draws every diagram that `parse` returns, whatever is wrong with it: what lies off the canvas is cut, a connection
-    without a length or to a node that does not exist is left out. Raises ValueError for a width below 1.
+    Draws every diagram that `parse` returns, whatever is wrong with it. Cuts what lies outside; leaves out a connection
+    without a length or to a node that does not exist. Raises ValueError for a width below 1 or a crop without an area.
     """
     if width < 1:
         raise ValueError(f"a picture cannot be {width} pixels wide")
-    height = max(1, round(width * CANVAS_HEIGHT / CANVAS_WIDTH))
-    image = Image.new("RGB", (width * _SUPERSAMPLING, height * _SUPERSAMPLING), "white")
-    pen = _Pen(image, _SUPERSAMPLING * width / CANVAS_WIDTH)
+    if not (crop.width > 0 and crop.height > 0):
+        raise ValueError(f"a picture of {crop.width:g} x {crop.height:g} canvas pixels has no area")
+    height = max(1, round(width * crop.height / crop.width))
+    image = _painted(diagram, (width * _SUPERSAMPLING, height * _SUPERSAMPLING), crop, _SUPERSAMPLING)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def drawn_box(diagram: Diagram) -> Box | None:
+    """The part of the canvas that shapes and connections take up, with an even margin; None where there are none.
+
+    The margin ends at the edge of the canvas.
+    """
+    by_number = {node.number: node for node in diagram.nodes}
+    connections = (_Connection.between(by_number[start], by_number[end]) for start, end in diagram.edges)
+    boxes = [_visible_box(node) for node in diagram.nodes]
+    boxes += [connection.visible_box() for connection in connections if connection]
+    visible = [box for box in boxes if box]
+    if not visible:
+        return None
+    lefts, tops, rights, bottoms = zip(*visible, strict=True)
+    return Box(min(lefts), min(tops), max(rights), max(bottoms)).grown(_CROP_MARGIN).cut(CANVAS)
+
+
+def save_png(diagram: Diagram, path: str | PathLike[str]) -> None:
+    """Write what is drawn as a PNG file, two pixels for each canvas pixel; an empty diagram gives an empty canvas.
+
+    Raises OSError when the file cannot be written.
+    """
+    crop = drawn_box(diagram) or CANVAS
+    draw(diagram, round(_SAVED_SCALE * crop.width), crop).save(path, format="PNG", optimize=True)
+
+
+def _painted(diagram: Diagram, size: tuple[int, int], crop: Box, supersampling: int) -> Image.Image:
+    image = Image.new("RGB", size, "white")
+    pen = Pen(image, crop, supersampling)
     by_number = {node.number: node for node in diagram.nodes}
     for start, end in sorted(diagram.edges):
         _draw_connection(pen, by_number[start], by_number[end])
     for node in diagram.nodes:
         _draw_shape(pen, node)
-    return image.resize((width, height), Image.Resampling.LANCZOS)
+    return image
 
 
-def save_png(diagram: Diagram, path: str | PathLike[str]) -> None:
-    """Write the canvas as a PNG file of 1000 x 600 pixels. Raises OSError when the file cannot be written."""
-    draw(diagram).save(path, format="PNG", optimize=True)
-
-
-class _Pen:
-    """Fills areas of an image, given in canvas pixels; `scale` is image pixels per canvas pixel."""
-
-    def __init__(self, image: Image.Image, scale: float) -> None:
-        self._draw = ImageDraw.Draw(image)
-        self._width, self._height = image.size
-        self._scale = scale
-        self.stroke = max(_STROKE, _MIN_STROKE * _SUPERSAMPLING / scale)
-
-    def line(self, x0: float, y0: float, x1: float, y1: float, colour: Colour) -> None:
-        """A line of the pen's stroke; Pillow's own wide lines come out a fifth thinner at some angles."""
-        s = self._scale
-        dx, dy = x1 - x0, y1 - y0
-        length = hypot(dx, dy)
-        surplus = abs(dy) / length if dy else 1.0  # a polygon is filled up to and including its last pixels
-        half = max(0.5, self.stroke * s - surplus) / (2 * length)
-        corners = (
-            (x0 * s - half * dy, y0 * s + half * dx),
-            (x1 * s - half * dy, y1 * s + half * dx),
-            (x1 * s + half * dy, y1 * s - half * dx),
-            (x0 * s + half * dy, y0 * s - half * dx),
-        )
-        self._draw.polygon([(x + 0.5, y + 0.5) for x, y in corners], fill=colour)
-
-    def polygon(self, points: list[tuple[float, float]], colour: Colour) -> None:
-        self._draw.polygon([(round(x * self._scale), round(y * self._scale)) for x, y in points], fill=colour)
-
-    def box(self, node: Node, inset: float, colour: Colour) -> None:
-        s = self._scale
-        x0 = round((node.x - node.width / 2 + inset) * s)
-        y0 = round((node.y - node.height / 2 + inset) * s)
-        x1 = max(x0, round((node.x + node.width / 2 - inset) * s) - 1)  # Pillow's boxes include their last pixel
-        y1 = max(y0, round((node.y + node.height / 2 - inset) * s) - 1)
-        radius = max(0.0, _radius(node) - inset) * s
-        self._draw.rounded_rectangle((x0, y0, x1, y1), radius, fill=colour)
-
-    def ellipse(self, node: Node, inset: float, colour: Colour) -> None:
-        """Row by row: Pillow's own ellipse overflows where a side exceeds some 50,000 pixels."""
-        s = self._scale
-        x, y = node.x * s, node.y * s
-        half_width, half_height = (node.width / 2 - inset) * s, (node.height / 2 - inset) * s
-        for row in range(max(0, floor(y - half_height)), min(self._height, floor(y + half_height) + 1)):
-            reach = half_width * sqrt(max(0.0, 1 - ((row + 0.5 - y) / half_height) ** 2))
-            x0, x1 = max(0, round(x - reach)), min(self._width, round(x + reach)) - 1
-            if x0 <= x1:
-                self._draw.rectangle((x0, row, x1, row), fill=colour)
-
-
-def _draw_shape(pen: _Pen, node: Node) -> None:
-    if abs(2 * node.x - CANVAS_WIDTH) > CANVAS_WIDTH + node.width:
-        return
-    if abs(2 * node.y - CANVAS_HEIGHT) > CANVAS_HEIGHT + node.height:
+def _draw_shape(pen: Pen, node: Node) -> None:
+    seen = _box(node).cut(pen.crop)
+    if seen.width < 0 or seen.height < 0:
         return
     fill = pen.ellipse if node.shape == "circle" else pen.box
     fill(node, 0, node.outline)
@@ -112,22 +90,80 @@ def _draw_shape(pen: _Pen, node: Node) -> None:
         fill(node, pen.stroke, node.fill)
 
 
-def _draw_connection(pen: _Pen, start: Node, end: Node) -> None:
-    length = hypot(end.x - start.x, end.y - start.y)
-    if length == 0:
+def _box(node: Node) -> Box:
+    half_width, half_height = node.width / 2, node.height / 2
+    return Box(node.x - half_width, node.y - half_height, node.x + half_width, node.y + half_height)
+
+
+def _visible_box(node: Node) -> Box | None:
+    """The box of the part of a shape that lies on the canvas; None where none does."""
+    box = _box(node)
+    if node.shape == "circle":  # the canvas may meet the ellipse's box and not the ellipse
+        x, y = min(max(node.x, 0), CANVAS_WIDTH), min(max(node.y, 0), CANVAS_HEIGHT)
+        half_width = box.width / 2 * sqrt(max(0.0, 1 - ((y - node.y) / (box.height / 2)) ** 2))
+        half_height = box.height / 2 * sqrt(max(0.0, 1 - ((x - node.x) / (box.width / 2)) ** 2))
+        box = Box(node.x - half_width, node.y - half_height, node.x + half_width, node.y + half_height)
+    seen = box.cut(CANVAS)
+    return seen if seen.width > 0 and seen.height > 0 else None
+
+
+class _Connection(NamedTuple):
+    """A line from one shape to another. A point of it is its distance from the first shape's centre."""
+
+    start: Node
+    dx: float
+    dy: float
+    length: float
+    leave: float  # at the first shape's border
+    arrive: float  # at the other's
+
+    @classmethod
+    def between(cls, start: Node, end: Node) -> "_Connection | None":
+        """None where the shapes leave no room for a line."""
+        length = hypot(end.x - start.x, end.y - start.y)
+        if length == 0:
+            return None
+        dx, dy = (end.x - start.x) / length, (end.y - start.y) / length
+        leave, arrive = _reach(start, dx, dy), length - _reach(end, dx, dy)
+        return cls(start, dx, dy, length, leave, arrive) if leave < arrive else None
+
+    def point(self, distance: float) -> tuple[float, float]:
+        return self.start.x + distance * self.dx, self.start.y + distance * self.dy
+
+    def within(self, box: Box, low: float, high: float) -> tuple[float, float]:
+        """The part between two points that lies in a box. Where none does, the first is not below the second."""
+        sides = ((self.start.x, self.dx, box.left, box.right), (self.start.y, self.dy, box.top, box.bottom))
+        for start, step, first, last in sides:
+            if step == 0:
+                if not first <= start <= last:
+                    return low, low
+                continue
+            near, far = sorted(((first - start) / step, (last - start) / step))
+            low, high = max(low, near), min(high, far)
+        return low, high
+
+    def visible_box(self) -> Box | None:
+        """The box of what lies between the shapes and on the canvas; None where nothing does."""
+        low, high = self.within(CANVAS, self.leave, self.arrive)
+        if low >= high:
+            return None
+        (x0, y0), (x1, y1) = self.point(low), self.point(high)
+        return Box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+
+
+def _draw_connection(pen: Pen, start: Node, end: Node) -> None:
+    connection = _Connection.between(start, end)
+    if connection is None:
         return
-    dx, dy = (end.x - start.x) / length, (end.y - start.y) / length
-    # From here on a point of the connection is its distance from the start's centre.
-    leave, arrive = _reach(start, dx, dy), length - _reach(end, dx, dy)
-    visible = _visible(start.x, start.y, dx, dy, 0.0, length)
-    if leave >= arrive or visible is None:
+    length, leave, arrive = connection.length, connection.leave, connection.arrive
+    low, high = connection.within(pen.crop.grown(_OVERHANG), 0.0, length)
+    if low >= high:
         return
-    low, high = visible
 
     def stroke(a: float, b: float) -> None:
         a, b = max(a, low), min(b, high)
         if a < b:
-            pen.line(start.x + a * dx, start.y + a * dy, start.x + b * dx, start.y + b * dy, start.outline)
+            pen.line(*connection.point(a), *connection.point(b), start.outline)
 
     if start.line == "dashed line":
         for a, b in _dashes(leave, arrive, low, high):
@@ -135,14 +171,14 @@ def _draw_connection(pen: _Pen, start: Node, end: Node) -> None:
     elif start.line == "solid line":
         stroke(0.0, length)
     else:
-        head = min(_ARROW_LENGTH * pen.stroke / _STROKE, 0.7 * (arrive - leave))
+        head = min(_ARROW_LENGTH * pen.stroke / STROKE, 0.7 * (arrive - leave))
         half = head * _ARROW_HALF_WIDTH / _ARROW_LENGTH
         base = arrive - head
         stroke(0.0, base + head / 4)
         if low <= arrive and base <= high:
-            x, y = start.x + base * dx, start.y + base * dy
-            point = arrive + pen.stroke / 4  # under the border, or so sharp a tip would fade out before it
-            tip = (start.x + point * dx, start.y + point * dy)
+            x, y = connection.point(base)
+            tip = connection.point(arrive + pen.stroke / 4)  # under the border, or so sharp a tip would fade before it
+            dx, dy = connection.dx, connection.dy
             pen.polygon([tip, (x - half * dy, y + half * dx), (x + half * dy, y - half * dx)], start.outline)
 
 
@@ -156,19 +192,7 @@ def _dashes(leave: float, arrive: float, low: float, high: float) -> Iterator[tu
         a = leave + k * period
         b = a + stretch * _DASH
         # The outermost two run on a little under their shapes: a square end leaves a gap at a slanted border.
-        yield a - (_STROKE if k == 0 else 0.0), b + (_STROKE if k == count - 1 else 0.0)
-
-
-def _visible(x: float, y: float, dx: float, dy: float, low: float, high: float) -> tuple[float, float] | None:
-    """The part of the ray that lies on the canvas or just beside it, as distances from (x, y)."""
-    for start, step, size in ((x, dx, CANVAS_WIDTH), (y, dy, CANVAS_HEIGHT)):
-        if step == 0:
-            if not -_MARGIN <= start <= size + _MARGIN:
-                return None
-            continue
-        near, far = sorted(((-_MARGIN - start) / step, (size + _MARGIN - start) / step))
-        low, high = max(low, near), min(high, far)
-    return (low, high) if low < high else None
+        yield a - (STROKE if k == 0 else 0.0), b + (STROKE if k == count - 1 else 0.0)
 
 
 def _reach(node: Node, dx: float, dy: float) -> float:
@@ -178,14 +202,9 @@ def _reach(node: Node, dx: float, dy: float) -> float:
     if node.shape == "circle":
         return 1 / hypot(dx / half_width, dy / half_height)
     to_box = min(half_width / dx if dx else float("inf"), half_height / dy if dy else float("inf"))
-    radius = _radius(node)
+    radius = corner_radius(node)
     corner_x, corner_y = half_width - radius, half_height - radius
     if to_box * dx <= corner_x or to_box * dy <= corner_y or radius == 0:
         return to_box
     along, squared = corner_x * dx + corner_y * dy, corner_x**2 + corner_y**2
     return along + sqrt(max(0.0, along * along - squared + radius * radius))
-
-
-def _radius(node: Node) -> float:
-    """The radius of the shape's corners; 0 for a plain rectangle."""
-    return min(_MAX_RADIUS, min(node.width, node.height) / 5) if node.shape == "round rectangle" else 0.0

@@ -24,6 +24,7 @@ from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings, preset_fo
 from fine_tuning.run.run_state import RunState
 from fine_tuning.run.sample_run import SampleRun
 from fine_tuning.run.step_order import check_split, check_step_1
+from fine_tuning.run.verdict import sampling_verdict, training_verdict, wall_time
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -134,14 +135,13 @@ class Step:
 
         Load the model first: a failed load must not discard an earlier run.
         """
-        from fine_tuning.run.log import machine
+        from fine_tuning.training.device import machine
 
         self.workspace.prepare()
         self.state.begin(self.settings, self.options.restart)
         if self.options.restart:
             restart_is_done()
         self.log.title = f"{title} ({self.options.model_name})"
-        self.log.set("Result", "sampling has begun" if self.number == 2 else "training has begun")
         self.log.set("Settings", self.settings)
         if data:
             self.log.set("Data", data)
@@ -161,7 +161,7 @@ class Step:
 
         Raises UserError with the row, one of `prompts`, if the loss is not finite or the machine fails.
         """
-        from fine_tuning.run.log import peak_memory_mib
+        from fine_tuning.training.device import peak_memory_mib
         from fine_tuning.training.history import record, training_figures
         from fine_tuning.training.reporter import Reporter
         from fine_tuning.training.trainer import train
@@ -173,15 +173,16 @@ class Step:
         self._peak_memory = peak_memory_mib()
         history, epochs = trainer.state.log_history, int(trainer.args.num_train_epochs)
         record(self.log, history)
+        self.log.progress("Training is done. Validation: answering the held-out prompts.")
         return training_figures(history, epochs, epochs * tokens, trainer.state.global_step - reporter.first_step)
 
     def finish(self, figures: Mapping[str, Any]) -> None:
         """Write the result into the log, mark the run as finished, and print the figures as one line of JSON."""
-        from fine_tuning.run.log import peak_memory_mib, wall_time
+        from fine_tuning.training.device import peak_memory_mib
 
         result = dict(figures) | {"peak memory MiB": self._peak_memory or peak_memory_mib()}
         result |= wall_time(self._start, self.continues)
-        self.log.finish(result)
+        self.log.finish(result, sampling_verdict(result) if self.number == 2 else training_verdict(result))
         self.state.finish(self.settings, result)
         self.log.announce()
 

@@ -34,7 +34,6 @@ def main() -> None:
     from tqdm import tqdm
 
     from fine_tuning.data.tokens import encode_rows
-    from fine_tuning.run.log import SECONDS_BETWEEN_WRITES
     from fine_tuning.sampling.batches import plan_batches
     from fine_tuning.sampling.generation import answer_rows, merge_for_generation
     from fine_tuning.sampling.samples import log_samples, sample_figures, sample_row
@@ -65,15 +64,13 @@ def main() -> None:
             sample_store.append(csv_path, list(references[0].fields), rows)
             answers += new
             progress.update(len(batch))
-            if step.log.is_due(SECONDS_BETWEEN_WRITES):
-                step.log.set("Progress", {"samples so far": progress.n, "of": len(sampled)})
-                step.log.write()
+            if step.log.is_due():
+                step.log.progress(f"Sampling: {progress.n:,} of {len(sampled):,} samples")
     seconds = time.perf_counter() - start
 
     # 5. Report on all samples, including those of earlier starts.
     all_rows = read_rows(csv_path, scored=True, remedy=workspace.remedy)
     samples = all_rows[state.reference_rows :]
-    step.log.sections.pop("Progress", None)
     data = {
         "file": csv_path.name,
         "references": state.reference_rows,

@@ -83,6 +83,7 @@ def main() -> None:
     print(f"{options.model_name}: {len(train_set)} pairs to train on, {len(validation_set)} to validate on")
 
     # 4. Answer the held-out prompts with the adapter of step 1, and score the answers.
+    step.log.progress("Validation before the training: answering the held-out prompts.")
     before = validate(tuned, tokenizer, held_out, preset.sampling.batch_size, options.seed, "validation before")
     log_validation(step.log, "Validation", {"after SFT": before})
     del tuned  # the GPU need not hold two

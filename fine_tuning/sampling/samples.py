@@ -8,7 +8,8 @@ from typing import Any
 from diagram import parse, score_diagram
 from diagram.contact_sheet import answered, contact_sheet
 from fine_tuning.data.csv_rows import Row, shape_info
-from fine_tuning.run.log import TrainingLog, score_plot
+from fine_tuning.run.log import TrainingLog
+from fine_tuning.run.plots import score_plot
 from fine_tuning.sampling.generation import Answer
 
 SHEET_CELLS = 12
@@ -49,13 +50,14 @@ def sample_figures(rows: Sequence[Row], samples: Sequence[Row], answers: Sequenc
 def log_samples(log: TrainingLog, rows: Sequence[Row], references: Sequence[Row], samples: Sequence[Row]) -> None:
     """Put scores by family, the plot of scores and a contact sheet into the log."""
     families = sorted({row.family for row in samples})
-    log.set("Rows by family", [{"family": family} | _of_family(rows, samples, family) for family in families])
-    log.picture("Rows by family", score_plot([row.score for row in samples], log.title), "scores")
+    by_family = [{"family": family} | _of_family(rows, samples, family) for family in families]
+    log.set("Rows by family", by_family, hide=by_family[0] if len(families) == 1 else ())
+    log.plot(score_plot([row.score for row in samples], log.title), "scores")
     count = min(SHEET_CELLS, len(samples))
     picks = [samples[k * len(samples) // count] for k in range(count)]
     reference_to = {row.prompt: parse(row.answer) for row in references}
     cells = [answered(row.request, reference_to[row.prompt], parse(row.answer), row.score) for row in picks]
-    log.picture("Result", contact_sheet(cells), "samples")
+    log.sheet(contact_sheet(cells), "samples")
 
 
 def _of_family(rows: Sequence[Row], samples: Sequence[Row], family: str) -> dict[str, Any]:

@@ -93,11 +93,14 @@ def validate(
 
 
 def log_validation(log: TrainingLog, section: str, validations: Mapping[str, Validation]) -> None:
-    """Put validations into the log, a row each, with a contact sheet of the last one."""
-    log.set(section, [{"model": name} | validation.figures() for name, validation in validations.items()])
-    log.set(f"{section} score by family", [{"model": name} | v.scores_by_family() for name, v in validations.items()])
+    """Put validations into the log, a row each, with the contact sheet of the last one."""
+    rows = [{"model": name} | validation.figures() for name, validation in validations.items()]
+    log.set(section, rows, hide=["prompts"])  # the section "Data" has them
+    by_family = [{"model": name} | validation.scores_by_family() for name, validation in validations.items()]
+    is_one_family = len(by_family[0]) == 2  # its score is that of all
+    log.set(f"{section} score by family", by_family, hide=by_family[0] if is_one_family else ())
     last = list(validations.values())[-1]
-    log.picture(f"{section} score by family", contact_sheet(last.cells()), "validation")
+    log.sheet(contact_sheet(last.cells()), "validation")
 
 
 def _share(flags: Iterable[bool]) -> float:

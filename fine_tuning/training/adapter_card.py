@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from fine_tuning.run.log import escape
+from fine_tuning.run.markdown import escape
 from fine_tuning.run.options import Options
 
 CARD = """---

@@ -1,9 +1,15 @@
-"""The device and the dtype of a run."""
+"""The device and the dtype of a run, this machine, and how much memory it took."""
+
+import platform
+import sys
+from importlib.metadata import version
 
 import torch
 
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.model_check import has_cuda_device
+
+PACKAGES = ("torch", "transformers", "peft", "trl", "datasets", "pandas", "accelerate")
 
 
 def device_name() -> str:
@@ -46,3 +52,28 @@ def choose_dtype(name: str) -> torch.dtype:
     if device_name() == "cpu":
         return torch.float32
     return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16
+
+
+def machine() -> dict[str, str]:
+    """This machine and the versions of the packages that decide a training, for the log."""
+    facts = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor threads": str(torch.get_num_threads()),
+        "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "python": platform.python_version(),
+    }
+    return facts | {package: version(package) for package in PACKAGES}
+
+
+def peak_memory_mib() -> int:
+    """Peak memory of this process in MiB: allocated on the GPU where there is one, else resident."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 2**20)
+    if sys.platform == "win32":
+        import psutil  # comes with accelerate
+
+        return round(psutil.Process().memory_info().peak_wset / 2**20)
+    import resource  # Windows has no such module
+
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
+    return round(resident / (2**20 if sys.platform == "darwin" else 2**10))

@@ -1,9 +1,12 @@
-"""A trainer's history as tables for the log, and the final figures of a training."""
+"""A trainer's history as tables for the log, the progress, and the final figures of a training."""
 
 import math
 from collections.abc import Mapping, Sequence
 
-from fine_tuning.run.log import TrainingLog, loss_plot, thin_out
+from fine_tuning.run.log import TrainingLog
+from fine_tuning.run.plots import loss_plot
+
+TABLE_ROWS = 40  # of a long history; the JSON file holds every step
 
 # The figures of a step: their names in the log, and in the trainer's history.
 STEP_FIGURES = {
@@ -50,13 +53,36 @@ def epochs_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float | 
     return rows
 
 
+def thin_out(steps: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """Many steps as at most TABLE_ROWS rows, each the mean of the steps since the row before."""
+    size = max(1, -(-len(steps) // TABLE_ROWS))
+    rows = []
+    for start in range(0, len(steps), size):
+        chunk = steps[start : start + size]
+        row = {"step": chunk[-1]["step"], "epoch": round(chunk[-1]["epoch"], 3)}
+        for name in chunk[0]:
+            if name not in row:
+                values = [entry[name] for entry in chunk if entry[name] is not None]
+                row[name] = sum(values) / len(values) if values else None
+        rows.append(row)
+    return rows
+
+
 def record(log: TrainingLog, history: Sequence[Mapping[str, float]], plot: bool = True) -> None:
     """Put a trainer's history into the log: the tables of epochs and of steps and, if `plot`, the loss plot."""
     log.history = steps_of(history)
     log.set("Loss by epoch", epochs_of(history))
     log.set("Loss by step", thin_out(log.history))
     if log.history and plot:
-        log.picture("Loss by epoch", loss_plot(log.history, epochs_of(history), log.title), "loss")
+        log.plot(loss_plot(log.history, epochs_of(history), log.title), "loss")
+
+
+def progress_line(history: Sequence[Mapping[str, float]], total: int) -> str:
+    """How far a training of `total` steps is, for the log's first line."""
+    last = next((entry for entry in reversed(history) if "loss" in entry), None)
+    if last is None:
+        return f"Training: step 0 of {total:,}"
+    return f"Training: step {last['step']:,} of {total:,}, loss {last['loss']:.3g}"
 
 
 def training_figures(history: Sequence[Mapping[str, float]], epochs: int, tokens: int, steps: int) -> dict[str, float]:

@@ -7,8 +7,8 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from fine_tuning.run.log import SECONDS_BETWEEN_WRITES, TrainingLog
-from fine_tuning.training.history import record
+from fine_tuning.run.log import TrainingLog
+from fine_tuning.training.history import progress_line, record
 
 # float16's loss scale starts at 65,536 and halves at each overflow. After so many in a row, no scale would help.
 OVERFLOWS = 30
@@ -46,9 +46,9 @@ class Reporter(TrainerCallback):
             self._check_finite(last, args.fp16)
         if not math.isfinite(last.get("eval_loss", 0.0)):
             raise ValidationNotFinite(f"the validation loss is {last['eval_loss']}")
-        if self.log.is_due(SECONDS_BETWEEN_WRITES):
+        if self.log.is_due():
             record(self.log, state.log_history, plot="eval_loss" in last)
-            self.log.write()
+            self.log.progress(progress_line(state.log_history, state.max_steps))
 
     def _check_finite(self, last: Mapping[str, float], is_float16: bool) -> None:
         if not math.isfinite(last["loss"]):

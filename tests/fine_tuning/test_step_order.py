@@ -105,7 +105,7 @@ def test_step_2_loses_no_rows_that_were_added_behind_its_samples(refused, worksp
         file.write(f"e,{DIAGRAM},1.0\n")
     for flags in ([], ["--restart"]):
         (message,) = refused(STEP_2, "--model", "embedded", "--workspace", workspace, *flags)
-        assert message.startswith(f"error: {sampled}: what follows the samples of step 2 is none of them")
+        assert message.startswith(f"error: {sampled}: rows that step 2 did not write follow its samples")
 
 
 def test_step_3_refuses_references_that_were_changed_since(refused, workspace, sampled):
@@ -137,7 +137,7 @@ def test_run_all_tells_before_it_restarts_that_rows_would_be_lost(refused, works
     with open(sampled, "a") as file:
         file.write(f"e,{DIAGRAM},1.0\n")
     (message,) = refused("fine_tuning/run_all.py", "--model", "embedded", "--workspace", workspace, "--restart")
-    assert message.startswith(f"error: {sampled}: what follows the samples of step 2 is none of them")
+    assert message.startswith(f"error: {sampled}: rows that step 2 did not write follow its samples")
 
 
 def test_step_3_refuses_pairs_that_are_all_held_out(refused, workspace):

@@ -1,8 +1,20 @@
-"""The final figures of a training, from a trainer's history."""
+"""A trainer's history in the log: final figures, the table of steps, and how far a training is."""
+
+import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fine_tuning.training.history import preference_figures, training_figures
+from fine_tuning.run.log import TrainingLog
+from fine_tuning.training.history import (
+    TABLE_ROWS,
+    preference_figures,
+    progress_line,
+    record,
+    thin_out,
+    training_figures,
+)
 
 
 def history(first: int, last: int) -> list[dict[str, float]]:
@@ -39,3 +51,42 @@ def test_the_share_of_preferred_answers_is_that_before_the_first_step_and_after_
     ]
     assert preference_figures(entries) == {"chosen preferred before": 0.25, "chosen preferred after": 0.75}
     assert preference_figures([]) == {}
+
+
+@given(st.integers(0, 500))
+def test_a_long_history_is_thinned_out_to_means_of_all_its_steps(steps):
+    history = [{"step": step, "epoch": step / 7, "loss": float(step)} for step in range(1, steps + 1)]
+    rows = thin_out(history)
+    assert len(rows) <= TABLE_ROWS
+    assert [row["step"] for row in rows] == sorted({row["step"] for row in rows})
+    starts = [0, *(row["step"] for row in rows)]
+    assert starts[-1] == steps
+    for before, row in zip(starts, rows, strict=False):
+        assert row["loss"] == pytest.approx((before + 1 + row["step"]) / 2)
+        assert row["epoch"] == pytest.approx(row["step"] / 7, abs=0.0006)
+
+
+def test_a_short_history_is_shown_step_by_step():
+    history = [{"step": step, "epoch": step / 4, "loss": 1 / step} for step in range(1, TABLE_ROWS + 1)]
+    assert thin_out(history) == history
+
+
+def test_the_progress_names_the_last_step_and_its_loss():
+    steps = [{"step": 1_119, "loss": 0.2}, {"step": 1_120, "loss": 0.08123}, {"step": 1_120, "eval_loss": 9.0}]
+    assert progress_line(steps, 2_240) == "Training: step 1,120 of 2,240, loss 0.0812"
+    assert progress_line([{"step": 0, "eval_loss": 9.0}], 2_240) == "Training: step 0 of 2,240"
+
+
+@pytest.mark.parametrize("plot", [True, False])
+def test_a_recorded_history_stands_in_the_log_with_its_plot_where_asked(tmp_path, plot):
+    log = TrainingLog(tmp_path, "log", "Training")
+    steps = [{"step": step, "epoch": step / 2, "loss": 1 / step, "grad_norm": float("inf")} for step in (1, 2, 3)]
+    record(log, [*steps, {"step": 3, "epoch": 1.5, "eval_loss": 0.4}], plot)
+    log.write()
+    stored = json.loads((tmp_path / "log.json").read_text("utf-8"))
+    assert [row["loss"] for row in stored["history"]] == [1, 1 / 2, 1 / 3]
+    assert stored["history"][0]["gradient norm"] is None
+    assert stored["Loss by epoch"] == [
+        {"epoch": 1.5, "step": 3, "training loss": pytest.approx(11 / 18), "validation loss": 0.4}
+    ]
+    assert len(stored["Loss by step"]) == 3 and (tmp_path / "log_loss.png").exists() == plot

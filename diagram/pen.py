@@ -1,0 +1,96 @@
+"""Fill areas of an image that shows a part of the canvas; everything is given in canvas pixels."""
+
+from math import floor, hypot, sqrt
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw
+
+from diagram.language import CANVAS_HEIGHT, CANVAS_WIDTH, Colour, Node
+
+STROKE = 2.0  # canvas pixels
+_MIN_STROKE = 1.25  # pixels of the picture, so that lines keep their colour in a small one
+_MAX_RADIUS = 16.0  # canvas pixels
+
+
+class Box(NamedTuple):
+    """A part of the canvas, in canvas pixels."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        return self.bottom - self.top
+
+    def grown(self, margin: float) -> "Box":
+        """The box with a margin on every side."""
+        return Box(self.left - margin, self.top - margin, self.right + margin, self.bottom + margin)
+
+    def cut(self, other: "Box") -> "Box":
+        """What lies in both boxes. Where they do not meet, the width or the height is negative."""
+        left, top = max(self.left, other.left), max(self.top, other.top)
+        return Box(left, top, min(self.right, other.right), min(self.bottom, other.bottom))
+
+
+CANVAS = Box(0, 0, CANVAS_WIDTH, CANVAS_HEIGHT)
+
+
+class Pen:
+    """Fills areas, given in canvas pixels, of an image that shows the part of the canvas in `crop`."""
+
+    def __init__(self, image: Image.Image, crop: Box, supersampling: int) -> None:
+        self._draw = ImageDraw.Draw(image)
+        self._width, self._height = image.size
+        self._scale = image.width / crop.width
+        self.crop = crop
+        self.stroke = max(STROKE, _MIN_STROKE * supersampling / self._scale)
+
+    def _at(self, x: float, y: float) -> tuple[float, float]:
+        """A point of the canvas in pixels of the image."""
+        return (x - self.crop.left) * self._scale, (y - self.crop.top) * self._scale
+
+    def line(self, x0: float, y0: float, x1: float, y1: float, colour: Colour) -> None:
+        """A line of the pen's stroke; Pillow's own wide lines come out a fifth thinner at some angles."""
+        dx, dy = x1 - x0, y1 - y0
+        length = hypot(dx, dy)
+        surplus = abs(dy) / length if dy else 1.0  # a polygon is filled up to and including its last pixels
+        half = max(0.5, self.stroke * self._scale - surplus) / (2 * length)
+        (x0, y0), (x1, y1) = self._at(x0, y0), self._at(x1, y1)
+        corners = (
+            (x0 - half * dy, y0 + half * dx),
+            (x1 - half * dy, y1 + half * dx),
+            (x1 + half * dy, y1 - half * dx),
+            (x0 + half * dy, y0 - half * dx),
+        )
+        self._draw.polygon([(x + 0.5, y + 0.5) for x, y in corners], fill=colour)
+
+    def polygon(self, points: list[tuple[float, float]], colour: Colour) -> None:
+        self._draw.polygon([(round(x), round(y)) for x, y in (self._at(*point) for point in points)], fill=colour)
+
+    def box(self, node: Node, inset: float, colour: Colour) -> None:
+        half_width, half_height = node.width / 2 - inset, node.height / 2 - inset
+        x0, y0 = map(round, self._at(node.x - half_width, node.y - half_height))
+        x1, y1 = map(round, self._at(node.x + half_width, node.y + half_height))
+        corners = (x0, y0, max(x0, x1 - 1), max(y0, y1 - 1))  # Pillow's boxes include their last pixel
+        self._draw.rounded_rectangle(corners, max(0.0, corner_radius(node) - inset) * self._scale, fill=colour)
+
+    def ellipse(self, node: Node, inset: float, colour: Colour) -> None:
+        """Row by row: Pillow's own ellipse overflows where a side exceeds some 50,000 pixels."""
+        x, y = self._at(node.x, node.y)
+        half_width, half_height = (node.width / 2 - inset) * self._scale, (node.height / 2 - inset) * self._scale
+        for row in range(max(0, floor(y - half_height)), min(self._height, floor(y + half_height) + 1)):
+            reach = half_width * sqrt(max(0.0, 1 - ((row + 0.5 - y) / half_height) ** 2))
+            x0, x1 = max(0, round(x - reach)), min(self._width, round(x + reach)) - 1
+            if x0 <= x1:
+                self._draw.rectangle((x0, row, x1, row), fill=colour)
+
+
+def corner_radius(node: Node) -> float:
+    """The radius of the shape's corners; 0 for a plain rectangle."""
+    return min(_MAX_RADIUS, min(node.width, node.height) / 5) if node.shape == "round rectangle" else 0.0

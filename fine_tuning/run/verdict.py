@@ -1,0 +1,98 @@
+"""The verdict that opens a finished log: the figures a reader wants first, in four or five lines.
+
+Names of figures are those of the result, which the log's JSON file keeps under "Result".
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MIB_PER_GIB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The lines, and the names of the figures in the result that another table of the log holds."""
+
+    lines: list[str]
+    in_other_tables: set[str]
+
+
+def training_verdict(figures: Mapping[str, Any]) -> Verdict:
+    """The verdict on supervised fine-tuning or ORPO. It leaves out what the run did not measure."""
+    lines = [
+        f"Final average training loss: {figures['final average training loss']:g} over {figures['training steps']:,} "
+        f"steps, {figures['training loss in the last epoch']:g} in the last epoch"
+    ]
+    validation = []
+    if "validation loss" in figures:
+        validation.append(f"Validation loss: {figures['validation loss']:g}")
+    if "chosen preferred after" in figures:
+        before, after = (_percent(figures[f"chosen preferred {when}"]) for when in ("before", "after"))
+        validation.append(f"chosen answer preferred in {before} of pairs before, {after} after")
+    if validation:
+        lines.append("; ".join(validation))
+    if "validation score" in figures:
+        scores = _before_and_after(figures, "validation score", "{:g}".format)
+        lines.append(f"Score on {figures['validation prompts']:,} held-out prompts (1 is flawless): {scores}")
+        lines.append(f"Answers that ended by themselves: {_before_and_after(figures, _ENDED, _percent)}")
+    lines.append(_cost(figures))
+    elsewhere = {"validation loss", "training loss in the last epoch"}
+    elsewhere |= {name for name in figures if name.startswith(("validation ", "chosen preferred "))}
+    return Verdict(lines, elsewhere)
+
+
+def sampling_verdict(figures: Mapping[str, Any]) -> Verdict:
+    """The verdict on step 2, the samples of the tuned model."""
+    lines = [
+        f"Samples: {figures['samples']:,}; the CSV now holds {figures['rows']:,} rows",
+        f"Mean score: {figures['mean score']:g} (1 is flawless); flawless samples: "
+        f"{_percent(figures['flawless samples'])}",
+    ]
+    if "ended by itself" in figures:
+        lines.append(f"Samples that ended by themselves: {_percent(figures['ended by itself'])}")
+    lines.append(_cost(figures))
+    return Verdict(lines, {"rows"})
+
+
+def wall_time(start: float, goes_on: bool) -> dict[str, float]:
+    """The seconds since `start`, a value of `time.perf_counter`, under the name that the result has for them.
+
+    Where a run goes on, an earlier start did a part of the work, and the name says so.
+    """
+    return {_SINCE_START if goes_on else _SECONDS: round(time.perf_counter() - start, 1)}
+
+
+_SECONDS, _SINCE_START = "wall seconds", "wall seconds since the last start"
+_ENDED = "validation ended by itself"
+
+
+def _before_and_after(figures: Mapping[str, Any], name: str, shown: Any) -> str:
+    if f"{name} before" not in figures:
+        return shown(figures[name])
+    return f"{shown(figures[f'{name} before'])} before, {shown(figures[name])} after"
+
+
+def _cost(figures: Mapping[str, Any]) -> str:
+    is_whole = _SECONDS in figures
+    time_taken = _duration(figures[_SECONDS if is_whole else _SINCE_START])
+    return f"Time: {time_taken}{'' if is_whole else ' since the last start'}; peak memory: {_memory(figures)}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"  # shares are stored with four decimals, so that 100 % means all
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _memory(figures: Mapping[str, Any]) -> str:
+    mib = figures["peak memory MiB"]
+    return f"{mib} MiB" if mib < MIB_PER_GIB else f"{mib / MIB_PER_GIB:.1f} GiB"
