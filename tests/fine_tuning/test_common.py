@@ -85,7 +85,7 @@ def test_a_finished_step_prints_its_figures_as_one_line_of_json_and_again_when_i
 ):
     finish_step(number)
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert figures["loss"] == 0.5 and figures["peak memory MiB"] > 0 and figures["wall seconds"] >= 0
+    assert figures["final average training loss"] == 0.5 and figures["peak memory MiB"] > 0 and figures["wall seconds"] >= 0
     assert start_step(number).is_done(SETTINGS)
     said, last = capsys.readouterr().out.splitlines()
     assert said.startswith(f"step {number} is done: ") and "--restart" in said and json.loads(last) == figures
@@ -112,7 +112,7 @@ def test_a_restart_discards_the_earlier_run_only_once_the_step_begins(start_step
     finish_step(number)
     step = start_step(number, "--restart")
     assert not step.is_done(SETTINGS)
-    assert step.state.figures["loss"] == 0.5 and "--restart" in go_on_command()
+    assert step.state.figures["final average training loss"] == 0.5 and "--restart" in go_on_command()
     step.begin("Title")
     assert step.state.figures is None and "--restart" not in go_on_command()
 
@@ -127,7 +127,7 @@ def test_the_log_holds_the_settings_the_data_and_the_result(start_step, workspac
     assert log["title"] == "Supervised fine-tuning (embedded)" and log["Result"] == "The run has begun."
     assert log["Settings"] == SETTINGS and log["Data"] == {"rows": 2} and "python" in log["Machine"]
     step.finish(FIGURES)
-    assert json.loads(path.read_text())["Result"]["loss"] == 0.5
+    assert json.loads(path.read_text())["Result"]["final average training loss"] == 0.5
 
 
 def test_the_memory_of_the_longest_row_is_printed_and_logged(start_step, capsys):
