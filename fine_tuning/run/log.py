@@ -34,7 +34,7 @@ class TrainingLog:
     def __init__(self, folder: Path, name: str, title: str) -> None:
         self.folder, self.name, self.title = folder, name, title
         self.sections: dict[str, Section] = {"Result": "The run has begun."}
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, Any]] = []
         self._hidden: dict[str, Collection[str]] = {}
         self._verdict: Sequence[str] = ()
         self._pictures: dict[str, str] = {}  # file names
@@ -96,8 +96,9 @@ class TrainingLog:
     def _markdown(self) -> str:
         parts = [f"# {escape(self.title)}"]
         sections = dict(self.sections)
-        if isinstance(sections["Result"], str):
-            parts.append(paragraph(sections.pop("Result")))
+        if isinstance(line := sections["Result"], str):
+            parts.append(paragraph(line))
+            del sections["Result"]
         elif self._verdict:
             parts.append(bullets(self._verdict))
         parts += [f"![{kind}]({self._pictures[kind]})" for kind in ("Plot", "Contact sheet") if kind in self._pictures]
@@ -126,5 +127,5 @@ def _shown(content: Section, hidden: Collection[str]) -> str:
     columns = [name for name in dict.fromkeys(name for row in content for name in row) if name not in hidden]
     lines = [columns, *([row.get(name, "") for name in columns] for row in content)]
     if len(columns) > max(WIDEST_TABLE, len(content)):
-        lines = list(zip(*lines, strict=True))
+        lines = [list(line) for line in zip(*lines, strict=True)]
     return table(lines[0], lines[1:]) if columns else ""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.plots import loss_plot
@@ -20,7 +21,7 @@ STEP_FIGURES = {
 }
 
 
-def steps_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+def steps_of(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The training steps in a trainer's history, under the log's names."""
     return [
         {"step": entry["step"], "epoch": entry["epoch"]}
@@ -30,9 +31,10 @@ def steps_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
     ]
 
 
-def epochs_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+def epochs_of(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A row for each validation in a trainer's history, with the mean training loss since the one before."""
-    rows, since = [], 0
+    rows: list[dict[str, Any]] = []
+    since = 0
     for entry in history:
         if "eval_loss" not in entry:
             continue
@@ -49,7 +51,7 @@ def epochs_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
     return rows
 
 
-def thin_out(steps: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+def thin_out(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Many steps as at most TABLE_ROWS rows, each the mean of the steps since the row before."""
     size = max(1, -(-len(steps) // TABLE_ROWS))
     rows = []
@@ -64,7 +66,7 @@ def thin_out(steps: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
     return rows
 
 
-def record(log: TrainingLog, history: Sequence[Mapping[str, float]], plot: bool = True) -> None:
+def record(log: TrainingLog, history: Sequence[Mapping[str, Any]], plot: bool = True) -> None:
     """Put a trainer's history into the log: the table of epochs, the table of steps and, where asked, the plot."""
     log.history = steps_of(history)
     log.set("Loss by epoch", epochs_of(history))
@@ -73,7 +75,7 @@ def record(log: TrainingLog, history: Sequence[Mapping[str, float]], plot: bool 
         log.plot(loss_plot(log.history, epochs_of(history), log.title), "loss")
 
 
-def progress_line(history: Sequence[Mapping[str, float]], total: int) -> str:
+def progress_line(history: Sequence[Mapping[str, Any]], total: int) -> str:
     """How far a training of `total` steps is, for the log's first line."""
     last = next((entry for entry in reversed(history) if "loss" in entry), None)
     if last is None:
@@ -81,7 +83,7 @@ def progress_line(history: Sequence[Mapping[str, float]], total: int) -> str:
     return f"Training: step {last['step']:,} of {total:,}, loss {last['loss']:.3g}"
 
 
-def training_figures(history: Sequence[Mapping[str, float]], epochs: int, tokens: int, steps: int) -> dict[str, float]:
+def training_figures(history: Sequence[Mapping[str, Any]], epochs: int, tokens: int, steps: int) -> dict[str, Any]:
     """The final figures of a training, over all its steps, also those before an interruption.
 
     The final average training loss is the mean over all steps. `tokens` is how many the whole training reads. Speed is
@@ -92,7 +94,7 @@ def training_figures(history: Sequence[Mapping[str, float]], epochs: int, tokens
     last_epoch = losses[-max(1, round(len(losses) / epochs)) :]
     evaluations = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
     seconds = next((entry["train_runtime"] for entry in reversed(history) if "train_runtime" in entry), None)
-    figures = {
+    figures: dict[str, Any] = {
         "training steps": len(losses),
         "final average training loss": round(sum(losses) / len(losses), 5),
         "training loss in the last epoch": round(sum(last_epoch) / len(last_epoch), 5),

@@ -1,5 +1,6 @@
 """What is computed on, and what is said where a GPU cannot be used."""
 
+import platform
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from fine_tuning.run.options import Options
 from fine_tuning.run.workspace import Workspace
 from fine_tuning.training import device
-from fine_tuning.training.device import check_gpu, choose_dtype
+from fine_tuning.training.device import PACKAGES, check_gpu, choose_dtype, machine, peak_memory_mib
 
 EMBEDDED = Options("embedded", None, Workspace(Path("nowhere")), 2025, None, "auto", False, False)
 
@@ -49,3 +50,14 @@ def test_auto_dtype_follows_the_gpu(monkeypatch, capability, dtype):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     assert choose_dtype("auto") is dtype
+
+
+def test_the_machines_facts_name_the_packages_that_decide_a_training():
+    facts = machine()
+    assert facts.keys() >= {"system", "processor threads", "GPU", *PACKAGES}
+    assert facts["python"] == platform.python_version() and facts["torch"] == torch.__version__
+
+
+def test_peak_memory_without_a_gpu_is_that_of_the_process(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert 100 < peak_memory_mib() < 100_000  # torch alone takes more than 100 MiB
