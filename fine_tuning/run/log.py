@@ -96,9 +96,8 @@ class TrainingLog:
     def _markdown(self) -> str:
         parts = [f"# {escape(self.title)}"]
         sections = dict(self.sections)
-        result = sections["Result"]
-        if isinstance(result, str):
-            parts.append(paragraph(result))
+        if isinstance(line := sections["Result"], str):
+            parts.append(paragraph(line))
             del sections["Result"]
         elif self._verdict:
             parts.append(bullets(self._verdict))
@@ -128,5 +127,5 @@ def _shown(content: Section, hidden: Collection[str]) -> str:
     columns = [name for name in dict.fromkeys(name for row in content for name in row) if name not in hidden]
     lines: list[Sequence[Any]] = [columns, *([row.get(name, "") for name in columns] for row in content)]
     if len(columns) > max(WIDEST_TABLE, len(content)):
-        lines = list(zip(*lines, strict=True))
+        lines = [list(line) for line in zip(*lines, strict=True)]
     return table(lines[0], lines[1:]) if columns else ""

@@ -8,9 +8,14 @@ from tabulate import tabulate
 
 
 def escape(value: Any) -> str:
-    """Text that markdown shows literally, on one line: it makes no table, link, HTML or code. Floats get six digits."""
+    """A value as text that markdown shows literally, on one line: it makes no table, link, HTML or code.
+
+    Floats get six digits; the items of a list or tuple are joined by commas.
+    """
     if isinstance(value, float):
         value = f"{value:.6g}"
+    elif isinstance(value, list | tuple):
+        value = ", ".join(map(str, value))
     text = " ".join(str(value).split())  # an indented line would be a block of code
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = "".join(f"\\{character}" if character in "\\`*_[]|#~!$" else character for character in text)
@@ -31,7 +36,7 @@ def bullets(lines: Iterable[str]) -> str:
 def table(columns: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     """A table of literal cells, each row as long as `columns`. Columns of numbers are aligned right."""
     cells = [[_Cell(escape(cell)) for cell in row] for row in rows]
-    sides = ["right" if cells and all(map(_is_number, column)) else "left" for column in zip(*cells, strict=True)]
+    sides = ["right" if all(map(_is_number, filter(None, column))) else "left" for column in zip(*cells, strict=True)]
     return tabulate(cells, [escape(name) for name in columns], "pipe", colalign=sides, disable_numparse=True)
 
 

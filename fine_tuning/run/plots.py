@@ -7,7 +7,11 @@ from matplotlib.figure import Figure
 
 
 def loss_plot(history: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """The training loss, step by step and smoothed, and the validation loss after each epoch."""
+    """The training loss, step by step and smoothed, and the validation loss after each epoch.
+
+    Rows as the log has them: of each step, with "step" and "loss", and of each epoch, with "step" and "validation
+    loss". A loss may be None: it was not finite.
+    """
     figure = Figure(figsize=(9, 4.5), layout="constrained", dpi=110)
     axes = figure.add_subplot()
     known = [entry for entry in history if entry["loss"] is not None]

@@ -78,7 +78,7 @@ def record(log: TrainingLog, history: Sequence[Mapping[str, float]], plot: bool 
         log.plot(loss_plot(log.history, epochs_of(history), log.title), "loss")
 
 
-def progress_line(history: Sequence[Mapping[str, float]], total: int) -> str:
+def progress_line(history: Sequence[Mapping[str, Any]], total: int) -> str:
     """How far a training of `total` steps is, for the log's first line."""
     last = next((entry for entry in reversed(history) if "loss" in entry), None)
     if last is None:
@@ -96,7 +96,7 @@ def training_figures(history: Sequence[Mapping[str, float]], epochs: int, tokens
     last_epoch = losses[-max(1, round(len(losses) / epochs)) :]
     evaluations = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
     seconds = next((entry["train_runtime"] for entry in reversed(history) if "train_runtime" in entry), None)
-    figures = {
+    figures: dict[str, Any] = {
         "training steps": len(losses),
         "final average training loss": round(sum(losses) / len(losses), 5),
         "training loss in the last epoch": round(sum(last_epoch) / len(last_epoch), 5),

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -100,6 +101,27 @@ def test_logs_hold_result_settings_data_machine_and_pictures(finished):
         assert len(pictures) == 2
         for picture in pictures:
             assert (workspace / "log" / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_logs_open_with_the_verdict_then_the_plot_then_the_contact_sheet(finished):
+    workspace, _ = finished
+    for name, plot, sheet in zip(
+        LOGS, ("loss", "scores", "loss"), ("validation", "samples", "validation"), strict=True
+    ):
+        opening = (workspace / "log" / f"{name}.md").read_text("utf-8").split("\n## ")[0]
+        title, verdict, *pictures = opening.strip().split("\n\n")
+        assert title.startswith("# ") and all(line.startswith("- ") for line in verdict.splitlines())
+        assert 4 <= len(verdict.splitlines()) <= 5 and "peak memory" in verdict
+        assert pictures == [f"![Plot]({name}_{plot}.png)", f"![Contact sheet]({name}_{sheet}.png)"]
+
+
+def test_no_measured_figure_stands_in_two_tables_of_a_log(finished):
+    workspace, _ = finished
+    for name in LOGS:
+        _, *sections = (workspace / "log" / f"{name}.md").read_text("utf-8").split("\n## ")
+        figures = [set(re.findall(r"\| +(-?\d+\.\d{3,}) ", section)) for section in sections]
+        shown_twice = {figure for k, some in enumerate(figures) for other in figures[:k] for figure in some & other}
+        assert not {figure for figure in shown_twice if len(figure.strip("-0.")) > 4}  # a short one may occur by chance
 
 
 def test_the_orpo_log_shows_both_adapters_on_the_same_prompts(finished):

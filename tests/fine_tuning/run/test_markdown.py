@@ -40,6 +40,10 @@ def test_numbers_are_shown_with_six_digits(value, text):
     assert escape(value) == text
 
 
+def test_a_list_is_shown_as_its_items():
+    assert escape(("q_proj", "k_proj")) == "q\\_proj, k\\_proj"
+
+
 def html_of(markdown: str) -> str:
     markdown_it = pytest.importorskip("markdown_it")
     return markdown_it.MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown)
@@ -63,11 +67,12 @@ def test_every_cell_of_a_table_shows_its_text_in_its_place(rows, columns):
 
 
 def test_numbers_in_a_table_keep_their_text_and_stand_at_the_right():
-    rows = [["a", "0.500", "1_000"], ["b", "-1e-05", "007"]]
+    rows = [["a", "0.500", "1_000"], ["b", "-1e-05", "007"], ["c", "", ""]]
     header, line, *body = table(["name", "value", "code"], rows).split("\n")
     assert [[cell.strip() for cell in text.strip("|").split("|")] for text in body] == [
         ["a", "0.500", "1\\_000"],
         ["b", "-1e-05", "007"],
+        ["c", "", ""],
     ]
     assert [cell.endswith(":") for cell in line.strip("|").split("|")] == [False, True, False]
 

@@ -73,7 +73,7 @@ def test_figures_that_other_tables_hold_are_named():
     assert named == {
         name
         for name in TRAINING | BEFORE
-        if name.startswith(("validation", "chosen")) or name == "training loss in the last epoch"
+        if name.startswith(("validation", "chosen")) or name in ("training steps", "training loss in the last epoch")
     }
     assert sampling_verdict(SAMPLING).in_other_tables == {"rows"}
 

@@ -1,11 +1,13 @@
 """The device and the dtype that a run computes with, and GPUs that this torch cannot use."""
 
+import platform
+
 import pytest
 import torch
 from helpers import problems_of
 
 from fine_tuning.training import device
-from fine_tuning.training.device import check_gpu, choose_dtype
+from fine_tuning.training.device import PACKAGES, check_gpu, choose_dtype, machine, peak_memory_mib
 
 
 def test_a_gpu_that_this_torch_cannot_use_is_refused_if_it_is_needed(monkeypatch):
@@ -40,3 +42,14 @@ def test_auto_dtype_follows_the_gpu(monkeypatch, capability, dtype):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     assert choose_dtype("auto") is dtype
+
+
+def test_the_machines_facts_name_the_packages_that_decide_a_training():
+    facts = machine()
+    assert facts.keys() >= {"system", "processor threads", "GPU", *PACKAGES}
+    assert facts["python"] == platform.python_version() and facts["torch"] == torch.__version__
+
+
+def test_peak_memory_without_a_gpu_is_that_of_the_process(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert 100 < peak_memory_mib() < 100_000  # torch alone takes more than 100 MiB
