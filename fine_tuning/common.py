@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.orpo_csv import check_sampling
 from fine_tuning.data.split import divide, limit_prompts, split_prompts
 from fine_tuning.run.commands import restart_command, restart_is_done
@@ -28,7 +29,9 @@ from fine_tuning.run.verdict import sampling_verdict, training_verdict, wall_tim
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
 
+    from fine_tuning.sampling.validation import Validation
     from fine_tuning.training.memory_check import Loss
     from fine_tuning.training.trainer import AdapterTrainerMixin
 
@@ -60,6 +63,7 @@ class Step:
         self._start = time.perf_counter()
         self._needs: dict[str, str] = {}
         self._peak_memory = 0
+        self._validations: dict[str, Validation] = {}
         self.continues = False  # an earlier start did a part of the run
         self.number = number
         self.options = parse_options(description)
@@ -173,8 +177,25 @@ class Step:
         self._peak_memory = peak_memory_mib()
         history, epochs = trainer.state.log_history, int(trainer.args.num_train_epochs)
         record(self.log, history)
-        self.log.progress("Training is done. Validation: answering the held-out prompts.")
         return training_figures(history, epochs, epochs * tokens, trainer.state.global_step - reporter.first_step)
+
+    def validate(
+        self, name: str, model: PeftModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]
+    ) -> dict[str, Any]:
+        """Answer the prompts of `rows` with the likeliest tokens, score the answers, and return the figures.
+
+        Merges the adapter into `model`, which cannot be trained afterwards. The log shows the validations so far side
+        by side, each under its name.
+        """
+        from fine_tuning.sampling.generation import merge_for_generation
+        from fine_tuning.sampling.validation import log_validation, validate
+
+        self.log.progress("Validation: answering the held-out prompts.")
+        batch_size, seed = self.preset.sampling.batch_size, self.options.seed
+        bar = f"validation {name}"
+        self._validations[name] = validate(merge_for_generation(model), tokenizer, rows, batch_size, seed, bar)
+        log_validation(self.log, "Validation", self._validations)
+        return {f"validation {figure}": value for figure, value in self._validations[name].figures().items()}
 
     def finish(self, figures: Mapping[str, Any]) -> None:
         """Write the result into the log, mark the run as finished, and print the figures as one line of JSON."""

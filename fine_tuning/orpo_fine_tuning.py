@@ -44,8 +44,6 @@ def main() -> None:
     from transformers import TrainingArguments
 
     from fine_tuning.data.tokens import encode_rows
-    from fine_tuning.sampling.generation import merge_for_generation
-    from fine_tuning.sampling.validation import log_validation, validate
     from fine_tuning.training.adapter import save_adapter
     from fine_tuning.training.base_model import load_tokenizer
     from fine_tuning.training.history import preference_figures
@@ -67,7 +65,6 @@ def main() -> None:
     load = partial(tuned_model, options, preset, workspace.sft_model)
     longest = longest_pair_loss([pair for _, pair in encoded], preset.orpo)
     step.check_memory(longest, "pair", lambda: without_dropout(load(trainable=True)))
-    tuned = merge_for_generation(load())
     data = {
         "file": csv_path.name,
         "rows": len(answers),
@@ -83,10 +80,7 @@ def main() -> None:
     print(f"{options.model_name}: {len(train_set)} pairs to train on, {len(validation_set)} to validate on")
 
     # 4. Answer the held-out prompts with the adapter of step 1, and score the answers.
-    step.log.progress("Validation before the training: answering the held-out prompts.")
-    before = validate(tuned, tokenizer, held_out, preset.sampling.batch_size, options.seed, "validation before")
-    log_validation(step.log, "Validation", {"after SFT": before})
-    del tuned  # the GPU need not hold two
+    before = step.validate("after SFT", load(), tokenizer, held_out)
 
     # 5. Train the same adapter further.
     model = load(trainable=True)
@@ -108,11 +102,8 @@ def main() -> None:
     save_adapter(model, tokenizer, workspace.orpo_model, options)
 
     # 6. Answer the same prompts again.
-    tuned = merge_for_generation(model)
-    after = validate(tuned, tokenizer, held_out, preset.sampling.batch_size, options.seed, "validation after")
-    log_validation(step.log, "Validation", {"after SFT": before, "after ORPO": after})
-    figures |= {f"validation {name} before": value for name, value in before.figures().items()}
-    step.finish(figures | {f"validation {name}": value for name, value in after.figures().items()})
+    after = step.validate("after ORPO", model, tokenizer, held_out)
+    step.finish(figures | {f"{name} before": value for name, value in before.items()} | after)
 
 
 if __name__ == "__main__":

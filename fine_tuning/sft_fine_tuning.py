@@ -35,8 +35,6 @@ def main() -> None:
     from trl import SFTConfig
 
     from fine_tuning.data.tokens import encode_rows
-    from fine_tuning.sampling.generation import merge_for_generation
-    from fine_tuning.sampling.validation import log_validation, validate
     from fine_tuning.training.adapter import save_adapter
     from fine_tuning.training.base_model import check_modules, load_tokenizer
     from fine_tuning.training.memory_check import longest_row_loss
@@ -86,11 +84,8 @@ def main() -> None:
     save_adapter(model, tokenizer, workspace.sft_model, options)
 
     # 5. Answer the held-out prompts and score the answers.
-    tuned = merge_for_generation(model)
     held_out = [row for row, _ in encoded if row.prompt not in train_prompts]
-    validation = validate(tuned, tokenizer, held_out, preset.sampling.batch_size, options.seed, "validation")
-    log_validation(step.log, "Validation", {"after SFT": validation})
-    step.finish(figures | {f"validation {name}": value for name, value in validation.figures().items()})
+    step.finish(figures | step.validate("after SFT", model, tokenizer, held_out))
 
 
 if __name__ == "__main__":

@@ -85,11 +85,8 @@ def test_a_finished_step_prints_its_figures_as_one_line_of_json_and_again_when_i
 ):
     finish_step(number)
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (
-        figures["final average training loss"] == 0.5
-        and figures["peak memory MiB"] > 0
-        and figures["wall seconds"] >= 0
-    )
+    assert figures["final average training loss"] == 0.5
+    assert figures["peak memory MiB"] > 0 and figures["wall seconds"] >= 0
     assert start_step(number).is_done(SETTINGS)
     said, last = capsys.readouterr().out.splitlines()
     assert said.startswith(f"step {number} is done: ") and "--restart" in said and json.loads(last) == figures
