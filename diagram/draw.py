@@ -24,6 +24,7 @@ _ARROW_LENGTH = 13.0
 _ARROW_HALF_WIDTH = 5.0
 _DASH = 8.0
 _GAP = 6.0
+_HALF_HEAD = 8.0  # half the width of an arrowhead in a small picture, where strokes are wider
 _OVERHANG = 20.0  # more than a stroke or an arrowhead reaches beyond its own line
 _CROP_MARGIN = 16.0
 _SAVED_SCALE = 2  # pixels of a saved picture per canvas pixel, for screens and slides
@@ -81,8 +82,7 @@ def _painted(diagram: Diagram, size: tuple[int, int], crop: Box, supersampling: 
 
 
 def _draw_shape(pen: Pen, node: Node) -> None:
-    seen = _box(node).cut(pen.crop)
-    if seen.width < 0 or seen.height < 0:
+    if _box(node).cut(pen.crop) is None:
         return
     fill = pen.ellipse if node.shape == "circle" else pen.box
     fill(node, 0, node.outline)
@@ -103,8 +103,7 @@ def _visible_box(node: Node) -> Box | None:
         half_width = box.width / 2 * sqrt(max(0.0, 1 - ((y - node.y) / (box.height / 2)) ** 2))
         half_height = box.height / 2 * sqrt(max(0.0, 1 - ((x - node.x) / (box.width / 2)) ** 2))
         box = Box(node.x - half_width, node.y - half_height, node.x + half_width, node.y + half_height)
-    seen = box.cut(CANVAS)
-    return seen if seen.width > 0 and seen.height > 0 else None
+    return box.cut(CANVAS)
 
 
 class _Connection(NamedTuple):
@@ -143,12 +142,12 @@ class _Connection(NamedTuple):
         return low, high
 
     def visible_box(self) -> Box | None:
-        """The box of what lies between the shapes and on the canvas; None where nothing does."""
-        low, high = self.within(CANVAS, self.leave, self.arrive)
+        """The box of what lies on the canvas, arrowhead included; None where nothing does."""
+        low, high = self.within(CANVAS.grown(_HALF_HEAD), 0.0, self.length)
         if low >= high:
             return None
         (x0, y0), (x1, y1) = self.point(low), self.point(high)
-        return Box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+        return Box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)).grown(_HALF_HEAD).cut(CANVAS)
 
 
 def _draw_connection(pen: Pen, start: Node, end: Node) -> None:

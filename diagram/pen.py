@@ -32,10 +32,11 @@ class Box(NamedTuple):
         """The box with a margin on every side."""
         return Box(self.left - margin, self.top - margin, self.right + margin, self.bottom + margin)
 
-    def cut(self, other: "Box") -> "Box":
-        """What lies in both boxes. Where they do not meet, the width or the height is negative."""
+    def cut(self, other: "Box") -> "Box | None":
+        """What lies in both boxes; None where they share no area."""
         left, top = max(self.left, other.left), max(self.top, other.top)
-        return Box(left, top, min(self.right, other.right), min(self.bottom, other.bottom))
+        right, bottom = min(self.right, other.right), min(self.bottom, other.bottom)
+        return Box(left, top, right, bottom) if left < right and top < bottom else None
 
 
 CANVAS = Box(0, 0, CANVAS_WIDTH, CANVAS_HEIGHT)

@@ -2,15 +2,12 @@
 
 import time
 from dataclasses import replace
-from io import BytesIO
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
-from diagram.contact_sheet import Cell, Picture, answered, contact_sheet
 from diagram.draw import draw, drawn_box, save_png
 from diagram.language import LINES, MAX_COORDINATE, MAX_LINES, SHAPES, Diagram, Node, parse
 from diagram.pen import CANVAS, Box
@@ -45,8 +42,7 @@ def is_blue(pixel: tuple[int, int, int]) -> bool:
 
 def column_of_ink(image: Image.Image, x: int) -> int:
     """How many pixels of a column between y = 200 and 400 are the connection's, at least in part."""
-    pixels: Any = image.load()
-    return sum(not is_white(pixels[x, y]) for y in range(200, 400))
+    return sum(not is_white(image.getpixel((x, y))) for y in range(200, 400))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -278,106 +274,3 @@ def test_self_loops_missing_targets_and_coinciding_centres_leave_the_shapes_alon
     plain = Diagram((node(0, 300, 300), node(1, 300, 300)))
     tangled = Diagram((node(0, 300, 300, 0, 1, 1, 77), node(1, 300, 300, 0)))
     assert draw(tangled).tobytes() == draw(plain).tobytes()
-
-
-STRANGE = ["", " \n\t", "\x00\x1b[31m", "\ud800\udfff", "\u202eabc", "日本語 żółć \U0001f600", "a\u0301" * 500]
-STRANGE += ["W" * 5000, "word " * 3000, "\u200b" * 50, "<b>%s {0}</b>", "two\r\nlines"]
-
-
-def test_a_contact_sheet_of_twelve_strange_requests_is_a_page_of_moderate_size():
-    cells = [answered(text, connected(LINES[k % 3]), parse(""), k / 11) for k, text in enumerate(STRANGE)]
-    sheet = contact_sheet(cells)
-    assert (sheet.width, sheet.mode, len(cells)) == (1800, "RGB", 12)
-    assert 1000 < sheet.height < 2000
-    file = BytesIO()
-    sheet.save(file, "PNG")
-    assert len(file.getvalue()) < 600_000
-
-
-def test_a_contact_sheet_shows_the_reference_at_the_left_and_the_answer_at_the_right():
-    only = replace(connected("solid line"), nodes=(replace(node(0, 500, 300), width=1000, height=600),))
-    sheet = contact_sheet([answered("Draw it", only, parse(""), 0.5)], columns=1)
-    left, right = (sheet.getpixel((sheet.width // 4 * k, sheet.height // 2)) for k in (1, 3))
-    assert (left, right) == (FILL, WHITE)
-
-
-def test_a_contact_sheet_shows_as_many_pictures_side_by_side_as_a_cell_has():
-    full = replace(connected("solid line"), nodes=(replace(node(0, 500, 300), width=1000, height=600),))
-    pictures = tuple(Picture(str(k), full if k % 2 else parse(""), k / 4) for k in range(4))
-    sheet = contact_sheet([Cell("Draw it", pictures)], columns=1)
-    seen = [sheet.getpixel((sheet.width // 8 * k, sheet.height // 2)) for k in (1, 3, 5, 7)]
-    assert seen == [WHITE, FILL, WHITE, FILL]
-
-
-SMALL = Diagram((replace(node(0, 200, 100), width=100, height=60),))
-FULL = Diagram((replace(node(0, 500, 300), width=1000, height=600),))
-
-
-def widths_of_fill(sheet: Image.Image) -> list[int]:
-    """The width of the filled area in each quarter of a sheet, at its widest."""
-    quarter = sheet.width // 4
-    quarters = [sheet.crop((k * quarter, 0, (k + 1) * quarter, sheet.height)) for k in range(4)]
-    boxes = [
-        Image.eval(ImageChops.difference(q, Image.new("RGB", q.size, FILL)).convert("L"), lambda v: not v).getbbox()
-        for q in quarters
-    ]
-    return [box[2] - box[0] if box else 0 for box in boxes]
-
-
-def test_a_small_diagram_is_shown_larger_than_on_the_whole_canvas():
-    small, _, full, _ = widths_of_fill(contact_sheet([answered("", d, parse(""), 0.0) for d in (SMALL, FULL)]))
-    assert full == pytest.approx(400, abs=10)  # the outline is not filled
-    assert small > 1.7 * 0.4 * SMALL.nodes[0].width
-
-
-def test_the_pictures_of_a_cell_have_one_scale():
-    (reference, answer, *_), (alone, *_) = (
-        widths_of_fill(contact_sheet([answered("", SMALL, other, 0.5)])) for other in (FULL, parse(""))
-    )
-    assert reference == pytest.approx(answer / 10, abs=8) and alone > 1.8 * reference
-
-
-def test_a_cropped_diagram_stands_in_the_middle_of_its_frame():
-    sheet = contact_sheet([Cell("", (Picture("", SMALL),))], columns=1)
-    fill = Image.eval(ImageChops.difference(sheet, Image.new("RGB", sheet.size, FILL)).convert("L"), lambda v: not v)
-    left, _, right, _ = fill.getbbox()
-    assert left + right == pytest.approx(sheet.width, abs=3)
-
-
-def test_a_shape_that_the_canvas_cuts_is_cut_by_the_frame():
-    cut = Diagram((replace(node(0, 1000, 300), width=200), node(1, 850, 300)))
-    sheet = contact_sheet([Cell("", (Picture("", cut), Picture("", FULL)))], columns=1)
-    right_edge = sheet.width // 2 - 8 - 1  # the frame's last pixel; the gap between two pictures is 16 wide
-    assert sheet.getpixel((right_edge - 3, sheet.height // 2)) == FILL
-
-
-def test_frames_of_one_row_have_one_height_and_an_empty_diagram_has_an_empty_frame():
-    sheet = contact_sheet([answered("", FULL, parse(""), 0.5), answered("", parse(""), SMALL, 0.5)])
-    bottoms = []
-    for k in range(4):
-        column = [sheet.getpixel((sheet.width // 8 * (2 * k + 1), y)) != WHITE for y in range(sheet.height)]
-        bottoms.append(len(column) - 1 - column[::-1].index(True))
-    assert len(set(bottoms)) == 1
-
-
-@pytest.mark.parametrize("text", STRANGE)
-def test_a_request_stays_within_the_margins_of_its_cell(text):
-    sheet = contact_sheet([answered(text, parse(""), parse(""), 0.0)] * 2)
-    for margin in ((0, 0, 50, sheet.height), (880, 0, 925, sheet.height), (1750, 0, 1800, sheet.height)):
-        assert sheet.crop(margin).getcolors() == [(sheet.crop(margin).width * sheet.height, WHITE)]
-
-
-def test_a_score_a_hair_below_one_is_not_shown_as_one():
-    def sheet(score: float) -> bytes:
-        return contact_sheet([answered("", parse(""), parse(""), score)]).tobytes()
-
-    assert sheet(0.9999) == sheet(0.99) != sheet(1.0)
-
-
-def test_a_contact_sheet_without_cells_or_columns_is_refused():
-    with pytest.raises(ValueError, match="at least one cell"):
-        contact_sheet([])
-    with pytest.raises(ValueError, match="columns"):
-        contact_sheet([answered("", parse(""), parse(""), 0.0)], columns=0)
-    with pytest.raises(ValueError, match="same number of pictures"):
-        contact_sheet([answered("", parse(""), parse(""), 0.0), Cell("", ())])
