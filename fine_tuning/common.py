@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.orpo_csv import check_sampling
 from fine_tuning.data.split import divide, limit_prompts, split_prompts
-from fine_tuning.run.commands import restart_command, restart_is_done
+from fine_tuning.run.commands import restart_command, stop_suggesting_restart
 from fine_tuning.run.entry_point import run
 from fine_tuning.run.errors import Checks
 from fine_tuning.run.log import TrainingLog
@@ -144,7 +144,7 @@ class Step:
         self.workspace.prepare()
         self.state.begin(self.settings, self.options.restart)
         if self.options.restart:
-            restart_is_done()
+            stop_suggesting_restart()
         self.log.title = f"{title} ({self.options.model_name})"
         self.log.set("Settings", self.settings)
         if data:

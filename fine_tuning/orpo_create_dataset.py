@@ -41,7 +41,7 @@ def main() -> None:
 
     # 2. Plan: several samples for each prompt, in batches of similar length.
     tokenizer = load_tokenizer(options)
-    with about(workspace.readable(workspace.orpo_csv)):
+    with about(workspace.file_to_read(workspace.orpo_csv)):
         encoded = encode_rows(tokenizer, references, preset.max_length)
     sampled = [row for row, _ in encoded for _ in range(preset.sampling.samples_per_prompt)]
     plan = plan_batches([len(row.answer) for row in sampled], preset.sampling.batch_size)

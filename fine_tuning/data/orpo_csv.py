@@ -18,7 +18,7 @@ from fine_tuning.run.workspace import SFT_CSV
 def read_state(options: Options) -> SamplingState | None:
     """How the CSV's samples were drawn, None if there are none. Raises DamagedFile."""
     workspace = options.workspace
-    return None if workspace.is_new else sample_store.read_state(workspace.readable(workspace.orpo_csv))
+    return None if workspace.is_new else sample_store.read_state(workspace.file_to_read(workspace.orpo_csv))
 
 
 def read_references(options: Options) -> list[Row]:
@@ -27,14 +27,14 @@ def read_references(options: Options) -> list[Row]:
     Raises UserError with everything that is wrong with the file, samples aside.
     """
     workspace = options.workspace
-    path = workspace.readable(workspace.orpo_csv)
+    path = workspace.file_to_read(workspace.orpo_csv)
     stored = read_state(options)
     size = None
     if path.is_file():
         if stored:
             sample_store.check_references(path, stored)
             if options.restart:
-                sample_store.check_own_rows(path, stored)
+                sample_store.check_no_other_rows(path, stored)
         size = sample_store.reference_size(path, stored)
     rows = read_rows(path, scored=True, remedy=workspace.remedy, unique=True, size=size)
     references = references_of(limit_prompts(rows, options.max_rows))
@@ -56,7 +56,7 @@ def read_answers(options: Options) -> list[Row]:
     Raises UserError with everything that is wrong with the file. `check_sampling` checks which model drew them.
     """
     workspace = options.workspace
-    path = workspace.readable(workspace.orpo_csv)
+    path = workspace.file_to_read(workspace.orpo_csv)
     stored = read_state(options)
     if stored and path.is_file() and not sample_store.is_complete(path, stored):
         raise UserError(f"{path}: step 2 has not finished. Continue it: {options.command('orpo_create_dataset')}")
@@ -81,7 +81,7 @@ def pairs_to_train_on(
     rows: Sequence[Row], train_prompts: Container[str], options: Options, preset: Preset
 ) -> list[Pair]:
     """The preference pairs in `rows`, on both sides of the split. Raises UserError if there is none to train on."""
-    path, step_2 = options.workspace.readable(options.workspace.orpo_csv), options.command("orpo_create_dataset")
+    path, step_2 = options.workspace.file_to_read(options.workspace.orpo_csv), options.command("orpo_create_dataset")
     margin = preset.orpo.min_margin
     pairs = make_pairs(rows, margin)
     if not pairs:
@@ -103,7 +103,7 @@ def held_out_references(rows: Sequence[Row], trained: Container[str], options: O
     """
     held_out = held_out_rows(rows, trained)
     if not held_out:
-        path = options.workspace.readable(options.workspace.orpo_csv)
+        path = options.workspace.file_to_read(options.workspace.orpo_csv)
         raise UserError(
             f"{path}: it has the same prompts as {SFT_CSV}, so none is held out from both trainings. Use others"
         )

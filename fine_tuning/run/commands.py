@@ -60,7 +60,7 @@ def path_from_here(path: str) -> str:
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
-def go_on_command() -> str:
+def continue_command() -> str:
     """The command that continues this run: the one the user typed, or the one that run_all set.
 
     Leaves out --restart once the earlier run is discarded, because it would discard this one.
@@ -75,7 +75,7 @@ def restart_command() -> str:
     return shlex.join([*program(), *(flag for flag in flags() if flag != "--restart"), "--restart"])
 
 
-def restart_is_done() -> None:
+def stop_suggesting_restart() -> None:
     """Stop suggesting --restart: from now on it would discard the run that has just begun."""
     global _restart_is_done
     _restart_is_done = True

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import NoReturn
 
-from fine_tuning.run.commands import go_on_command
+from fine_tuning.run.commands import continue_command
 from fine_tuning.run.errors import UserError, explain
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
@@ -37,7 +37,7 @@ def run(main: Callable[[], None]) -> None:
         explanation = explain(error)
         if explanation is None:
             raise
-        fail([f"{explanation}. Then continue: {go_on_command()}"])
+        fail([f"{explanation}. Then continue: {continue_command()}"])
 
 
 def fail(problems: Iterable[str]) -> NoReturn:
@@ -50,7 +50,7 @@ def interrupted(number: int, _: FrameType | None) -> NoReturn:
     """Print how to continue and end at once. No library can delay this, and no file is left half-written."""
     for other in INTERRUPTS:
         signal.signal(other, signal.SIG_IGN)
-    line = f"{_below_bars()}stopped. To continue: {one_line(go_on_command())}\n"
+    line = f"{_below_bars()}stopped. To continue: {one_line(continue_command())}\n"
     with contextlib.suppress(Exception):
         sys.stdout.flush()
     with contextlib.suppress(OSError):

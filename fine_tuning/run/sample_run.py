@@ -20,7 +20,7 @@ class SampleRun:
     @property
     def place(self) -> Path:
         """The CSV with the samples."""
-        return self.workspace.readable(self.workspace.orpo_csv)
+        return self.workspace.file_to_read(self.workspace.orpo_csv)
 
     @property
     def figures(self) -> dict[str, Any] | None:
@@ -39,7 +39,7 @@ class SampleRun:
                 f"{self.place} holds samples that were drawn with other settings: {'; '.join(differences)}. {remedy}"
             )
         if self.figures is None:  # a finished run is left alone, so it endangers no row
-            sample_store.check_own_rows(self.place, stored)
+            sample_store.check_no_other_rows(self.place, stored)
 
     def begin(self, settings: Mapping[str, Any], restart: bool) -> None:
         """Drop the samples of an earlier run on `restart`. Raises UserError if other rows would be lost."""

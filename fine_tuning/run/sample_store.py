@@ -164,7 +164,7 @@ def recover(csv_path: Path, state: SamplingState) -> tuple[int, int]:
     Raises UserError if the references are not those that the samples were drawn for, or if other rows follow.
     """
     check_references(csv_path, state)
-    check_own_rows(csv_path, state)
+    check_no_other_rows(csv_path, state)
     ends = _ends(csv_path)
     samples = len(ends) - 1 - state.reference_rows
     whole, rows = 0, 0
@@ -174,7 +174,7 @@ def recover(csv_path: Path, state: SamplingState) -> tuple[int, int]:
     return whole, _cut(csv_path, ends[state.reference_rows + rows])
 
 
-def check_own_rows(csv_path: Path, state: SamplingState) -> None:
+def check_no_other_rows(csv_path: Path, state: SamplingState) -> None:
     """Raise UserError if more rows follow the references than the plan has; no crash leaves such rows."""
     more = _rows_beyond_plan(csv_path, state)
     if more > 0:
@@ -199,7 +199,7 @@ def drop_samples(csv_path: Path) -> None:
     if state is None:
         return
     check_references(csv_path, state)
-    check_own_rows(csv_path, state)
+    check_no_other_rows(csv_path, state)
     _cut(csv_path, reference_size(csv_path, state))
     state_path(csv_path).unlink(missing_ok=True)
     sync_entries(csv_path.parent)

@@ -39,7 +39,7 @@ def check_step_1(options: Options) -> None:
 def check_split(options: Options) -> None:
     """Raise UserError if a finished step 1 held out other prompts than the present flags and data would."""
     workspace = options.workspace
-    csv_path = workspace.readable(workspace.sft_csv)
+    csv_path = workspace.file_to_read(workspace.sft_csv)
     now: dict[str, Any] = {"seed": options.seed, "max rows": options.max_rows}
     if csv_path.is_file():
         now["data sha256"] = sha256(csv_path)

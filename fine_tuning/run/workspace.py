@@ -54,7 +54,7 @@ class Workspace:
         """True while the workspace has no CSVs. It will start with copies of the committed ones."""
         return not (self.root / "create_dataset").exists()
 
-    def readable(self, csv: Path) -> Path:
+    def file_to_read(self, csv: Path) -> Path:
         """The file to read for one of the two CSVs. In a new workspace it is the committed one."""
         return PROJECT / "create_dataset" / csv.name if self.is_new else csv
 
@@ -91,7 +91,7 @@ class Workspace:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             for csv in (self.sft_csv, self.orpo_csv):
-                copy_references(self.readable(csv), temporary / csv.name)
+                copy_references(self.file_to_read(csv), temporary / csv.name)
             sync_entries(temporary)
             os.replace(temporary, folder)
             sync_entries(self.root)

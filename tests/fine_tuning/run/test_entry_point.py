@@ -21,7 +21,7 @@ WAIT = "print('ready', flush=True); time.sleep(60)"
 
 def program(body: str, *flags: str) -> list[str]:
     """A script whose `main` has this body."""
-    head = "import os, sys, time\nfrom fine_tuning.run.commands import restart_is_done\n"
+    head = "import os, sys, time\nfrom fine_tuning.run.commands import stop_suggesting_restart\n"
     head += "from fine_tuning.run.entry_point import run\n"
     main = "def main():\n" + "".join(f"    {line}\n" for line in body.splitlines())
     return [sys.executable, "-c", f"{head}{main}run(main)", *flags]
@@ -47,7 +47,7 @@ def test_nothing_that_catches_exceptions_can_hold_an_interrupt_up():
     assert interrupted(program(body), signal.SIGINT)[0] == 130
 
 
-@pytest.mark.parametrize(("body", "named"), [(WAIT, True), (f"restart_is_done()\n{WAIT}", False)])
+@pytest.mark.parametrize(("body", "named"), [(WAIT, True), (f"stop_suggesting_restart()\n{WAIT}", False)])
 def test_restart_is_named_again_only_while_nothing_was_thrown_away(body, named):
     _, (line,) = interrupted(program(body, "--restart", "--seed", "7"), signal.SIGINT)
     assert line == f"stopped. To continue: python -c{' --restart' if named else ''} --seed 7"
@@ -57,7 +57,7 @@ def test_a_step_of_run_all_names_what_run_all_told_it(monkeypatch):
     monkeypatch.setenv(COMMAND, "all")
     monkeypatch.setenv(COMMAND_ONCE_RESTARTED, "what is left")
     assert interrupted(program(WAIT), signal.SIGINT)[1] == ["stopped. To continue: all"]
-    body = f"restart_is_done()\n{WAIT}"
+    body = f"stop_suggesting_restart()\n{WAIT}"
     assert interrupted(program(body), signal.SIGINT)[1] == ["stopped. To continue: what is left"]
 
 

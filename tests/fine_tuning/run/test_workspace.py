@@ -16,7 +16,7 @@ from fine_tuning.run.workspace import ORPO_CSV, SFT_CSV, Workspace
 def test_naming_a_workspace_writes_nothing(tmp_path):
     workspace = Workspace(tmp_path / "demo")
     assert workspace.is_new
-    assert workspace.readable(workspace.sft_csv) == PROJECT / "create_dataset" / SFT_CSV
+    assert workspace.file_to_read(workspace.sft_csv) == PROJECT / "create_dataset" / SFT_CSV
     assert list(tmp_path.iterdir()) == []
 
 
@@ -26,7 +26,7 @@ def test_a_new_workspace_starts_with_copies_of_the_committed_references(tmp_path
     for csv in (workspace.sft_csv, workspace.orpo_csv):
         committed = (PROJECT / "create_dataset" / csv.name).read_bytes()
         assert committed.startswith(csv.read_bytes()) and len(csv.read_bytes().splitlines()) > 200
-        assert workspace.readable(csv) == csv
+        assert workspace.file_to_read(csv) == csv
     assert sorted(path.name for path in workspace.root.rglob("*")) == [
         ".lock", "create_dataset", "log", ORPO_CSV, SFT_CSV,
     ]  # fmt: skip
