@@ -1,7 +1,7 @@
-"""Draw answers next to their references on one sheet, to be judged by eye.
+"""Draw answers next to their references on one sheet, to compare them by eye.
 
-Each picture shows the part of the canvas that its diagram uses. All pictures of a cell have one scale, so that sizes
-can be compared, and all frames of a row have one height.
+Each picture shows the part of the canvas that its diagram uses. All pictures of a cell have the same scale, so that
+sizes can be compared. All frames of a row have the same height.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,11 +25,11 @@ _LINE_HEIGHT = 24
 _LABEL_SIZE = 15
 _LABEL_HEIGHT = 26
 
-_LARGEST_SCALE = 0.8  # pixels per canvas pixel, so that two shapes do not fill a frame
-_LOWEST_FRAME = 0.25  # a frame's height, as a share of its width
+_LARGEST_SCALE = 0.8  # pixels per canvas pixel: two small shapes should not fill a frame
+_LOWEST_FRAME = 0.25  # the smallest height of a frame, as a share of its width
 
 _MAX_LINES = 2
-_MAX_CHARACTERS = 600  # far more than fit, and measuring a text takes time
+_MAX_CHARACTERS = 600  # far more than fit; measuring a longer text would take time
 
 _TEXT_COLOUR = (48, 48, 52)
 _LABEL_COLOUR = (150, 150, 156)
@@ -40,7 +40,7 @@ _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A diagram, the name that stands above it and, where it is an answer, its score in [0, 1]."""
+    """A diagram, the name shown above it and, for an answer, its score in [0, 1]."""
 
     name: str
     diagram: Diagram
@@ -49,22 +49,22 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A request and what is shown below it, side by side."""
+    """A request and the pictures below it, side by side."""
 
     request: str
     pictures: tuple[Picture, ...]
 
 
 def answered(request: str, reference: Diagram, answer: Diagram, score: float) -> Cell:
-    """A request with its reference at the left and its answer at the right."""
+    """A cell with the reference on the left and the answer on the right."""
     return Cell(request, (Picture("reference", reference), Picture("answer", answer, score)))
 
 
 def contact_sheet(cells: Sequence[Cell], columns: int = 2) -> Image.Image:
     """An RGB picture 1800 pixels wide: `columns` cells side by side, each a request above its pictures.
 
-    Any text and any diagram that `parse` returns can be drawn. Raises ValueError when there is no cell, unless all
-    cells have the same number of pictures, one or more, or unless `columns` lies between 1 and 4.
+    Draws any text and any diagram that `parse` returns. Raises ValueError if there are no cells, if the cells do not
+    all have the same number of pictures, at least one, or if `columns` is not between 1 and 4.
     """
     if not cells:
         raise ValueError("a contact sheet needs at least one cell")
@@ -87,7 +87,7 @@ def contact_sheet(cells: Sequence[Cell], columns: int = 2) -> Image.Image:
         pen = ImageDraw.Draw(strip)
         for column, (request, images) in enumerate(zip(requests, pictures, strict=True)):
             left = _MARGIN + column * (cell_width + _COLUMN_GAP)
-            for line, text in enumerate(reversed(request), start=1):  # a short request stands on the pictures
+            for line, text in enumerate(reversed(request), start=1):  # the last line is just above the pictures
                 pen.text((left, text_height - line * _LINE_HEIGHT), text, fill=_TEXT_COLOUR, font=font)
             for n, image in enumerate(images):
                 strip.paste(image, (left + n * (picture_width + _PICTURE_GAP), text_height))
@@ -103,7 +103,7 @@ def contact_sheet(cells: Sequence[Cell], columns: int = 2) -> Image.Image:
 
 
 def _pictures(cells: Sequence[Cell], width: int) -> list[list[Image.Image]]:
-    """The labelled pictures of one row of cells, all `width` pixels wide and of one height."""
+    """The labelled pictures of one row of cells, all `width` pixels wide and equally high."""
     highest = round(width * CANVAS_HEIGHT / CANVAS_WIDTH)
     boxes = [[drawn_box(picture.diagram) for picture in cell.pictures] for cell in cells]
     scales = [_scale(filter(None, of_cell), width, highest) for of_cell in boxes]
@@ -119,15 +119,16 @@ def _pictures(cells: Sequence[Cell], width: int) -> list[list[Image.Image]]:
 
 
 def _scale(boxes: Iterable[Box], width: int, height: int) -> float:
-    """The scale at which each box fits into `width` x `height` pixels: never below that of the whole canvas."""
+    """The largest scale, up to _LARGEST_SCALE, at which every box fits into `width` x `height` pixels."""
     largest = max(_LARGEST_SCALE, width / CANVAS_WIDTH)
     return min([largest, *(min(width / box.width, height / box.height) for box in boxes)])
 
 
 def _framed(diagram: Diagram, box: Box | None, scale: float, size: tuple[int, int]) -> Image.Image:
-    """What lies in the box, in the middle of a frame, or at an edge of it where the box ends with the canvas.
+    """The part of the diagram in the box, in a frame of `size`. Centred, except on a side where the box ends at the
+    edge of the canvas: there it touches the frame.
 
-    So a shape that the canvas cuts is cut by the frame, not in the middle of white.
+    So a shape that the canvas cuts off is cut off by the frame, not in the middle of white.
     """
     frame = Image.new("RGB", size, "white")
     if box:
@@ -140,14 +141,14 @@ def _framed(diagram: Diagram, box: Box | None, scale: float, size: tuple[int, in
 
 
 def _place(room: int, ends_before: bool, ends_after: bool) -> int:
-    """How much of the room that a picture leaves in its frame stands before it."""
+    """The offset of a picture in its frame, if the frame has `room` more pixels than the picture."""
     if ends_before == ends_after:
         return room // 2
     return 0 if ends_before else room
 
 
 def _labelled(picture: Picture, framed: Image.Image) -> Image.Image:
-    """A framed picture below its name and score."""
+    """A framed picture with its name and score above it."""
     image = Image.new("RGB", (framed.width, _LABEL_HEIGHT + framed.height), "white")
     image.paste(framed, (0, _LABEL_HEIGHT))
     pen = ImageDraw.Draw(image)
@@ -161,12 +162,12 @@ def _labelled(picture: Picture, framed: Image.Image) -> Image.Image:
 
 
 def _figure(score: float) -> str:
-    """Two decimals, where 1.00 stands for a flawless answer alone."""
+    """The score with two decimals. Only a flawless answer is shown as 1.00."""
     return "0.99" if 0.99 < score < 1 else f"{score:.2f}"
 
 
 def _wrap(text: str, font: _Font, width: int) -> list[str]:
-    """Break a text into at least one and at most _MAX_LINES lines that fit; what is left out ends in an ellipsis."""
+    """Break a text into 1 to _MAX_LINES lines that fit. A text that is too long is cut and ends in an ellipsis."""
     clean = "".join(c if c.isprintable() else " " for c in text[:_MAX_CHARACTERS])
     words = clean.split()
     lines: list[str] = []

@@ -1,10 +1,10 @@
 """Draw a diagram, or the part of the canvas that it uses, as a picture.
 
-A picture is drawn at three times its size and scaled down, which smooths the edges. Connections lie below shapes: a
-line runs on under the shapes it joins, so there is no gap at a border.
+A picture is drawn at three times its size and scaled down, which smooths the edges. Connections are drawn first, below
+the shapes, and continue under the shapes that they join, so there is no gap at a border.
 
-A diagram comes from a model: its shapes may be huge, far away or on top of one another. The work depends on the size of
-the picture, never on a size or distance that the diagram states.
+A diagram comes from a model: its shapes may be huge, far away or on top of one another. The time to draw depends on the
+size of the picture, never on a size or distance in the diagram.
 """
 
 from collections.abc import Iterator
@@ -25,16 +25,16 @@ _ARROW_HALF_WIDTH = 5.0
 _DASH = 8.0
 _GAP = 6.0
 _HALF_HEAD = 8.0  # half the width of an arrowhead in a small picture, where strokes are wider
-_OVERHANG = 20.0  # more than a stroke or an arrowhead reaches beyond its own line
+_OVERHANG = 20.0  # more than a stroke or an arrowhead extends beyond the middle of its line
 _CROP_MARGIN = 16.0
-_SAVED_SCALE = 2  # pixels of a saved picture per canvas pixel, for screens and slides
+_SAVED_SCALE = 2  # pixels of a saved picture per canvas pixel, sharp enough for slides
 
 
 def draw(diagram: Diagram, width: int = CANVAS_WIDTH, crop: Box = CANVAS) -> Image.Image:
-    """The canvas, or the part of it in `crop`, as an RGB picture `width` pixels wide; its height is in proportion.
+    """The canvas, or the part of it in `crop`, as an RGB picture `width` pixels wide. The height is in proportion.
 
-    Draws every diagram that `parse` returns, whatever is wrong with it. Cuts what lies outside; leaves out a connection
-    without a length or to a node that does not exist. Raises ValueError for a width below 1 or a crop without an area.
+    Draws every diagram that `parse` returns, whatever is wrong with it. Clips what lies outside of `crop`. Leaves out
+    connections of length 0 and those to missing nodes. Raises ValueError for a width below 1 or a crop without an area.
     """
     if width < 1:
         raise ValueError(f"a picture cannot be {width} pixels wide")
@@ -46,7 +46,7 @@ def draw(diagram: Diagram, width: int = CANVAS_WIDTH, crop: Box = CANVAS) -> Ima
 
 
 def drawn_box(diagram: Diagram) -> Box | None:
-    """The part of the canvas that shapes and connections take up, with an even margin; None where there are none.
+    """The part of the canvas that shapes and connections take up, with an even margin. None if nothing is visible.
 
     The margin ends at the edge of the canvas.
     """
@@ -62,9 +62,9 @@ def drawn_box(diagram: Diagram) -> Box | None:
 
 
 def save_png(diagram: Diagram, path: str | PathLike[str]) -> None:
-    """Write what is drawn as a PNG file, two pixels for each canvas pixel; an empty diagram gives an empty canvas.
+    """Write the drawn part of the canvas as a PNG file, two pixels for each canvas pixel.
 
-    Raises OSError when the file cannot be written.
+    An empty diagram is saved as an empty canvas. Raises OSError if the file cannot be written.
     """
     crop = drawn_box(diagram) or CANVAS
     draw(diagram, round(_SAVED_SCALE * crop.width), crop).save(path, format="PNG", optimize=True)
@@ -96,9 +96,9 @@ def _box(node: Node) -> Box:
 
 
 def _visible_box(node: Node) -> Box | None:
-    """The box of the part of a shape that lies on the canvas; None where none does."""
+    """The box around the part of a shape that is on the canvas. None if no part is."""
     box = _box(node)
-    if node.shape == "circle":  # the canvas may meet the ellipse's box and not the ellipse
+    if node.shape == "circle":  # the canvas may overlap the ellipse's box but not the ellipse
         x, y = min(max(node.x, 0), CANVAS_WIDTH), min(max(node.y, 0), CANVAS_HEIGHT)
         half_width = box.width / 2 * sqrt(max(0.0, 1 - ((y - node.y) / (box.height / 2)) ** 2))
         half_height = box.height / 2 * sqrt(max(0.0, 1 - ((x - node.x) / (box.width / 2)) ** 2))
@@ -107,7 +107,7 @@ def _visible_box(node: Node) -> Box | None:
 
 
 class _Connection(NamedTuple):
-    """A line from one shape to another. A point of it is its distance from the first shape's centre."""
+    """A line from one shape to another. Points on it are distances from the first shape's centre."""
 
     start: Node
     dx: float
@@ -118,7 +118,7 @@ class _Connection(NamedTuple):
 
     @classmethod
     def between(cls, start: Node, end: Node) -> "_Connection | None":
-        """None where the shapes leave no room for a line."""
+        """The connection of two shapes. None if there is no room for a line between them."""
         length = hypot(end.x - start.x, end.y - start.y)
         if length == 0:
             return None
@@ -130,7 +130,7 @@ class _Connection(NamedTuple):
         return self.start.x + distance * self.dx, self.start.y + distance * self.dy
 
     def within(self, box: Box, low: float, high: float) -> tuple[float, float]:
-        """The part between two points that lies in a box. Where none does, the first is not below the second."""
+        """Clip the part from `low` to `high` to a box. If nothing is left, the first number is not below the second."""
         sides = ((self.start.x, self.dx, box.left, box.right), (self.start.y, self.dy, box.top, box.bottom))
         for start, step, first, last in sides:
             if step == 0:
@@ -142,7 +142,7 @@ class _Connection(NamedTuple):
         return low, high
 
     def visible_box(self) -> Box | None:
-        """The box of what lies on the canvas, arrowhead included; None where nothing does."""
+        """The box around the part that is on the canvas, arrowhead included. None if no part is."""
         low, high = self.within(CANVAS.grown(_HALF_HEAD), 0.0, self.length)
         if low >= high:
             return None
@@ -176,13 +176,13 @@ def _draw_connection(pen: Pen, start: Node, end: Node) -> None:
         stroke(0.0, base + head / 4)
         if low <= arrive and base <= high:
             x, y = connection.point(base)
-            tip = connection.point(arrive + pen.stroke / 4)  # under the border, or so sharp a tip would fade before it
+            tip = connection.point(arrive + pen.stroke / 4)  # slightly under the border: a tip fades out
             dx, dy = connection.dx, connection.dy
             pen.polygon([tip, (x - half * dy, y + half * dx), (x + half * dy, y - half * dx)], start.outline)
 
 
 def _dashes(leave: float, arrive: float, low: float, high: float) -> Iterator[tuple[float, float]]:
-    """The dashes that show between `low` and `high`; they are stretched a little to begin and end with a whole one."""
+    """The dashes between `low` and `high`. All are stretched a little, so that the line begins and ends with a dash."""
     count = max(1, round((arrive - leave + _GAP) / (_DASH + _GAP)))
     stretch = (arrive - leave + _GAP) / (count * (_DASH + _GAP)) if count > 1 else (arrive - leave) / _DASH
     period = stretch * (_DASH + _GAP)
@@ -190,12 +190,12 @@ def _dashes(leave: float, arrive: float, low: float, high: float) -> Iterator[tu
     for k in range(first, last + 1):
         a = leave + k * period
         b = a + stretch * _DASH
-        # The outermost two run on a little under their shapes: a square end leaves a gap at a slanted border.
+        # The first and the last continue a little under their shapes: a square end leaves a gap at a slanted border.
         yield a - (STROKE if k == 0 else 0.0), b + (STROKE if k == count - 1 else 0.0)
 
 
 def _reach(node: Node, dx: float, dy: float) -> float:
-    """How far it is from the centre to the border in the direction (dx, dy), whose length is 1."""
+    """The distance from the centre to the border in the direction (dx, dy), a unit vector."""
     half_width, half_height = node.width / 2, node.height / 2
     dx, dy = abs(dx), abs(dy)
     if node.shape == "circle":

@@ -1,4 +1,4 @@
-"""Fill areas of an image that shows a part of the canvas; everything is given in canvas pixels."""
+"""Fill areas of an image that shows a part of the canvas. All coordinates are canvas pixels."""
 
 from math import floor, hypot, sqrt
 from typing import NamedTuple
@@ -8,12 +8,12 @@ from PIL import Image, ImageDraw
 from diagram.language import CANVAS_HEIGHT, CANVAS_WIDTH, Colour, Node
 
 STROKE = 2.0  # canvas pixels
-_MIN_STROKE = 1.25  # pixels of the picture, so that lines keep their colour in a small one
+_MIN_STROKE = 1.25  # pixels of the picture; thinner lines would lose their colour
 _MAX_RADIUS = 16.0  # canvas pixels
 
 
 class Box(NamedTuple):
-    """A part of the canvas, in canvas pixels."""
+    """A rectangle, in canvas pixels."""
 
     left: float
     top: float
@@ -29,11 +29,11 @@ class Box(NamedTuple):
         return self.bottom - self.top
 
     def grown(self, margin: float) -> "Box":
-        """The box with a margin on every side."""
+        """The box enlarged by a margin on every side."""
         return Box(self.left - margin, self.top - margin, self.right + margin, self.bottom + margin)
 
     def cut(self, other: "Box") -> "Box | None":
-        """What lies in both boxes; None where they share no area."""
+        """The intersection of two boxes. None if it has no area."""
         left, top = max(self.left, other.left), max(self.top, other.top)
         right, bottom = min(self.right, other.right), min(self.bottom, other.bottom)
         return Box(left, top, right, bottom) if left < right and top < bottom else None
@@ -57,10 +57,10 @@ class Pen:
         return (x - self.crop.left) * self._scale, (y - self.crop.top) * self._scale
 
     def line(self, x0: float, y0: float, x1: float, y1: float, colour: Colour) -> None:
-        """A line of the pen's stroke; Pillow's own wide lines come out a fifth thinner at some angles."""
+        """A line as wide as the pen's stroke. Pillow's own wide lines are a fifth thinner at some angles."""
         dx, dy = x1 - x0, y1 - y0
         length = hypot(dx, dy)
-        surplus = abs(dy) / length if dy else 1.0  # a polygon is filled up to and including its last pixels
+        surplus = abs(dy) / length if dy else 1.0  # Pillow's polygons include their last pixels
         half = max(0.5, self.stroke * self._scale - surplus) / (2 * length)
         (x0, y0), (x1, y1) = self._at(x0, y0), self._at(x1, y1)
         corners = (
@@ -82,7 +82,7 @@ class Pen:
         self._draw.rounded_rectangle(corners, max(0.0, corner_radius(node) - inset) * self._scale, fill=colour)
 
     def ellipse(self, node: Node, inset: float, colour: Colour) -> None:
-        """Row by row: Pillow's own ellipse overflows where a side exceeds some 50,000 pixels."""
+        """Filled row by row, because Pillow's own ellipse overflows if a side exceeds about 50,000 pixels."""
         x, y = self._at(node.x, node.y)
         half_width, half_height = (node.width / 2 - inset) * self._scale, (node.height / 2 - inset) * self._scale
         for row in range(max(0, floor(y - half_height)), min(self._height, floor(y + half_height) + 1)):
@@ -93,5 +93,5 @@ class Pen:
 
 
 def corner_radius(node: Node) -> float:
-    """The radius of the shape's corners; 0 for a plain rectangle."""
+    """The radius of the shape's corners: 0 unless it is a round rectangle."""
     return min(_MAX_RADIUS, min(node.width, node.height) / 5) if node.shape == "round rectangle" else 0.0

@@ -1,9 +1,9 @@
-"""Ask a tuned model for a diagram: prints its text and draws it as a PNG.
+"""Ask the tuned model for a diagram. Prints the text of its answer and draws it as a PNG file.
 
     python fine_tuning/ask.py "a neural network with 3 inputs, a hidden layer of 4 nodes and 1 output, neuron by neuron"
     python fine_tuning/ask.py --model embedded --workspace demo --output net.png "Flowchart: sales data -> price model"
 
-Uses the adapter of step 3, or that of step 1 if step 3 has not been done.
+Uses the adapter of step 3 or, if step 3 has not finished, that of step 1.
 """
 
 import sys
@@ -24,12 +24,12 @@ MAX_NEW_TOKENS = 1280
 
 
 def main() -> None:
-    # 1. Read the command line. Every problem is reported at once, before torch is imported.
+    # 1. Read the command line. All problems are reported together, before torch is imported.
     parser = make_parser(__doc__, is_step=False)
     parser.add_argument("request", help="what to draw, in English")
     parser.add_argument(
         "--instruction",
-        help="the end of every prompt in the data that the model was trained on (default: that of the committed CSVs)",
+        help="what follows the request in every prompt of your training data (default: as in the committed CSVs)",
     )
     parser.add_argument("--output", type=Path, default=Path("diagram.png"), help="the picture (default: diagram.png)")
     args = parser.parse_args(flags())
@@ -56,18 +56,18 @@ def main() -> None:
     instruction = INSTRUCTION if args.instruction is None else args.instruction
     prompt = encode_prompt(tokenizer, "\n\n".join(part for part in (args.request, instruction) if part))
 
-    # 3. Answer it with the likeliest tokens, and draw the answer.
+    # 3. Generate the answer with greedy decoding, and draw it.
     folder = latest_adapter(options)
     model = merge_for_generation(tuned_model(options, preset_for(options.is_embedded), folder))
     (answer,) = generate_batch(model, tokenizer, [prompt], MAX_NEW_TOKENS, temperature=0, seed=options.seed)
     diagram = parse(answer.text)
     try:
         save_png(diagram, args.output)
-    finally:  # a full disk loses no answer
+    finally:  # print the answer even if the disk is full
         print(printable(answer.text))
     for problem in diagram.problems:
         print(f"note: {printable(str(problem))}", file=sys.stderr)
-    print(f"drawn by the adapter in {folder}: {args.output}", file=sys.stderr)
+    print(f"drawn with the adapter in {folder}: {args.output}", file=sys.stderr)
 
 
 def check_output(path: Path) -> None:
@@ -75,11 +75,11 @@ def check_output(path: Path) -> None:
     if not path.resolve().parent.is_dir():
         raise UserError(f"--output {path}: there is no such folder")
     if path.is_dir():
-        raise UserError(f"--output {path}: this is a folder; name a picture in it")
+        raise UserError(f"--output {path}: this is a folder. Give the name of a PNG file")
 
 
 def latest_adapter(options: Options) -> Path:
-    """The folder of step 3's adapter if it was trained from the present one of step 1, else that of step 1."""
+    """The folder of step 3's adapter, or step 1's if step 3 has not finished or began from an older step 1."""
     sft, orpo = options.workspace.sft_model, RunState(options.workspace.orpo_model)
     run = orpo.read()
     if run is None or run["figures"] is None:

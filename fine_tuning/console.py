@@ -2,7 +2,7 @@
 
     text-to-diagram sft | sample | orpo | run-all | ask
 
-Each runs the script of `fine_tuning` that does this, with the current folder as the default workspace.
+Each subcommand runs one script of `fine_tuning`. The default workspace is the current folder.
 """
 
 import argparse

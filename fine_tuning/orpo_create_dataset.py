@@ -3,11 +3,11 @@
     python fine_tuning/orpo_create_dataset.py                                     after step 1, on a CUDA GPU
     python fine_tuning/orpo_create_dataset.py --model embedded --workspace demo   a small model, on a CPU
 
-reads   models/sft, create_dataset/orpo_dataset_llm.csv (200 rows, every score 1.0)
-writes  3 samples for each of its prompts to the same CSV (800 rows), log/log_create_orpo_dataset.md
+reads   models/sft, create_dataset/orpo_dataset_llm.csv (200 references with score 1.0)
+writes  3 samples for each of their prompts to the same CSV (then 800 rows), log/log_create_orpo_dataset.md
 next    python fine_tuning/orpo_fine_tuning.py
 
-You can stop it at any time. The same command continues with the first batch that is not complete.
+You can stop it at any time. The same command continues after the last complete batch.
 """
 
 import time
@@ -22,7 +22,7 @@ from fine_tuning.run.step_order import sampling_settings
 
 
 def main() -> None:
-    # 1. Read the references. Every problem is reported at once, before torch is imported.
+    # 1. Read the references. All problems are reported together, before torch is imported.
     step = Step(2, __doc__)
     options, workspace, preset = step.options, step.workspace, step.preset
     with step.checks:
@@ -39,33 +39,35 @@ def main() -> None:
     from fine_tuning.sampling.samples import log_samples, sample_figures, sample_row
     from fine_tuning.training.base_model import load_tokenizer
 
-    # 2. Plan: several samples for each prompt, in batches of similar length.
+    # 2. Plan all batches: several samples for each prompt, grouped by the length of the reference.
     tokenizer = load_tokenizer(options)
     with about(workspace.file_to_read(workspace.orpo_csv)):
         encoded = encode_rows(tokenizer, references, preset.max_length)
-    sampled = [row for row, _ in encoded for _ in range(preset.sampling.samples_per_prompt)]
-    plan = plan_batches([len(row.answer) for row in sampled], preset.sampling.batch_size)
+    to_sample = [row for row, _ in encoded for _ in range(preset.sampling.samples_per_prompt)]
+    plan = plan_batches([len(row.answer) for row in to_sample], preset.sampling.batch_size)
 
-    # 3. Load the tuned model, with its adapter merged. In the CSV, cut off what an earlier start left incomplete.
+    # 3. Load the tuned model and merge its adapter. Find out how many batches are done; cut off an incomplete one.
     model = merge_for_generation(tuned_model(options, preset, workspace.sft_model))
     step.begin("Samples after supervised fine-tuning")
-    step.log.write()  # so that nobody takes an earlier run's result for this one's
+    step.log.write()  # replaces the log of an earlier run
     csv_path = workspace.orpo_csv
-    state, done = sample_store.resume(csv_path, step.settings, [len(batch) for batch in plan])
-    step.continues = done > 0
+    state, batches_done = sample_store.resume(csv_path, step.settings, [len(batch) for batch in plan])
+    step.continues = batches_done > 0
 
-    # 4. Sample batch by batch. Each batch is scored and on disk before the next begins.
-    answers = []
+    # 4. Sample batch by batch. Each batch is scored and written to disk before the next one begins.
+    answers = []  # of this start
     start = time.perf_counter()
-    with tqdm(total=len(sampled), initial=sum(map(len, plan[:done])), desc="sampling", unit="sample") as progress:
-        batches = answer_rows(model, tokenizer, sampled, plan, preset.sampling.temperature, options.seed, done)
-        for batch, new in batches:
-            rows = [sample_row(sampled[k], answer) for k, answer in zip(batch, new, strict=True)]
+    initial = sum(map(len, plan[:batches_done]))
+    with tqdm(total=len(to_sample), initial=initial, desc="sampling", unit="sample") as progress:
+        temperature = preset.sampling.temperature
+        batches = answer_rows(model, tokenizer, to_sample, plan, temperature, options.seed, batches_done)
+        for batch, batch_answers in batches:
+            rows = [sample_row(to_sample[k], answer) for k, answer in zip(batch, batch_answers, strict=True)]
             sample_store.append(csv_path, list(references[0].fields), rows)
-            answers += new
+            answers += batch_answers
             progress.update(len(batch))
             if step.log.is_due():
-                step.log.progress(f"Sampling: {progress.n:,} of {len(sampled):,} samples")
+                step.log.progress(f"Sampling: {progress.n:,} of {len(to_sample):,} samples")
     seconds = time.perf_counter() - start
 
     # 5. Report on all samples, including those of earlier starts.

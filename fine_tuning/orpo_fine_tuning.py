@@ -1,5 +1,7 @@
 """Step 3 of 3: odds-ratio preference optimisation (ORPO, arXiv 2403.07691). The tuned model learns to prefer its better
-answers: readable diagrams in the house style.
+answers: readable diagrams in the house style. With P(y) = exp(mean log-probability of the tokens of answer y):
+
+    loss = NLL(chosen) - lambda * log sigmoid(log odds(chosen) - log odds(rejected)),  odds(y) = P(y) / (1 - P(y))
 
     python fine_tuning/orpo_fine_tuning.py                                     after step 2, on a CUDA GPU
     python fine_tuning/orpo_fine_tuning.py --model embedded --workspace demo   a small model, on a CPU
@@ -22,7 +24,7 @@ from fine_tuning.run.run_state import ADAPTER_FILE
 
 
 def main() -> None:
-    # 1. Pair the best answer to each prompt with worse ones. Every problem is reported before torch is imported.
+    # 1. Pair the best answer to each prompt with worse ones. All problems are reported before torch is imported.
     step = Step(3, __doc__)
     options, workspace, preset = step.options, step.workspace, step.preset
     csv_path = workspace.file_to_read(workspace.orpo_csv)
@@ -35,8 +37,8 @@ def main() -> None:
     with about(csv_path):
         train_prompts, _ = split_prompts(rows, options.seed)
     pairs = pairs_to_train_on(rows, train_prompts, options, preset)
-    trained_before, _ = split_prompts(sft_rows, options.seed)
-    held_out = held_out_references([*sft_rows, *rows], train_prompts | trained_before, options)
+    sft_prompts, _ = split_prompts(sft_rows, options.seed)  # step 1 trained on them
+    held_out = held_out_references([*sft_rows, *rows], train_prompts | sft_prompts, options)
     inputs = {"adapter sha256": sha256(workspace.sft_model / ADAPTER_FILE), "data sha256": sha256(csv_path)}
     if step.is_done(options.settings() | inputs | preset.settings(step=3)):
         return
@@ -51,17 +53,17 @@ def main() -> None:
     from fine_tuning.training.orpo_trainer import OrpoTrainer, without_dropout
     from fine_tuning.training.pair_batch import encode_fitting
 
-    # 2. Turn the pairs into token ids: prompt, chosen and rejected. 80 % of the prompts are for training.
+    # 2. Turn the pairs into token ids: prompt, chosen and rejected.
     tokenizer = load_tokenizer(options)
     encoded = encode_fitting(tokenizer, pairs, preset.max_length)
     train_set, validation_set = divide(encoded, train_prompts)
     with about(csv_path):
         held_out = [row for row, _ in encode_rows(tokenizer, held_out, preset.max_length)]
     if not train_set or not held_out:
-        what = "held-out reference" if train_set else "pair to train on"
-        raise UserError(f"{csv_path}: no {what} is within {preset.max_length} tokens")
+        what = "held-out reference" if train_set else "training pair"
+        raise UserError(f"{csv_path}: no {what} has at most {preset.max_length} tokens")
 
-    # 3. Load the tuned model, once a trial has shown that its longest pair fits into memory.
+    # 3. Check that a training step on the longest pair fits into memory.
     load = partial(tuned_model, options, preset, workspace.sft_model)
     longest = longest_pair_loss([pair for _, pair in encoded], preset.orpo)
     step.check_memory(longest, "pair", lambda: without_dropout(load(trainable=True)))
@@ -79,18 +81,17 @@ def main() -> None:
     step.begin("ORPO", data)
     print(f"{options.model_name}: {len(train_set)} pairs to train on, {len(validation_set)} to validate on")
 
-    # 4. Answer the held-out prompts with the adapter of step 1, and score the answers.
+    # 4. Validate the adapter of step 1: answer the held-out prompts and score the answers.
     before = step.validate("after SFT", load(), tokenizer, held_out)
 
-    # 5. Train the same adapter further.
+    # 5. Train the same adapter further. Unlike DPO, ORPO needs no reference model.
     model = load(trainable=True)
+    arguments = step.trainer_arguments(preset.orpo, len(train_set)) | {"eval_on_start": True}
+    if not validation_set:
+        arguments |= {"eval_on_start": False, "eval_strategy": "no"}
     trainer = OrpoTrainer(
         model=model,
-        args=TrainingArguments(
-            **step.trainer_arguments(preset.orpo, len(train_set))
-            | {"eval_on_start": bool(validation_set), "eval_strategy": "epoch" if validation_set else "no"},
-            remove_unused_columns=False,
-        ),
+        args=TrainingArguments(**arguments, remove_unused_columns=False),
         train_dataset=train_set,
         eval_dataset=validation_set or None,
         processing_class=tokenizer,
@@ -101,7 +102,7 @@ def main() -> None:
     figures = step.train(trainer, "ORPO", train_prompts, train_tokens) | preference_figures(trainer.state.log_history)
     save_adapter(model, tokenizer, workspace.orpo_model, options)
 
-    # 6. Answer the same prompts again.
+    # 6. Validate the trained adapter on the same prompts.
     after = step.validate("after ORPO", model, tokenizer, held_out)
     step.finish(figures | {f"{name} before": value for name, value in before.items()} | after)
 

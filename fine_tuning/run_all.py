@@ -1,9 +1,9 @@
-"""All three steps in order, with the flags given: supervised fine-tuning, sampling, ORPO.
+"""Run all three steps in order: supervised fine-tuning, sampling, ORPO. Each step gets the same flags.
 
     python fine_tuning/run_all.py                                     the real model, on a CUDA GPU
     python fine_tuning/run_all.py --model embedded --workspace demo   a small model, on two CPU cores, in minutes
 
-Stops at the first step that fails. The same command continues where it stopped.
+Stops at the first step that fails. You can stop it at any time. The same command continues.
 """
 
 import json
@@ -34,7 +34,7 @@ from fine_tuning.run.options import parse_options
 
 def main() -> None:
     start = time.perf_counter()
-    read_references(parse_options(__doc__))  # step 1 may take hours; report now what step 2 would refuse
+    read_references(parse_options(__doc__))  # report now what step 2 would refuse hours later
     figures = {}
     os.environ |= {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
     for number, step in enumerate(STEPS, start=1):
@@ -42,7 +42,7 @@ def main() -> None:
         os.environ[COMMAND], os.environ[COMMAND_ONCE_RESTARTED] = commands_to_continue(number)
         last = ""
         with subprocess.Popen(
-            [*executable(step), *flags()], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+            [*command_of(step), *flags()], stdout=subprocess.PIPE, text=True, encoding="utf-8"
         ) as process:
             pass_interrupts_to(process)
             for last in process.stdout or ():
@@ -55,18 +55,19 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def executable(step: str) -> list[str]:
-    """What starts a step, in the way that the user started this program."""
+def command_of(step: str) -> list[str]:
+    """The words that start a step: the console command if the user used it, else Python and the script's path."""
     if is_console_command():
         return [sys.argv[0], *program_of(step)[1:]]
     return [sys.executable, str(Path(__file__).with_name(f"{step}.py"))]
 
 
 def commands_to_continue(number: int) -> tuple[str, str]:
-    """The commands that continue after a stop in step `number`: before it has discarded an earlier run, and after.
+    """The commands that continue after a stop in step `number`: while it still has an earlier run, and afterwards.
 
-    With --restart they name the steps that are left. This program's own command would repeat the finished steps or,
-    without the flag, be refused because of earlier runs of the others.
+    Without --restart, this is the command that the user typed. With --restart, it lists the steps that are left: the
+    typed command would repeat finished steps, and without the flag it would be refused, because the later steps still
+    have runs with other settings.
     """
     typed = shlex.join([*program(), *flags()])
     if "--restart" not in flags():
@@ -79,13 +80,13 @@ def commands_to_continue(number: int) -> tuple[str, str]:
 
 
 def pass_interrupts_to(process: subprocess.Popen[str]) -> None:
-    """Let a step end by itself and print how to continue; its exit status then ends this program too."""
+    """Pass Ctrl-C and SIGTERM on to a step. It prints how to continue, and this program ends with its exit status."""
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         status = process.poll()
         if status is None:
             process.send_signal(number)
-        elif status == 0:  # the next one has not begun yet
+        elif status == 0:  # this step has finished and the next one has not begun
             stop_suggesting_restart()
             interrupted(number, frame)
 

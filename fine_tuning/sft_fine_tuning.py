@@ -19,7 +19,7 @@ from fine_tuning.run.files import sha256
 
 
 def main() -> None:
-    # 1. Read the rows. Every problem is reported at once, before torch is imported.
+    # 1. Read the rows and split them by prompt. All problems are reported together, before torch is imported.
     step = Step(1, __doc__)
     options, workspace, preset = step.options, step.workspace, step.preset
     csv_path = workspace.file_to_read(workspace.sft_csv)
@@ -40,16 +40,16 @@ def main() -> None:
     from fine_tuning.training.memory_check import longest_row_loss
     from fine_tuning.training.sft_trainer import AdapterSftTrainer
 
-    # 2. Turn prompt and completion into token ids. The loss is on the completion alone; 80 % is for training.
+    # 2. Turn prompt and completion into token ids. Labels of -100 mask the prompt: the loss is on the completion only.
     tokenizer = load_tokenizer(options)
     check_modules(options, preset.lora.modules)
     with about(csv_path):
         encoded = encode_rows(tokenizer, rows, preset.max_length)
     train_set, validation_set = divide(encoded, train_prompts)
     if not train_set or not validation_set:
-        raise UserError(f"{csv_path}: too few rows are within {preset.max_length} tokens to train and to validate")
+        raise UserError(f"{csv_path}: too few rows of at most {preset.max_length} tokens to train and to validate")
 
-    # 3. Put a new LoRA adapter on the base model, once a trial has shown that the longest row fits into memory.
+    # 3. Check that a training step on the longest row fits into memory. Then put a new LoRA adapter on the base model.
     longest = longest_row_loss([example for _, example in encoded])
     step.check_memory(longest, "row", lambda: new_adapter(options, preset))
     model = new_adapter(options, preset)
@@ -67,7 +67,7 @@ def main() -> None:
     step.begin("Supervised fine-tuning", data)
     print(f"{options.model_name}: {len(train_set)} rows to train on, {len(validation_set)} to validate on")
 
-    # 4. Train the adapter.
+    # 4. Train the adapter with TRL's SFTTrainer, one row per step. The loss is the mean NLL of the completion's tokens.
     trainer = AdapterSftTrainer(
         model=model,
         args=SFTConfig(
@@ -83,7 +83,7 @@ def main() -> None:
     figures = step.train(trainer, "supervised fine-tuning", train_prompts, train_tokens)
     save_adapter(model, tokenizer, workspace.sft_model, options)
 
-    # 5. Answer the held-out prompts and score the answers.
+    # 5. Validate: generate an answer to each held-out prompt and score it.
     held_out = [row for row, _ in encoded if row.prompt not in train_prompts]
     step.finish(figures | step.validate("after SFT", model, tokenizer, held_out))
 

@@ -12,15 +12,15 @@ from fine_tuning.data.tokens import decode_answer, encode_completion, encode_pro
 from fine_tuning.run.errors import is_out_of_memory
 from fine_tuning.sampling.batches import token_limit
 
-CPU_CACHE = 4 * 2**30  # bytes of keys and values; fixed, because samples must not depend on the machine's memory
-SHARE_FOR_CACHE = 0.8  # of the free memory; the rest is for a step's own tensors and for fragmentation
+CPU_CACHE = 4 * 2**30  # bytes of the KV cache; fixed, because samples must not depend on the machine's memory
+SHARE_FOR_CACHE = 0.8  # of a GPU's free memory; the rest is for activations and fragmentation
 
 Model = PreTrainedModel | PeftModel  # after merging, a PeftModel only with 4-bit weights
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Generated text, whether it ended by itself (with EOS), and its length in tokens."""
+    """Generated text, whether it ended by itself (with EOS), and its length in tokens, EOS included."""
 
     text: str
     ended: bool
@@ -28,7 +28,7 @@ class Answer:
 
 
 def merge_for_generation(model: Model) -> Model:
-    """Merge the adapter into the base model and undo the settings of training. Generation is then several times faster.
+    """Merge the adapter into the base model and undo the settings for training. Generation is several times faster.
 
     Changes `model` in place; it cannot be trained afterwards. A 4-bit model keeps its adapter separate: merging would
     round the adapter to 4 bits and change the answers.
@@ -36,9 +36,9 @@ def merge_for_generation(model: Model) -> Model:
     if isinstance(model, PeftModel) and not getattr(model, "is_loaded_in_4bit", False):
         model = model.merge_and_unload()
     model.activation_checkpointing_disable()
-    model.set_attn_implementation("sdpa")  # ORPO's attention takes only pairs
+    model.set_attn_implementation("sdpa")  # training with ORPO sets an attention that takes only pairs
     model.config.use_cache = True
-    # The model's own settings may penalise repetition, but the lines of a diagram are all alike.
+    # A model's own generation config may penalise repetition, but the lines of a diagram repeat.
     model.generation_config = GenerationConfig()
     return model.eval()
 
@@ -54,8 +54,8 @@ def answer_rows(
 ) -> Iterator[tuple[Sequence[int], list[Answer]]]:
     """Answer the prompts of `rows`, batch by batch. Yields each batch's indices and answers.
 
-    `batches` are lists of indices into `rows`, from `plan_batches`. Batches before `first_batch` are skipped. Each has
-    its own random stream, so skipping one does not change the others.
+    `batches` are lists of indices into `rows`, from `plan_batches`. Batches before `first_batch` are skipped. Each
+    batch has its own random seed, so skipping one does not change the others.
     """
     for number, batch in enumerate(batches):
         if number < first_batch:
@@ -73,11 +73,11 @@ def generate_batch(
     temperature: float,
     seed: int,
 ) -> list[Answer]:
-    """One answer to each prompt, which is a list of token ids.
+    """One answer to each prompt. Prompts are lists of token ids.
 
-    `temperature` 0 takes the likeliest token; any other samples from the full distribution. On a CPU, the same
-    arguments give the same answers on the same machine. On a GPU, a batch that does not fit into the free memory is
-    split, and its samples then differ.
+    `temperature` 0 is greedy decoding; any other value samples from the full distribution. On a CPU, the same arguments
+    give the same answers on the same machine. On a GPU, a batch that does not fit into the free memory is split, and
+    its samples then differ.
     """
     if len(prompts) <= rows_that_fit(model, max(map(len, prompts)) + max_new_tokens):
         try:
@@ -87,7 +87,7 @@ def generate_batch(
                 raise
         torch.cuda.empty_cache()  # outside of the handler: its traceback keeps the failed batch alive
     half = len(prompts) // 2
-    other_seed = seed + 1_000_003 * len(prompts)  # the same seed would draw the same samples in both parts
+    other_seed = seed + 1_000_003 * len(prompts)  # with one seed, both halves would draw the same samples
     return [
         *generate_batch(model, tokenizer, prompts[:half], max_new_tokens, temperature, seed),
         *generate_batch(model, tokenizer, prompts[half:], max_new_tokens, temperature, other_seed),
@@ -95,9 +95,9 @@ def generate_batch(
 
 
 def rows_that_fit(model: Model, length: int) -> int:
-    """How many rows of `length` tokens a batch may have, at least one.
+    """The largest batch, at least 1, whose KV cache at `length` tokens fits.
 
-    Their keys and values must fit into a GPU's free memory or, on a CPU, into CPU_CACHE.
+    It must fit into SHARE_FOR_CACHE of a GPU's free memory or, on a CPU, into CPU_CACHE.
     """
     room = CPU_CACHE
     if model.device.type == "cuda":
@@ -107,7 +107,7 @@ def rows_that_fit(model: Model, length: int) -> int:
 
 
 def cache_bytes_per_token(model: Model) -> int:
-    """The bytes of one token's keys and values in all layers."""
+    """The bytes that one token takes in the KV cache, over all layers."""
     config = model.config
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads

@@ -16,23 +16,23 @@ SHEET_CELLS = 12
 
 
 def sample_row(reference: Row, answer: Answer) -> dict[str, str]:
-    """The CSV row of an answer to a reference's prompt: the reference's columns with this answer and its score."""
+    """The CSV row of a sample: the reference's columns, with this answer and its score."""
     score = score_diagram(answer.text, reference.answer).total
     fields = {"output_data": answer.text, "score": f"{score:.6g}"}
     return reference.fields | fields | sample_info(reference.fields, answer.ended)
 
 
 def sample_info(fields: Mapping[str, str], ended: bool) -> dict[str, str]:
-    """A sample's dest_shape_info, empty if its reference has none: the reference's, and whether it ended by itself."""
+    """The reference's dest_shape_info with `ended` added. Empty if the reference has none."""
     info = shape_info(fields)
     try:
         return {"dest_shape_info": json.dumps(info | {"ended": ended})} if info else {}
-    except (TypeError, ValueError, RecursionError):  # Python literals that JSON cannot hold
+    except (TypeError, ValueError, RecursionError):  # the reference has Python literals that JSON cannot hold
         return {}
 
 
 def sample_figures(rows: Sequence[Row], samples: Sequence[Row], answers: Sequence[Answer]) -> dict[str, Any]:
-    """The figures of all `samples` among the CSV's `rows`. `answers` are those generated since the last start."""
+    """The figures of all `samples`. `rows` are all rows of the CSV, `answers` those generated since the last start."""
     figures = {
         "rows": len(rows),
         "samples": len(samples),
@@ -41,16 +41,16 @@ def sample_figures(rows: Sequence[Row], samples: Sequence[Row], answers: Sequenc
         "different answers": round(len({(row.prompt, row.answer) for row in samples}) / len(samples), 4),
     }
     ended = [info["ended"] for row in samples if "ended" in (info := shape_info(row.fields))]
-    ended = ended or [answer.ended for answer in answers]  # the CSV has no dest_shape_info
+    ended = ended or [answer.ended for answer in answers]  # if there is no dest_shape_info
     if ended:
         figures["ended by itself"] = round(sum(ended) / len(ended), 4)
     return figures
 
 
 def log_samples(log: TrainingLog, rows: Sequence[Row], references: Sequence[Row], samples: Sequence[Row]) -> None:
-    """Put scores by family, the plot of scores and a contact sheet into the log."""
+    """Add the scores by family, the plot of scores and a contact sheet to the log."""
     families = sorted({row.family for row in samples})
-    by_family = [{"family": family} | _of_family(rows, samples, family) for family in families]
+    by_family = [{"family": family} | _family_figures(rows, samples, family) for family in families]
     log.set("Rows by family", by_family, hide=by_family[0] if len(families) == 1 else ())
     log.plot(score_plot([row.score for row in samples], log.title), "scores")
     count = min(SHEET_CELLS, len(samples))
@@ -60,7 +60,7 @@ def log_samples(log: TrainingLog, rows: Sequence[Row], references: Sequence[Row]
     log.sheet(contact_sheet(cells), "samples")
 
 
-def _of_family(rows: Sequence[Row], samples: Sequence[Row], family: str) -> dict[str, Any]:
+def _family_figures(rows: Sequence[Row], samples: Sequence[Row], family: str) -> dict[str, Any]:
     scores = [row.score for row in samples if row.family == family]
     return {
         "rows": sum(row.family == family for row in rows),

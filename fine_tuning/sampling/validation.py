@@ -21,7 +21,7 @@ SHEET_CELLS = 12
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """Rows, their answers and scores in the same order, and the seconds of generation."""
+    """Rows, their answers and scores in the same order, and the seconds that generation took."""
 
     rows: Sequence[Row]
     answers: Sequence[Answer]
@@ -29,7 +29,7 @@ class Validation:
     seconds: float
 
     def figures(self) -> dict[str, float | int]:
-        """Means over all answers: the score and its parts, shares of good answers, and the speed."""
+        """Means over all answers: the score and its parts, the shares of good answers, and the speed."""
         parts = [score.parts() for score in self.scores]
         tokens = sum(answer.tokens for answer in self.answers)
         return {
@@ -57,7 +57,7 @@ class Validation:
         }
 
     def cells(self) -> list[Cell]:
-        """Up to SHEET_CELLS answers for a contact sheet, evenly spread over the rows, good or bad."""
+        """Up to SHEET_CELLS answers for a contact sheet, spread evenly over the rows, whatever their scores."""
         count = min(SHEET_CELLS, len(self.rows))
         picks = [k * len(self.rows) // count for k in range(count)]
         return [
@@ -75,9 +75,9 @@ def validate(
     title: str,
     temperature: float = 0,
 ) -> Validation:
-    """Answer every row's prompt and score the answers. `temperature` 0 takes the likeliest tokens.
+    """Answer every row's prompt and score the answers. `temperature` 0 is greedy decoding.
 
-    `model` comes from `merge_for_generation`; `batch_size` counts answers.
+    `model` comes from `merge_for_generation`. `batch_size` is the number of answers in a batch.
     """
     plan = plan_batches([len(encode_completion(tokenizer, row.answer)) for row in rows], batch_size)
     answers: dict[int, Answer] = {}
@@ -93,11 +93,11 @@ def validate(
 
 
 def log_validation(log: TrainingLog, section: str, validations: Mapping[str, Validation]) -> None:
-    """Put validations into the log, a row each, with the contact sheet of the last one."""
+    """Add a table with a row for each validation to the log, and the contact sheet of the last one."""
     rows = [{"model": name} | validation.figures() for name, validation in validations.items()]
-    log.set(section, rows, hide=["prompts"])  # the section "Data" has them
+    log.set(section, rows, hide=["prompts"])  # the section "Data" shows their number
     by_family = [{"model": name} | validation.scores_by_family() for name, validation in validations.items()]
-    is_one_family = len(by_family[0]) == 2  # its score is that of all
+    is_one_family = len(by_family[0]) == 2  # its score is the total score
     log.set(f"{section} score by family", by_family, hide=by_family[0] if is_one_family else ())
     last = list(validations.values())[-1]
     log.sheet(contact_sheet(last.cells()), "validation")

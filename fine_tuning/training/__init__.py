@@ -1,1 +1,1 @@
-"""Base model, adapters, trainers, ORPO's loss, checkpoints and memory."""
+"""Base model, adapters, trainers, the ORPO loss, checkpoints and memory."""

@@ -1,4 +1,4 @@
-"""Put a LoRA adapter on the base model, new or from an earlier step, and save it."""
+"""Put a new or a saved LoRA adapter on the base model, and save it."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,7 @@ from fine_tuning.training.device import choose_dtype
 
 
 def lora_config(lora: LoraSettings) -> LoraConfig:
-    """PEFT's configuration of an adapter with these settings."""
+    """PEFT's configuration for an adapter with these settings."""
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.rank,
@@ -30,7 +30,7 @@ def lora_config(lora: LoraSettings) -> LoraConfig:
 
 
 def add_adapter(model: PreTrainedModel, lora: LoraSettings, seed: int) -> PeftModel:
-    """The base model with a new adapter. The seed decides the adapter's initial weights."""
+    """The base model with a new adapter, whose initial weights depend on `seed`."""
     transformers.set_seed(seed)
     return get_peft_model(model, lora_config(lora))
 
@@ -38,10 +38,10 @@ def add_adapter(model: PreTrainedModel, lora: LoraSettings, seed: int) -> PeftMo
 def load_adapter(
     model: PreTrainedModel, folder: Path, lora: LoraSettings, options: Options, trainable: bool
 ) -> PeftModel:
-    """The base model with the adapter of an earlier step. Raises UserError if the adapter does not fit.
+    """The base model with the adapter that an earlier step saved. Raises UserError if the adapter does not fit.
 
-    From the adapter's folder this reads only the weights, as safetensors. By default PEFT reads the configuration there
-    too, and some configurations make it load more files.
+    Reads only the weights from the folder, as safetensors. By default PEFT also reads the configuration there, and some
+    configurations make it load more files.
     """
     try:
         with safe_open(folder / ADAPTER_FILE, "pt") as file:
@@ -53,27 +53,28 @@ def load_adapter(
             raise
         misfit = {str(error).splitlines()[0]}
     if misfit:
-        step = 3 if folder == options.workspace.orpo_model else 1
+        is_orpo = folder == options.workspace.orpo_model
+        step, script = (3, "orpo_fine_tuning") if is_orpo else (1, "sft_fine_tuning")
         raise UserError(
             f"{folder / ADAPTER_FILE}: this adapter does not fit {options.model_name} ({min(misfit)}). Repeat step "
-            f"{step}, with --restart"
+            f"{step}: {options.command(script)} --restart"
         )
-    # At every checkpoint, PEFT looks for the base model under this name. The recorded one may not be loadable.
+    # PEFT looks up the base model by this name at every checkpoint. The recorded name may not be loadable.
     peft_model.peft_config["default"].base_model_name_or_path = options.model_source
     return peft_model
 
 
 def base_of(model: nn.Module) -> PreTrainedModel:
     """The base model inside a PeftModel, with the adapter in its layers."""
-    peft_model = cast(Any, model)  # PEFT and Trainer type both as any module
+    peft_model = cast(Any, model)  # PEFT and Trainer declare both models as plain modules
     return peft_model.get_base_model()
 
 
 def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, options: Options) -> None:
-    """Save an ordinary PEFT folder with the tokenizer. It names the base model by hub id and revision, not by path."""
+    """Save a standard PEFT folder with the tokenizer. It names the base model by hub id and revision, not by path."""
     config = model.peft_config["default"]
     config.base_model_name_or_path, config.revision = options.model_name, options.revision
-    model.save_pretrained(str(folder), save_embedding_layers=False)  # they are not trained; "auto" would ask the hub
+    model.save_pretrained(str(folder), save_embedding_layers=False)  # not trained; "auto" would ask the hub
     tokenizer.save_pretrained(folder)
-    dtype = str(choose_dtype(options.dtype)).removeprefix("torch.")  # the base model's files may hold a coarser one
+    dtype = str(choose_dtype(options.dtype)).removeprefix("torch.")  # the base model's files may have lower precision
     write_atomically(folder / "README.md", adapter_card(options, dtype))

@@ -1,4 +1,4 @@
-"""The README.md in an adapter's folder: which base model it needs, and a program that loads and asks it."""
+"""The model card (README.md) in an adapter's folder: its base model, and a program that loads and asks it."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ library_name: peft
 base_model: {quoted}
 ---
 
-A LoRA adapter for {name} that answers a request in English with the text of a diagram. The log of its training says
-what it was trained on and how well it does. `run.json` holds the settings.{where}
+A LoRA adapter for {name} that answers a request in English with the text of a diagram. Its training log says
+what it was trained on and how good its answers are. `run.json` holds the settings.{where}
 
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -33,14 +33,14 @@ A prompt is the request, an empty line, and the instruction at the end of every 
 
 
 def adapter_card(options: Options, dtype: str) -> str:
-    """The card of an adapter that was trained with base weights of `dtype`."""
+    """The card of an adapter that was trained on base weights in `dtype`."""
     revision = f", revision={options.revision!r}" if options.revision else ""
     source, where = options.model_name, ""
     if options.is_embedded:  # relative, so that the card shows no path of this machine
         source = "fine_tuning/embedded_model"
         where = " Its base model is part of the project. This runs in the project's folder:"
     elif Path(options.model).is_dir():
-        source = f"the folder of {options.model_name}"  # without its path, which is this machine's
+        source = f"the folder of {options.model_name}"  # only its name, not its path on this machine
     return CARD.format(
         name=escape(options.model_name),
         quoted=json.dumps(options.model_name),

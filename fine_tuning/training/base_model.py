@@ -20,7 +20,7 @@ from fine_tuning.run.errors import UserError, explain
 from fine_tuning.run.options import Options
 from fine_tuning.training.device import check_gpu, choose_dtype, device_name
 
-# The libraries call functions that they have deprecated themselves, and show progress bars for loading, which is fast.
+# Hide the libraries' warnings about their own deprecated functions, and their progress bars for loading, which is fast.
 # Downloads keep their progress bar.
 warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
@@ -29,9 +29,10 @@ huggingface_hub.utils.enable_progress_bars()
 
 
 def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
-    """The tokenizer. Raises UserError unless BOS, EOS and padding differ and text survives encoding and decoding.
+    """The tokenizer. Raises UserError unless it has a chat template and different tokens for BOS, EOS and padding, and
+    decoding restores an encoded text.
 
-    AutoTokenizer alone reads every tokenizer here correctly; the Llama classes drop deepseek-coder's spaces.
+    Uses AutoTokenizer, because the Llama tokenizer classes drop deepseek-coder's spaces.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -51,8 +52,8 @@ def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
     text = "hello world\n  two 12"
     if tokenizer.decode(tokenizer(text, add_special_tokens=False).input_ids) != text:
         raise UserError(
-            f"{options.model_name}: encoding and decoding changes {text!r}. This version of transformers misreads the "
-            "tokenizer"
+            f"{options.model_name}: decoding does not restore an encoded text, {text!r}. This version of transformers "
+            "misreads the tokenizer"
         )
     return tokenizer
 
@@ -82,7 +83,7 @@ def check_modules(options: Options, modules: tuple[str, ...]) -> None:
 
 
 def load_base_model(options: Options) -> PreTrainedModel:
-    """The base model on its device, in the requested dtype, with sdpa attention. Raises UserError if that fails."""
+    """The base model on its device, in the requested dtype, with SDPA attention. Raises UserError if that fails."""
     check_gpu(needed=not options.is_embedded)
     dtype = choose_dtype(options.dtype)
     quantization = None
@@ -94,13 +95,13 @@ def load_base_model(options: Options) -> PreTrainedModel:
             bnb_4bit_compute_dtype=dtype,
         )
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(  # a pair, because of output_loading_info
+        loaded: Any = AutoModelForCausalLM.from_pretrained(  # a tuple, because of output_loading_info
             options.model_source,
             revision=options.revision,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below, with the missing weights
-            trust_remote_code=False,  # or transformers asks the user whether to run the model's code
+            trust_remote_code=False,  # otherwise transformers asks the user whether to run the model's code
             device_map={"": device_name()} if device_name() == "cuda" else None,
             dtype=dtype,
             attn_implementation="sdpa",
@@ -108,7 +109,7 @@ def load_base_model(options: Options) -> PreTrainedModel:
         )
     except (OSError, ValueError, ImportError, SafetensorError) as error:  # ImportError if bitsandbytes does not run
         raise _not_loaded(options, error) from error
-    except RuntimeError as error:  # transformers wraps bitsandbytes' errors in one
+    except RuntimeError as error:  # transformers wraps bitsandbytes' errors in a RuntimeError
         if not options.load_in_4bit or explain(error):
             raise
         raise UserError(
@@ -116,11 +117,11 @@ def load_base_model(options: Options) -> PreTrainedModel:
             "To find out why, run: python -m bitsandbytes"
         ) from error
     model, loading = loaded
-    # Missing weights would be random.
-    if absent := sorted({*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])}):
+    # transformers would initialise missing weights at random.
+    if missing := sorted({*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])}):
         raise UserError(
-            f"--model {options.model}: {len(absent)} weights that config.json asks for are missing or of another "
-            f"size, such as {absent[0]}"
+            f"--model {options.model}: {len(missing)} weights that config.json asks for are missing or have another "
+            f"size, such as {missing[0]}"
         )
     return model
 

@@ -15,7 +15,7 @@ WHOLE = "whole.json"  # written last: the SHA-256 of every other file of the che
 
 
 class Checkpoints(TrainerCallback):
-    """Seals every checkpoint in `folder`. Delays an epoch's last one until after the epoch's validation.
+    """Seals every checkpoint in `folder`. Delays a checkpoint at the end of an epoch until after the validation.
 
     Otherwise a run that continues from that checkpoint would skip the validation.
     """
@@ -36,15 +36,15 @@ class Checkpoints(TrainerCallback):
 
 
 def seal(checkpoint: Path) -> None:
-    """Write all of a checkpoint to disk, then mark it as complete."""
+    """fsync a checkpoint, then mark it as complete."""
     sync_folder(checkpoint)
     write_atomically(checkpoint / WHOLE, json.dumps(_fingerprints(checkpoint), indent=1) + "\n")
-    for folder in (checkpoint.parent, checkpoint.parent.parent):  # where the names of both folders are stored
+    for folder in (checkpoint.parent, checkpoint.parent.parent):  # they hold the directory entries of the new folders
         sync_entries(folder)
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """True if a checkpoint has weights as safetensors and no file has changed since it was sealed."""
+    """True if a checkpoint has an adapter as safetensors and no file has changed since it was sealed."""
     try:
         sealed = json.loads((checkpoint / WHOLE).read_text("utf-8"))
         return (checkpoint / ADAPTER_FILE).is_file() and sealed == _fingerprints(checkpoint)

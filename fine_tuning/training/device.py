@@ -1,4 +1,4 @@
-"""The device and the dtype of a run, this machine, and how much memory it took."""
+"""The device and the dtype of a run, facts about this machine, and peak memory."""
 
 import platform
 import sys
@@ -20,8 +20,8 @@ def device_name() -> str:
 def check_gpu(needed: bool) -> None:
     """Raise UserError if this build of torch cannot use the machine's GPU.
 
-    A build for CPUs or for another driver is an error only if the GPU is `needed`. A build without code for this GPU is
-    always one, because torch would choose the GPU and then fail.
+    A build for CPUs or for another driver is an error only if the GPU is `needed`. A build without kernels for this GPU
+    is always an error, because torch would choose the GPU and then fail.
     """
     if torch.cuda.is_available():
         try:
@@ -42,7 +42,7 @@ def check_gpu(needed: bool) -> None:
 
 
 def choose_dtype(name: str) -> torch.dtype:
-    """The dtype that a value of --dtype means on this machine.
+    """The dtype for a value of --dtype on this machine.
 
     `auto` is float32 on a CPU, bfloat16 on a GPU of compute capability 8.0 or more, and float16 on older ones.
     """
@@ -55,7 +55,7 @@ def choose_dtype(name: str) -> torch.dtype:
 
 
 def machine() -> dict[str, str]:
-    """This machine and the versions of the packages that decide a training, for the log."""
+    """This machine and the versions of the packages that training depends on, for the log."""
     facts = {
         "system": f"{platform.system()} {platform.machine()}",
         "processor threads": str(torch.get_num_threads()),
@@ -66,7 +66,7 @@ def machine() -> dict[str, str]:
 
 
 def peak_memory_mib() -> int:
-    """Peak memory of this process in MiB: allocated on the GPU where there is one, else resident."""
+    """Peak memory of this process in MiB: GPU memory that torch allocated, or resident memory without a GPU."""
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 2**20)
     if sys.platform == "win32":

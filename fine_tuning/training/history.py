@@ -1,4 +1,4 @@
-"""A trainer's history as tables for the log, the progress, and the final figures of a training."""
+"""Turn a trainer's history into tables for the log, a line of progress, and the final figures."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,9 +7,9 @@ from typing import Any
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.plots import loss_plot
 
-TABLE_ROWS = 40  # of a long history; the JSON file holds every step
+TABLE_ROWS = 40  # at most, in the markdown log; the JSON file holds every step
 
-# The figures of a step: their names in the log, and in the trainer's history.
+# The figures of a training step: name in the log, name in the trainer's history.
 STEP_FIGURES = {
     "loss": "loss",
     "gradient norm": "grad_norm",
@@ -22,7 +22,7 @@ STEP_FIGURES = {
 
 
 def steps_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float | None]]:
-    """A row for each training step in a trainer's history, under the log's names; None for what is not finite."""
+    """A row for each training step, under the log's names. None replaces a value that is not finite."""
     return [
         {
             "step": entry["step"],
@@ -35,7 +35,7 @@ def steps_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float | N
 
 
 def epochs_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float | None]]:
-    """A row for each validation in a trainer's history, with the mean training loss since the previous one."""
+    """A row for each validation, with the mean training loss since the previous validation."""
     rows = []
     since = 0.0
     for entry in history:
@@ -55,7 +55,7 @@ def epochs_of(history: Sequence[Mapping[str, float]]) -> list[dict[str, float | 
 
 
 def thin_out(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Many steps as at most TABLE_ROWS rows, each the mean of the steps since the row before."""
+    """Reduce many steps to at most TABLE_ROWS rows. Each row is the mean over the steps since the previous row."""
     size = max(1, -(-len(steps) // TABLE_ROWS))
     rows = []
     for start in range(0, len(steps), size):
@@ -70,7 +70,7 @@ def thin_out(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def record(log: TrainingLog, history: Sequence[Mapping[str, float]], plot: bool = True) -> None:
-    """Put a trainer's history into the log: the tables of epochs and of steps and, if `plot`, the loss plot."""
+    """Add a trainer's history to the log: a table of epochs, a table of steps and, if `plot`, the loss plot."""
     log.history = steps_of(history)
     log.set("Loss by epoch", epochs_of(history))
     log.set("Loss by step", thin_out(log.history))
@@ -79,7 +79,7 @@ def record(log: TrainingLog, history: Sequence[Mapping[str, float]], plot: bool 
 
 
 def progress_line(history: Sequence[Mapping[str, Any]], total: int) -> str:
-    """How far a training of `total` steps is, for the log's first line."""
+    """The progress of a training of `total` steps, for the log's first line."""
     last = next((entry for entry in reversed(history) if "loss" in entry), None)
     if last is None:
         return f"Training: step 0 of {total:,}"
@@ -87,10 +87,11 @@ def progress_line(history: Sequence[Mapping[str, Any]], total: int) -> str:
 
 
 def training_figures(history: Sequence[Mapping[str, float]], epochs: int, tokens: int, steps: int) -> dict[str, float]:
-    """The final figures of a training, which may have been interrupted.
+    """The final figures of a training. It may have been interrupted and continued.
 
-    The final average training loss is the mean over all steps. `tokens` counts those of all epochs. The speed is that
-    of the `steps` since the last start, with checkpoints and without validation. It is left out if there were no steps.
+    The final average training loss is the mean over all steps. `tokens` is the number of training tokens in all epochs,
+    `steps` the number of steps since the last start. The speed is measured over these steps, with the time for
+    checkpoints and without that for validation. Without such steps there is no speed.
     """
     losses = [entry["loss"] for entry in history if "loss" in entry]
     last_epoch = losses[-max(1, round(len(losses) / epochs)) :]

@@ -1,8 +1,8 @@
 """Count the memory of a training step without weights and without a GPU.
 
 The step runs on fake tensors, which have a shape but no content. Every storage is counted from its creation until it is
-freed. Other memory on a GPU is not counted: the CUDA context (some hundred MiB), workspaces of kernels, and the
-allocator's reserve. Attention counts as a fused kernel, which stores no matrix of attention scores.
+freed. Not counted is other memory on a GPU: the CUDA context (some hundred MiB), the workspaces of kernels, and what
+the allocator reserves. Attention is assumed to be a fused kernel, which stores no matrix of attention scores.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class MemoryCount:
-    """Bytes of the weights, adapter included, and at the peak of a training step."""
+    """Bytes of the weights, adapter included, and peak bytes during a training step, weights included."""
 
     weights: int
     peak: int
@@ -47,10 +47,11 @@ def count_step(
     gradient_checkpointing: bool = True,
     backward: bool = True,
 ) -> MemoryCount:
-    """Count one optimiser step of a causal LM with a LoRA adapter in float32 or, without `backward`, its loss alone.
+    """Count the memory of one optimiser step of a causal LM with a float32 LoRA adapter. Without `backward`, count
+    only the computation of the loss.
 
-    `loss_of` takes the PEFT model and returns the loss; the tensors that it creates count too. AdamW's two moments of
-    every adapter weight count from the beginning, as in every step but the first.
+    `loss_of` takes the PEFT model and returns the loss; the tensors that it creates are counted too. AdamW's two
+    moments of every adapter weight are counted from the beginning, as in every step but the first.
     """
     model = _model_without_weights(config, lora, dtype, load_in_4bit)
     half = dtype in (torch.bfloat16, torch.float16)
@@ -75,7 +76,7 @@ def count_step(
 
 
 class _Counter(TorchDispatchMode):
-    """Counts the bytes of the storages that operations create, until they are freed."""
+    """Counts the bytes of all storages that operations create, until these are freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +117,7 @@ def _model_without_weights(
 
 class _Nf4Linear(nn.Module):
     """A linear layer as bitsandbytes stores it: 4 bits per weight, a byte for the scale of every 64 weights, and a
-    float32 for every 256 scales. In the forward and the backward pass it needs the whole weight for a moment.
+    float32 for every 256 scales. The forward and the backward pass each dequantise the whole weight for a moment.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -144,7 +145,7 @@ class _Nf4Product(torch.autograd.Function):
 
 
 def _make_fake(model: nn.Module) -> None:
-    """Give every weight and buffer a fake storage. Tied weights share one."""
+    """Replace every weight and buffer by a fake tensor. Tied weights share one."""
     made: dict[int, nn.Parameter] = {}
     for module in model.modules():
         for name, weight in module._parameters.items():

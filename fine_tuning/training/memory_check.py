@@ -1,4 +1,4 @@
-"""Before training: count the memory that it needs and, on a GPU, try a step on the longest example."""
+"""Before training: count the memory of a step on the longest example and, on a GPU, try that step."""
 
 import contextlib
 import gc
@@ -24,7 +24,7 @@ Loss = Callable[[PeftModel], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class LongestStep:
-    """A training step on the longest example, a "row" or a "pair", and the settings of its model."""
+    """A training step on the longest example, and the settings of its model. `example` is "row" or "pair"."""
 
     example: str
     loss_of: Loss
@@ -35,7 +35,7 @@ class LongestStep:
     gradient_checkpointing: bool
 
     def count(self, load_in_4bit: bool | None = None) -> MemoryCount:
-        """Count its memory. `load_in_4bit` overrides the step's own setting."""
+        """Count the step's memory. `load_in_4bit` overrides the step's own setting."""
         return count_step(
             self.config,
             self.lora,
@@ -47,10 +47,10 @@ class LongestStep:
 
 
 def longest_row_loss(rows: Sequence[Mapping[str, Sequence[int]]]) -> Loss:
-    """The loss of step 1 on the row with the most tokens.
+    """A function of the model: the loss of step 1 on the row with the most tokens.
 
-    On a GPU it is TRL's own; trying it also compiles TRL's kernels. On a CPU it computes the logits a chunk at a time,
-    like those kernels, which work tile by tile.
+    On a GPU this is TRL's loss, and trying it also compiles TRL's kernels. These compute the logits tile by tile. On a
+    CPU and when counting, the logits are computed in chunks, which needs about as little memory.
     """
     longest = max(rows, key=lambda row: len(row["input_ids"]))
     prompt = longest["labels"].count(-100)
@@ -67,7 +67,7 @@ def longest_row_loss(rows: Sequence[Mapping[str, Sequence[int]]]) -> Loss:
 
 
 def trl_loss(model: PreTrainedModel, ids: Tensor, labels: Tensor) -> Tensor:
-    """The loss of TRL's SFTTrainer for token ids and labels [B, T]. Changes the model's forward permanently."""
+    """The loss of TRL's SFTTrainer for token ids and labels [B, T]. Replaces the model's forward permanently."""
     from trl.trainer.utils import add_fused_lm_head
 
     add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
@@ -75,7 +75,7 @@ def trl_loss(model: PreTrainedModel, ids: Tensor, labels: Tensor) -> Tensor:
 
 
 def longest_pair_loss(pairs: Sequence[EncodedPair], orpo: OrpoSettings) -> Loss:
-    """The loss of step 3 on the pair with the most tokens, which needs the most memory."""
+    """A function of the model: the loss of step 3 on the pair with the most tokens, which needs the most memory."""
     longest = max(pairs, key=lambda pair: sum(map(len, pair.values())))
 
     def loss_of(model: PeftModel) -> Tensor:
@@ -88,7 +88,7 @@ def longest_pair_loss(pairs: Sequence[EncodedPair], orpo: OrpoSettings) -> Loss:
 
 
 def memory_needs(step: LongestStep) -> dict[str, str]:
-    """The step's dtype and counted memory, as rows for the log."""
+    """The step's dtype and counted memory, for the log."""
     count = step.count()
     return {
         "dtype": f"{'4-bit and ' if step.load_in_4bit else ''}{str(step.dtype).removeprefix('torch.')}",
@@ -97,9 +97,10 @@ def memory_needs(step: LongestStep) -> dict[str, str]:
 
 
 def try_on_gpu(step: LongestStep, make_model: Callable[[], PeftModel]) -> None:
-    """On a GPU, make the model, run the step once, and free the memory.
+    """On a GPU, make the model, run the step once, and free the memory. On a CPU, do nothing.
 
-    If the memory is too small, raises UserError with the need, the GPU's memory, and the flags that help.
+    Raises UserError if the step does not fit. The message says how much it needs, how much the GPU has, and which flags
+    help.
     """
     if device_name() != "cuda":
         return
@@ -140,16 +141,16 @@ def device_description() -> str:
 
 def _too_large(step: LongestStep) -> str:
     free, total = torch.cuda.mem_get_info()
-    helps = []
+    remedies = []
     if not step.load_in_4bit:
-        helps.append(f"use --load-in-4bit, which needs {_gib(step.count(load_in_4bit=True).peak)}")
+        remedies.append(f"use --load-in-4bit, which needs {_gib(step.count(load_in_4bit=True).peak)}")
     if step.dtype is torch.float32:
-        helps.append("use --dtype auto, which needs half as much")
-    helps.append("close other programs that use the GPU")
+        remedies.append("use --dtype auto, which needs half as much")
+    remedies.append("close other programs that use the GPU")
     return (
         f"a step on the longest {step.example} does not fit on the GPU. It needs {_gib(step.count().peak)}, plus what "
         f"the libraries need; {device_description()} has {_gib(total)}, of which {_gib(free)} are free now. To make it "
-        f"fit, {', or '.join(helps)}"
+        f"fit, {', or '.join(remedies)}"
     )
 
 

@@ -1,8 +1,12 @@
-"""The loss of odds-ratio preference optimisation (ORPO, arXiv 2403.07691), a chunk of tokens at a time.
+"""The loss of odds-ratio preference optimisation (ORPO, arXiv 2403.07691), computed a chunk of tokens at a time.
+
+    loss = NLL(chosen) - lambda * log sigmoid(log odds(chosen) - log odds(rejected)),  odds(y) = P(y) / (1 - P(y))
+
+P(y) is exp of the mean log-probability of answer y's tokens.
 
 The logits of a pair of 1,536 tokens are 2 x 1,536 x 32,256 numbers, and a plain loss holds several tensors of that
-size. Here the output layer sees only the hidden states that the loss needs, a chunk of them at a time. Checkpointing
-computes a chunk's logits again in the backward pass instead of keeping them.
+size. Here the output layer gets only the hidden states that the loss needs, one chunk at a time. Checkpointing
+recomputes a chunk's logits in the backward pass instead of keeping them.
 """
 
 from collections.abc import Mapping
@@ -17,13 +21,13 @@ from transformers import PreTrainedModel
 
 from fine_tuning.training.pair_batch import attend_within_pairs
 
-CHUNK_LOGITS = 2**23  # at most, in a chunk: 32 MiB in float32, 260 tokens at a vocabulary of 32,256
+CHUNK_LOGITS = 2**23  # logits in a chunk, at most: 32 MiB in float32, 260 tokens at a vocabulary of 32,256
 
 
 @dataclass(frozen=True, slots=True)
 class OrpoLoss:
-    """The loss and the NLL, scalars; for each pair [B], the mean log-probability of a token in the chosen answer and in
-    the rejected one, and the log of their odds ratio. Only the loss has a gradient.
+    """The loss and the NLL (scalars). For each pair [B]: the mean log-probability of a token in the chosen and in the
+    rejected answer, and the log-odds ratio. Only the loss has a gradient.
     """
 
     loss: Tensor
@@ -36,8 +40,8 @@ class OrpoLoss:
 def pair_loss(
     model: PreTrainedModel, batch: Mapping[str, Any], orpo_lambda: float, nll_over_prompt: bool = False
 ) -> OrpoLoss:
-    """ORPO's loss (Eq. 6) for a batch from `collate_pairs`: the mean NLL of a token in the chosen answers, plus
-    `orpo_lambda` times the mean over the pairs of -log sigmoid(log odds ratio).
+    """The ORPO loss (Eq. 6) of a batch from `collate_pairs`: the mean NLL of a token in the chosen answers, plus
+    `orpo_lambda` times the mean over the pairs of -log sigmoid(log-odds ratio).
 
     With `nll_over_prompt` the NLL includes the prompts' tokens, as in TRL and the paper's code.
     """
@@ -49,16 +53,16 @@ def pair_loss(
         use_cache=False,
     ).last_hidden_state
     prompt_lengths, chosen_lengths, rejected_lengths = zip(*batch["pair_lengths"], strict=True)
-    in_prompts = sum(prompt_lengths) - len(prompt_lengths)  # BOS is not predicted
+    in_prompts = sum(prompt_lengths) - len(prompt_lengths)  # tokens to predict: all but BOS
     skipped = 0 if nll_over_prompt else in_prompts
     predictors, targets = batch["predictors"][skipped:], batch["targets"][skipped:]
     log_probs = token_log_probs(hidden.flatten(0, 1)[predictors], targets, model.get_output_embeddings())
-    of_prompts, of_chosen, of_rejected = log_probs.split(
+    prompt_tokens, chosen_tokens, rejected_tokens = log_probs.split(
         [in_prompts - skipped, sum(chosen_lengths), sum(rejected_lengths)]
     )
-    nll = -torch.cat([of_prompts, of_chosen]).mean()
-    chosen = torch.stack([answer.mean() for answer in of_chosen.split(chosen_lengths)])
-    rejected = torch.stack([answer.mean() for answer in of_rejected.split(rejected_lengths)])
+    nll = -torch.cat([prompt_tokens, chosen_tokens]).mean()
+    chosen = torch.stack([answer.mean() for answer in chosen_tokens.split(chosen_lengths)])
+    rejected = torch.stack([answer.mean() for answer in rejected_tokens.split(rejected_lengths)])
     log_odds_ratios = (chosen - rejected) - (log1mexp(chosen) - log1mexp(rejected))  # Eq. 4 and 7
     loss = nll - orpo_lambda * logsigmoid(log_odds_ratios).mean()
     return OrpoLoss(loss, nll.detach(), chosen.detach(), rejected.detach(), log_odds_ratios.detach())
@@ -67,8 +71,8 @@ def pair_loss(
 def token_log_probs(hidden: Tensor, targets: Tensor, output_layer: nn.Linear, chunk: int | None = None) -> Tensor:
     """The log-probability [N] of each target token [N], given the hidden state [N, H] that predicts it.
 
-    `chunk` is the number of tokens in a chunk, by default as many as have CHUNK_LOGITS logits. The softmax is in
-    float32, or in float64 if the logits are.
+    `chunk` is the number of tokens in a chunk. The default is the number whose logits are at most CHUNK_LOGITS. The
+    softmax is in float32, or in float64 if the logits are.
     """
     size = chunk or max(1, CHUNK_LOGITS // output_layer.weight.shape[0])
     if len(targets) <= size:  # checkpointing a single chunk would save nothing
@@ -88,9 +92,9 @@ def _log_probs(hidden: Tensor, targets: Tensor, output_layer: nn.Linear) -> Tens
 
 
 def log1mexp(x: Tensor) -> Tensor:
-    """log(1 - exp(x)) for x <= 0, accurate at both ends. Value and gradient are finite even at x = 0.
+    """log(1 - exp(x)) for x <= 0, accurate near 0 and far below. Value and gradient are finite even at x = 0.
 
-    After Mächler (2012), "Accurately computing log(1 - exp(-|a|))".
+    Source: Mächler (2012), "Accurately computing log(1 - exp(-|a|))".
     """
     x = x.clamp(max=-torch.finfo(x.dtype).eps)
     return torch.where(x < -0.6931471805599453, torch.log1p(-x.exp()), torch.log(-x.expm1()))

@@ -1,4 +1,4 @@
-"""A trainer with ORPO's loss for encoded preference pairs."""
+"""A trainer with the ORPO loss, for encoded preference pairs."""
 
 from typing import Any, TypeVar
 
@@ -17,12 +17,12 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 class OrpoTrainer(AdapterTrainerMixin):
-    """Trains a PEFT model on pairs from `encode_pair` and logs FIGURES with the loss, in training and validation.
+    """Trains a PEFT model on pairs from `encode_pair`. Logs FIGURES beside the loss, in training and in validation.
 
     Dropout is off, because chosen and rejected must be compared under the same model.
     """
 
-    loss_is_scaled_for_ga = False
+    loss_is_scaled_for_ga = False  # Trainer divides it by the steps of gradient accumulation
 
     def __init__(
         self, *, model: PeftModel, orpo_lambda: float, nll_over_prompt: bool = False, **arguments: Any
@@ -32,7 +32,7 @@ class OrpoTrainer(AdapterTrainerMixin):
         self._figures: dict[bool, list[Tensor]] = {True: [], False: []}  # since the last log; True: in training
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Tensor:
-        with self.accelerator.autocast():  # Trainer puts it around the model's forward, which this loss does not call
+        with self.accelerator.autocast():  # Trainer wraps only the model's own forward, which is not called here
             result = pair_loss(base_of(model), inputs, self.orpo_lambda, self.nll_over_prompt)
         preferred = (result.chosen_log_probs > result.rejected_log_probs).float()
         self._figures[model.training].append(torch.stack([result.nll, result.log_odds_ratios.mean(), preferred.mean()]))
@@ -54,7 +54,7 @@ class OrpoTrainer(AdapterTrainerMixin):
 
 
 def without_dropout(model: Model) -> Model:
-    """Switch all dropout of a model off, and return it."""
+    """Turn off all dropout of a model, and return the model."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

@@ -1,13 +1,13 @@
-"""Lay out a preference pair as one sequence, to compute the prompt only once:
+"""Lay out a preference pair as one sequence, which computes the prompt only once:
 
     prompt  chosen  rejected
 
-Each answer attends to the prompt and to itself, not to the other answer, and its positions continue the prompt's. Every
-token therefore has the hidden state that it would have in a row of its own, and no answer is padded to the other's
+Each answer attends to the prompt and to itself, not to the other answer, and its positions continue the prompt's. So
+every token has the same hidden state as with each answer in its own sequence, and no answer is padded to the other's
 length.
 
-Attention runs twice, over prompt and chosen and over prompt and rejected. A mask over the whole sequence would waste
-the computation of what it hides, and rule out the kernels that take no mask.
+Attention runs twice: over prompt and chosen, and over prompt and rejected. One run with a mask would also compute what
+the mask hides, and could not use the fast kernels that take no mask.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ EncodedPair = dict[str, list[int]]
 def encode_pair(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> EncodedPair:
     """Token ids of the `prompt`, the `chosen` and the `rejected` answer. Each answer ends with EOS.
 
-    Raises UserError if one of them contains a special token; a sampled answer can spell one in ordinary tokens.
+    Raises UserError if one of the texts contains a special token. A sampled answer can spell one in ordinary tokens.
     """
     return {
         "prompt": encode_prompt(tokenizer, pair.prompt),
@@ -42,7 +42,9 @@ def encode_pair(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> EncodedPair:
 def encode_fitting(
     tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_length: int
 ) -> list[tuple[Pair, EncodedPair]]:
-    """The pairs without special tokens, encoded, whose prompt and longer answer have at most `max_length` tokens."""
+    """Encode pairs. Leaves out pairs with a special token, and pairs whose prompt and longer answer together have more
+    than `max_length` tokens.
+    """
     kept = []
     for pair in pairs:
         try:
@@ -55,12 +57,12 @@ def encode_fitting(
 
 
 def collate_pairs(pairs: Sequence[EncodedPair]) -> dict[str, Any]:
-    """A batch of B pairs, padded to the longest one, T tokens.
+    """A batch of B pairs, padded to the longest pair, T tokens.
 
-    `input_ids` and `position_ids` are [B, T]. `pair_lengths` are B triples: the numbers of tokens of prompt, chosen and
-    rejected. `targets` [N] are the ids of the tokens to predict: those of all prompts without BOS, then those of all
-    chosen, then those of all rejected answers. `predictors` [N] are the indices of the tokens that predict them, in the
-    flattened [B * T].
+    input_ids, position_ids  [B, T]
+    pair_lengths             B triples: the numbers of tokens of prompt, chosen and rejected
+    targets                  [N], ids of the tokens to predict: all prompts (without BOS), all chosen, all rejected
+    predictors               [N], indices into the flattened [B * T] of the tokens that predict the targets
     """
     lengths = [(len(pair["prompt"]), len(pair["chosen"]), len(pair["rejected"])) for pair in pairs]
     total = max(map(sum, lengths))
@@ -88,7 +90,7 @@ def collate_pairs(pairs: Sequence[EncodedPair]) -> dict[str, Any]:
 
 
 def attend_within_pairs(model: PreTrainedModel) -> None:
-    """Switch the model to `pair_attention`. Its forward then takes only batches of pairs, with `pair_lengths`."""
+    """Switch the model to `pair_attention`. Its forward then takes only batches of pairs, with their `pair_lengths`."""
     if model.config._attn_implementation != PAIR_ATTENTION:
         model.set_attn_implementation(PAIR_ATTENTION)
 

@@ -10,20 +10,20 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.training.history import progress_line, record
 
-# float16's loss scale starts at 65,536 and halves at each overflow. After so many in a row, no scale would help.
+# Overflows in a row that end a float16 run. The loss scale starts at 65,536 and halves at each; then none would help.
 OVERFLOWS = 30
 
 
 class NotFinite(Exception):
-    """A loss or a gradient is infinite or NaN. Further steps would only spoil the weights."""
+    """A loss or a gradient is infinite or NaN. Further steps would only corrupt the weights."""
 
 
 class ValidationNotFinite(NotFinite):
-    """A validation loss is not finite; no training row is the cause."""
+    """A validation loss is not finite. No training row is the cause."""
 
 
 class Reporter(TrainerCallback):
-    """Draws a progress bar and updates the log while a trainer runs. Raises NotFinite."""
+    """Draws a progress bar and updates the log while a trainer runs. Raises NotFinite to stop it."""
 
     def __init__(self, log: TrainingLog, title: str) -> None:
         self.log, self.title = log, title
@@ -59,7 +59,7 @@ class Reporter(TrainerCallback):
         self.overflows += 1
         if not is_float16:
             raise NotFinite(f"the gradient is {last['grad_norm']}")
-        # In float16 a gradient overflows now and then. The scaler skips such a step.
+        # In float16 a gradient overflows occasionally. The loss scaler skips such a step.
         if self.overflows >= OVERFLOWS:
             raise NotFinite(f"the gradient overflowed in {OVERFLOWS} steps in a row; none of them changed the weights")
 

@@ -1,4 +1,4 @@
-"""What SFT and ORPO share: the trainers' arguments, a mixin for both trainers, and the training with its errors."""
+"""What SFT and ORPO share: arguments and a mixin for both trainers, and `train`, which explains failures."""
 
 import warnings
 from collections.abc import Iterable, Mapping
@@ -34,9 +34,9 @@ def trainer_arguments(
     return {
         "output_dir": str(checkpoints),
         "per_device_train_batch_size": 1,
-        "per_device_eval_batch_size": 1,  # its default, 8, would need more memory than training
+        "per_device_eval_batch_size": 1,  # the default, 8, would need more memory than training
         "gradient_checkpointing": preset.gradient_checkpointing,
-        "gradient_checkpointing_kwargs": {"use_reentrant": True},  # the same memory, fewer hooks per tensor
+        "gradient_checkpointing_kwargs": {"use_reentrant": True},  # saves as much memory, with fewer hooks per tensor
         "num_train_epochs": settings.epochs,
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": "cosine",
@@ -53,21 +53,21 @@ def trainer_arguments(
         "save_steps": min(preset.save_steps, max(10, examples * settings.epochs // 10)),
         "save_total_limit": 2,
         "logging_steps": 1,
-        "logging_nan_inf_filter": False,  # it would hide a loss that is not finite
+        "logging_nan_inf_filter": False,  # the filter would hide a loss that is not finite
         "report_to": "none",
         "disable_tqdm": True,  # Reporter draws the bar
     }
 
 
 class AdapterTrainerMixin(Trainer):
-    """For trainers of an adapter: remembers the batch, clips only the adapter's gradients, and counts no operations."""
+    """For trainers of an adapter: remembers the batch, clips only the adapter's gradients, and skips counting FLOPs."""
 
-    # Trainer's own types allow for None and other classes.
+    # Trainer declares wider types.
     model: PeftModel
     optimizer: torch.optim.Optimizer
     processing_class: PreTrainedTokenizerBase
 
-    batch: Mapping[str, Any] = {}  # of the latest step
+    batch: Mapping[str, Any] = {}  # of the latest training step
     is_in_step = False
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
@@ -87,14 +87,14 @@ class AdapterTrainerMixin(Trainer):
 def train(trainer: AdapterTrainerMixin, prompts: Iterable[str]) -> None:
     """Train from the last complete checkpoint, or from the start if there is none.
 
-    If the machine fails or the loss is not finite, raises UserError with the step and its row, one of `prompts`. The
-    last complete checkpoint stays.
+    Raises UserError if the machine fails or the loss is not finite. The message names the step and its row, whose
+    prompt is one of `prompts`. The last complete checkpoint is kept.
     """
     folder = Path(cast(str, trainer.args.output_dir))  # never None: TrainingArguments has a default
     last = last_whole_checkpoint(folder)
     if last:
         print(f"continuing from {last}")
-        trainer.args.eval_on_start = False  # the first start did that
+        trainer.args.eval_on_start = False  # the first start has done it
     for weight in trainer.model.parameters():
         if weight.requires_grad:  # SFTTrainer casts the adapter of a 4-bit model to bfloat16
             weight.data = weight.data.float()
@@ -107,12 +107,12 @@ def train(trainer: AdapterTrainerMixin, prompts: Iterable[str]) -> None:
             trainer.train(resume_from_checkpoint=str(last) if last else None)
     except NotFinite as error:
         if isinstance(error, ValidationNotFinite):
-            where, mend = f"after step {trainer.state.global_step}", ""
+            where, remedy = f"after step {trainer.state.global_step}", ""
         else:
             where = f"step {trainer.state.global_step}{_row(trainer, prompts)}"
-            mend = "correct that row or delete it from the CSV, or "
+            remedy = "correct that row or delete it from the CSV, or "
         raise UserError(
-            f"{where}: {error}. Continuing from a checkpoint would fail in the same way. Instead, {mend}use "
+            f"{where}: {error}. Continuing from a checkpoint would fail in the same way. Instead, {remedy}use "
             f"--dtype float32 or another --seed, and start again: {restart_command()}"
         ) from error
     except UnpicklingError as error:
@@ -132,7 +132,7 @@ def train(trainer: AdapterTrainerMixin, prompts: Iterable[str]) -> None:
 
 
 def _row(trainer: AdapterTrainerMixin, prompts: Iterable[str]) -> str:
-    """The row in a batch of one, by its length and the beginning of its prompt. Empty if it cannot be read."""
+    """Describe the row in a batch of one by its length and the beginning of its prompt. Empty if it cannot be read."""
     try:
         rows = [ids.flatten().tolist() for name, ids in trainer.batch.items() if name.endswith("input_ids")]
     except RuntimeError:  # the GPU no longer answers

@@ -1,4 +1,4 @@
-"""The contact sheet: references and answers can be compared, and no text or diagram spoils it."""
+"""The contact sheet: references and answers can be compared, and no text or diagram breaks it."""
 
 from dataclasses import replace
 from io import BytesIO
@@ -31,7 +31,7 @@ STRANGE = ["", " \n\t", "\x00\x1b[31m", "\ud800\udfff", "\u202eabc", "日本語 
 STRANGE += ["W" * 5000, "word " * 3000, "\u200b" * 50, "<b>%s {0}</b>", "two\r\nlines"]
 
 
-def test_a_contact_sheet_of_twelve_strange_requests_is_a_page_of_moderate_size():
+def test_a_contact_sheet_of_twelve_strange_requests_has_a_moderate_size():
     cells = [answered(text, pair(LINES[k % 3]), EMPTY, k / 11) for k, text in enumerate(STRANGE)]
     sheet = contact_sheet(cells)
     assert (sheet.width, sheet.mode, len(cells)) == (1800, "RGB", 12)
@@ -41,13 +41,13 @@ def test_a_contact_sheet_of_twelve_strange_requests_is_a_page_of_moderate_size()
     assert len(file.getvalue()) < 600_000
 
 
-def test_a_contact_sheet_shows_the_reference_at_the_left_and_the_answer_at_the_right():
+def test_a_contact_sheet_shows_the_reference_on_the_left_and_the_answer_on_the_right():
     sheet = contact_sheet([answered("Draw it", FULL, EMPTY, 0.5)], columns=1)
     left, right = (sheet.getpixel((sheet.width // 4 * k, sheet.height // 2)) for k in (1, 3))
     assert (left, right) == (FILL, WHITE)
 
 
-def test_a_contact_sheet_shows_as_many_pictures_side_by_side_as_a_cell_has():
+def test_a_contact_sheet_shows_all_pictures_of_a_cell_side_by_side():
     pictures = tuple(Picture(str(k), FULL if k % 2 else EMPTY, k / 4) for k in range(4))
     sheet = contact_sheet([Cell("Draw it", pictures)], columns=1)
     seen = [sheet.getpixel((sheet.width // 8 * k, sheet.height // 2)) for k in (1, 3, 5, 7)]
@@ -67,33 +67,33 @@ def widths_of_fill(sheet: Image.Image) -> list[int]:
     return [right - left for left, _, right, _ in (found or (0, 0, 0, 0) for found in boxes)]
 
 
-def test_a_small_diagram_is_shown_larger_than_on_the_whole_canvas():
+def test_a_small_diagram_is_enlarged():
     small, _, full, _ = widths_of_fill(contact_sheet([answered("", d, EMPTY, 0.0) for d in (SMALL, FULL)]))
     assert full == pytest.approx(400, abs=10)  # the outline is not filled
     assert small > 1.7 * full / 1000 * 100
 
 
-def test_the_pictures_of_a_cell_have_one_scale():
+def test_the_pictures_of_a_cell_have_the_same_scale():
     (reference, answer, *_), (alone, *_) = (
         widths_of_fill(contact_sheet([answered("", SMALL, other, 0.5)])) for other in (FULL, EMPTY)
     )
     assert reference == pytest.approx(answer / 10, abs=8) and alone > 1.8 * reference
 
 
-def test_a_cropped_diagram_stands_in_the_middle_of_its_frame():
+def test_a_cropped_diagram_is_centred_in_its_frame():
     sheet = contact_sheet([Cell("", (Picture("", SMALL),))], columns=1)
     left, _, right, _ = filled(sheet)
     assert left + right == pytest.approx(sheet.width, abs=3)
 
 
-def test_a_shape_that_the_canvas_cuts_is_cut_by_the_frame():
+def test_a_shape_cut_off_by_the_canvas_is_cut_off_by_the_frame():
     cut = box(1000, 300, 200, 80)
     sheet = contact_sheet([Cell("", (Picture("", cut), Picture("", FULL)))], columns=1)
     right_edge = sheet.width // 2 - 8 - 1  # the frame's last pixel; the gap between two pictures is 16 wide
     assert sheet.getpixel((right_edge - 3, sheet.height // 2)) == FILL
 
 
-def test_frames_of_one_row_have_one_height_and_an_empty_diagram_has_an_empty_frame():
+def test_frames_of_a_row_have_the_same_height_even_for_an_empty_diagram():
     sheet = contact_sheet([answered("", FULL, EMPTY, 0.5), answered("", EMPTY, SMALL, 0.5)])
     bottoms = []
     for k in range(4):
@@ -109,7 +109,7 @@ def test_a_request_stays_within_the_margins_of_its_cell(text):
         assert sheet.crop(margin).getcolors() == [(sheet.crop(margin).width * sheet.height, WHITE)]
 
 
-def test_a_score_a_hair_below_one_is_not_shown_as_one():
+def test_a_score_just_below_one_is_not_shown_as_one():
     def sheet(score: float) -> bytes:
         return contact_sheet([answered("", EMPTY, EMPTY, score)]).tobytes()
 

@@ -1,4 +1,4 @@
-"""The pictures: what the language says is what one sees, and no diagram makes drawing fail or take long."""
+"""Pictures show what the language says, and no diagram makes drawing fail or take long."""
 
 import time
 from dataclasses import replace
@@ -55,7 +55,7 @@ def test_a_shape_is_filled_and_outlined_in_its_colours(shape):
         assert is_white(image.getpixel((x, y)))
 
 
-def test_the_corner_of_the_box_belongs_to_a_rectangle_only():
+def test_only_a_rectangle_fills_the_corners_of_its_box():
     corners = [draw(Diagram((node(0, 500, 300, shape=shape),))).getpixel((441, 261)) for shape in SHAPES]
     assert [is_blue(corner) for corner in corners] == [True, False, False]
     assert [is_white(corner) for corner in corners] == [False, True, True]
@@ -108,7 +108,7 @@ def test_a_connection_has_the_outline_colour_of_its_source():
     assert is_red(draw(connected("solid line")).getpixel((500, 300)))
 
 
-def test_a_connection_lies_below_a_shape_in_its_way():
+def test_a_connection_is_drawn_below_a_shape_in_its_way():
     diagram = connected("solid line")
     image = draw(Diagram((*diagram.nodes, node(2, 500, 300))))
     assert image.getpixel((500, 300)) == FILL
@@ -126,7 +126,7 @@ def test_a_picture_keeps_the_canvas_ratio(width, size):
     assert (image.size, image.mode) == (size, "RGB")
 
 
-def test_a_small_picture_shows_the_same_places():
+def test_a_small_picture_shows_the_same_diagram():
     image = draw(connected("solid line"), 250)
     assert image.getpixel((50, 75)) == image.getpixel((200, 75)) == FILL
     assert image.getpixel((125, 75)) != WHITE
@@ -201,11 +201,11 @@ def test_a_crop_without_an_area_is_refused(crop):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_drawn_box_is_that_of_shapes_and_connections_with_an_even_margin(shape):
+def test_the_drawn_box_encloses_shapes_and_connections_with_an_even_margin(shape):
     assert drawn_box(connected("solid line", shape, end_y=400)) == Box(140 - 16, 260 - 16, 860 + 16, 440 + 16)
 
 
-def test_the_drawn_box_holds_the_visible_part_of_a_connection_to_a_shape_off_the_canvas():
+def test_the_drawn_box_includes_the_visible_part_of_a_connection_that_leaves_the_canvas():
     far = Diagram((node(0, 500, 300, 1, line="solid line"), node(1, 5000, 300)))
     assert drawn_box(far) == Box(440 - 16, 260 - 16, 1000, 340 + 16)
 
@@ -215,17 +215,17 @@ def test_the_drawn_box_holds_the_visible_part_of_a_connection_to_a_shape_off_the
     [
         (),
         (node(0, 5000, 300),),
-        (replace(node(0, -300, -300, shape="circle"), width=800, height=800),),  # its box meets the canvas, it does not
+        (replace(node(0, -300, -300, shape="circle"), width=800, height=800),),  # only its box overlaps the canvas
     ],
     ids=["nothing", "off the canvas", "an ellipse that passes the corner"],
 )
-def test_where_nothing_is_seen_there_is_no_drawn_box(nodes):
+def test_there_is_no_drawn_box_if_nothing_is_visible(nodes):
     assert drawn_box(Diagram(nodes)) is None
 
 
 @given(ANY_DIAGRAM)
 @settings(max_examples=100, deadline=2000)
-def test_the_drawn_box_lies_on_the_canvas_and_leaves_white_outside(diagram):
+def test_the_drawn_box_is_on_the_canvas_and_everything_outside_is_white(diagram):
     image = draw(diagram, 500)
     box = drawn_box(diagram)
     if box is not None:
@@ -248,7 +248,7 @@ def test_the_largest_diagram_is_drawn_in_five_seconds(line, reach, size):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_shape_that_holds_the_whole_canvas_fills_it(shape):
+def test_a_shape_larger_than_the_canvas_fills_it(shape):
     giant = replace(node(0, -10_000, 300, shape=shape), width=MAX_COORDINATE, height=MAX_COORDINATE)
     assert draw(Diagram((giant,)), 100).getcolors() == [(6_000, FILL)]
 
@@ -270,7 +270,7 @@ def test_a_connection_between_far_away_shapes_crosses_the_canvas(line, ink):
     assert drawn / 1000 == pytest.approx(ink, abs=0.12)
 
 
-def test_self_loops_missing_targets_and_coinciding_centres_leave_the_shapes_alone():
+def test_self_loops_missing_targets_and_coinciding_centres_draw_no_connection():
     plain = Diagram((node(0, 300, 300), node(1, 300, 300)))
     tangled = Diagram((node(0, 300, 300, 0, 1, 1, 77), node(1, 300, 300, 0)))
     assert draw(tangled).tobytes() == draw(plain).tobytes()

@@ -1,4 +1,4 @@
-"""One run of a script: what is checked before its method, and what is stored before and after it."""
+"""A `Step`: what it checks before a script's method runs, and what it stores before and afterwards."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ ROWS = [{"input_ids": [0, *[7] * 30, 1], "labels": [-100] * 5 + [7] * 26 + [1]}]
 @pytest.fixture
 def start_step(monkeypatch, workspace):
     """Start a step as its script does."""
-    monkeypatch.setattr(commands, "_restart_is_done", False)  # the process of a real run ends with it
+    monkeypatch.setattr(commands, "_restart_is_done", False)  # in a real run, the process ends with it
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
     def start_step(number: int, *flags: str) -> Step:
@@ -46,7 +46,7 @@ def start_step(monkeypatch, workspace):
 
 @pytest.fixture
 def finish_step(start_step, workspace) -> Callable[[int], None]:
-    """Do a step with SETTINGS, down to its FIGURES."""
+    """Run a step with SETTINGS to its end, with FIGURES as its result."""
 
     def finish_step(number: int) -> None:
         step = start_step(number)
@@ -80,7 +80,7 @@ def test_a_step_without_problems_passes_its_checks_and_writes_nothing(start_step
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_finished_step_prints_its_figures_as_one_line_of_json_and_again_when_it_is_repeated(
+def test_a_finished_step_prints_its_figures_as_json_and_again_at_the_next_start(
     start_step, finish_step, capsys, number
 ):
     finish_step(number)
@@ -92,7 +92,7 @@ def test_a_finished_step_prints_its_figures_as_one_line_of_json_and_again_when_i
     assert said.startswith(f"step {number} is done: ") and "--restart" in said and json.loads(last) == figures
 
 
-def test_rows_that_were_added_behind_the_samples_do_not_undo_a_finished_step_2(start_step, finish_step, workspace):
+def test_step_2_stays_finished_if_rows_are_added_after_the_samples(start_step, finish_step, workspace):
     finish_step(2)
     with open(Workspace(workspace).orpo_csv, "a") as file:
         file.write("my own,row,0.5\n")
@@ -100,7 +100,7 @@ def test_rows_that_were_added_behind_the_samples_do_not_undo_a_finished_step_2(s
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_run_with_other_settings_is_refused_with_the_command_that_repeats_it(start_step, finish_step, number):
+def test_a_run_with_other_settings_is_refused_with_the_command_to_repeat_it(start_step, finish_step, number):
     finish_step(number)
     step = start_step(number)
     (problem,) = problems_of(step.is_done, {"seed": 7})
@@ -118,7 +118,7 @@ def test_a_restart_discards_the_earlier_run_only_once_the_step_begins(start_step
     assert step.state.figures is None and "--restart" not in continue_command()
 
 
-def test_the_log_holds_the_settings_the_data_and_the_result(start_step, workspace):
+def test_the_log_contains_settings_data_and_result(start_step, workspace):
     step = start_step(1)
     step.is_done(SETTINGS)
     step.begin("Supervised fine-tuning", {"rows": 2})

@@ -29,12 +29,12 @@ def test_every_subcommand_shows_its_help(console, tmp_path, name):
     assert "--workspace" in run.stdout and str(tmp_path) in run.stdout.replace("\n", "").replace(" ", "")
 
 
-def test_without_a_subcommand_the_usage_names_all_of_them(console):
+def test_without_a_subcommand_the_usage_lists_all_subcommands(console):
     run = console()
     assert run.returncode == 2 and all(name in run.stderr for name in SUBCOMMANDS)
 
 
-def test_the_current_folder_is_the_workspace_and_messages_name_the_console_command(console, tmp_path):
+def test_the_workspace_is_the_current_folder_and_messages_use_the_console_command(console, tmp_path):
     run = console("orpo", "--model", "embedded", "--seed", "3")
     folder = Path(tmp_path).resolve() / "models" / "sft"
     command = "text-to-diagram sft --model embedded --seed 3"

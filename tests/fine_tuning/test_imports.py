@@ -1,4 +1,4 @@
-"""Imports run one way, and what should answer at once imports no torch.
+"""Imports run one way, and checking the command line imports no torch.
 
 fine_tuning -> create_dataset -> diagram; inside fine_tuning: scripts -> common -> training, sampling -> data -> run.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 
-# The rooms from the outside in. A module may import from its own room and from those behind it.
+# The level of each room. A module may import from its own level and from lower ones.
 SCRIPTS = ("fine_tuning.sft_fine_tuning", "fine_tuning.orpo_create_dataset", "fine_tuning.orpo_fine_tuning")
 ROOMS = {
     **dict.fromkeys(
@@ -59,11 +59,11 @@ def own_imports(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize("module", [name for name in sorted(MODULES) if name != "fine_tuning"])
-def test_no_import_runs_back(module):
+def test_no_module_imports_from_an_outer_room(module):
     assert [name for name in sorted(own_imports(module)) if room(name) > room(module)] == []
 
 
-def test_no_import_runs_in_a_circle():
+def test_there_are_no_circular_imports():
     finished: set[str] = set()
 
     def visit(module: str, path: tuple[str, ...]) -> None:
@@ -92,11 +92,11 @@ def test_no_script_imports_another():
         and name not in ("fine_tuning.run_all", "fine_tuning.data.tokens")
     ],
 )
-def test_the_inner_rooms_import_no_torch_not_even_inside_a_function(module):
+def test_the_inner_rooms_never_import_torch_not_even_in_a_function(module):
     assert {name.partition(".")[0] for name in imports(MODULES[module])}.isdisjoint(TORCH)
 
 
-def test_no_file_edits_the_import_path():
+def test_no_file_edits_sys_path():
     assert [name for name, path in MODULES.items() if "sys.path" in path.read_text("utf-8")] == []
 
 

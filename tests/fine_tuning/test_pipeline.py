@@ -39,7 +39,7 @@ def kill_when(process: subprocess.Popen, happened) -> None:
     """Kill a run, as a power cut would, as soon as something has happened."""
     deadline = time.monotonic() + 120
     while not happened():
-        assert process.poll() is None, "it ended before it could be killed"
+        assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.kill()
@@ -71,13 +71,13 @@ def test_training_lowers_the_loss(finished):
     assert epochs[-1]["validation loss"] < epochs[0]["validation loss"]
 
 
-def test_most_answers_after_training_end_by_themselves(finished):
-    # Few rows are enough for that, but not to unlearn that the base model answers with a list as well as a diagram.
+def test_after_training_most_answers_end_by_themselves(finished):
+    # Few rows are enough for this. They are not enough to unlearn the lists that the base model also writes.
     _, figures = finished
     assert figures["sft_fine_tuning"]["validation ended by itself"] > 0.5
 
 
-def test_three_scored_samples_follow_for_each_prompt_below_the_untouched_references(finished):
+def test_step_2_appends_three_scored_samples_per_prompt_and_keeps_the_references(finished):
     workspace, _ = finished
     committed = (ROOT / "create_dataset" / "orpo_dataset_llm.csv").read_bytes()
     assert (workspace / "create_dataset" / "orpo_dataset_llm.csv").read_bytes().startswith(committed)
@@ -89,7 +89,7 @@ def test_three_scored_samples_follow_for_each_prompt_below_the_untouched_referen
     assert len({row["output_data"] for row in samples}) > ROWS
 
 
-def test_logs_hold_result_settings_data_machine_and_pictures(finished):
+def test_logs_contain_result_settings_data_machine_and_pictures(finished):
     workspace, figures = finished
     for name, step in zip(LOGS, figures, strict=False):
         stored = json.loads((workspace / "log" / f"{name}.json").read_text("utf-8"))
@@ -115,7 +115,7 @@ def test_logs_open_with_the_verdict_then_the_plot_then_the_contact_sheet(finishe
         assert pictures == [f"![Plot]({name}_{plot}.png)", f"![Contact sheet]({name}_{sheet}.png)"]
 
 
-def test_no_measured_figure_stands_in_two_tables_of_a_log(finished):
+def test_no_measured_figure_is_in_two_tables_of_a_log(finished):
     workspace, _ = finished
     for name in LOGS:
         _, *sections = (workspace / "log" / f"{name}.md").read_text("utf-8").split("\n## ")
@@ -133,7 +133,7 @@ def test_the_orpo_log_shows_both_adapters_on_the_same_prompts(finished):
     assert stored["Data"]["training pairs"] > 0 and stored["Data"]["validation pairs"] > 0
 
 
-def test_the_adapters_are_peft_folders_that_name_no_path(finished):
+def test_the_adapters_are_peft_folders_without_local_paths(finished):
     workspace, _ = finished
     for name in ("sft", "orpo"):
         folder = workspace / "models" / name
@@ -144,7 +144,7 @@ def test_the_adapters_are_peft_folders_that_name_no_path(finished):
             assert str(ROOT) not in path.read_text("utf-8"), path
 
 
-def test_orpo_goes_on_with_the_adapter_of_step_1(finished):
+def test_orpo_trains_the_adapter_of_step_1_further(finished):
     from safetensors.torch import load_file
 
     workspace, _ = finished
@@ -154,7 +154,7 @@ def test_orpo_goes_on_with_the_adapter_of_step_1(finished):
     assert 0 < moved < 0.5
 
 
-def test_a_finished_run_is_left_alone_and_says_so(finished):
+def test_a_finished_run_is_reported_and_not_changed(finished):
     workspace, figures = finished
     before = content(workspace)
     again = run("run_all", workspace)
@@ -165,7 +165,7 @@ def test_a_finished_run_is_left_alone_and_says_so(finished):
     assert content(workspace) == before
 
 
-def test_another_seed_is_refused_and_restart_named(finished):
+def test_another_seed_is_refused_with_restart_as_the_remedy(finished):
     workspace, _ = finished
     before = content(workspace)
     for script in ("sft_fine_tuning", "orpo_create_dataset"):
@@ -174,7 +174,7 @@ def test_another_seed_is_refused_and_restart_named(finished):
     assert content(workspace) == before
 
 
-def test_samples_of_another_adapter_are_not_trained_on(finished, tmp_path):
+def test_samples_of_another_adapter_are_refused(finished, tmp_path):
     workspace, _ = finished
     shutil.copytree(workspace, tmp_path / "copy")
     adapter = tmp_path / "copy" / "models" / "sft" / "adapter_model.safetensors"
@@ -184,7 +184,7 @@ def test_samples_of_another_adapter_are_not_trained_on(finished, tmp_path):
         assert refused.returncode == 2 and "--restart" in refused.stderr
 
 
-def test_training_killed_while_it_saves_goes_on_from_a_whole_checkpoint_to_the_same_adapter(finished, tmp_path):
+def test_training_killed_while_saving_continues_to_the_same_adapter(finished, tmp_path):
     workspace, _ = finished
     process = subprocess.Popen(
         command("sft_fine_tuning", tmp_path / "w"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -192,7 +192,7 @@ def test_training_killed_while_it_saves_goes_on_from_a_whole_checkpoint_to_the_s
     checkpoints = tmp_path / "w" / "models" / "sft" / "checkpoints"
     kill_when(process, lambda: list(checkpoints.glob("checkpoint-*/whole.json")))
     whole = next(path.parent for path in checkpoints.glob("checkpoint-*/whole.json"))
-    for name in ("checkpoint-60", "checkpoint-70"):  # as a kill leaves them: cut before the state, before anything
+    for name in ("checkpoint-60", "checkpoint-70"):  # as a kill leaves them: one without its state, one empty
         (checkpoints / name).mkdir()
     shutil.copy(whole / "adapter_model.safetensors", checkpoints / "checkpoint-60")
     resumed = run("sft_fine_tuning", tmp_path / "w")
@@ -202,7 +202,7 @@ def test_training_killed_while_it_saves_goes_on_from_a_whole_checkpoint_to_the_s
     assert (tmp_path / "w" / adapter).read_bytes() == (workspace / adapter).read_bytes()
 
 
-def test_sampling_killed_after_a_batch_ends_with_the_same_csv(finished, tmp_path):
+def test_sampling_killed_after_a_batch_continues_to_the_same_csv(finished, tmp_path):
     workspace, _ = finished
     csv_path = Path("create_dataset") / "orpo_dataset_llm.csv"
     shutil.copytree(workspace / "models" / "sft", tmp_path / "w" / "models" / "sft")
@@ -212,14 +212,14 @@ def test_sampling_killed_after_a_batch_ends_with_the_same_csv(finished, tmp_path
     committed = os.path.getsize(ROOT / "create_dataset" / "orpo_dataset_llm.csv")
     path = tmp_path / "w" / csv_path
     kill_when(process, lambda: path.exists() and path.stat().st_size > committed)
-    with open(path, "ab") as file:  # a torn row, as a power cut leaves it
+    with open(path, "ab") as file:  # an incomplete row, as a power cut leaves it
         file.write(b'"Draw a flowch')
     resumed = run("orpo_create_dataset", tmp_path / "w")
     assert resumed.returncode == 0 and "cut off" in resumed.stdout, resumed.stderr
     assert path.read_bytes() == (workspace / csv_path).read_bytes()
 
 
-def test_a_prompt_that_is_too_long_to_train_on_is_not_sampled_either_and_counted(finished, tmp_path):
+def test_a_prompt_too_long_to_train_on_is_counted_and_not_sampled(finished, tmp_path):
     workspace, _ = finished
     shutil.copytree(workspace / "models" / "sft", tmp_path / "w" / "models" / "sft")
     data = tmp_path / "w" / "create_dataset"
@@ -239,14 +239,14 @@ def test_a_prompt_that_is_too_long_to_train_on_is_not_sampled_either_and_counted
     assert stored["prompts sampled"] == 11 and stored["prompts left out (too long)"] == 1
 
 
-def test_every_sampled_answer_can_be_parsed_or_reported(finished):
+def test_every_sample_has_problems_or_a_positive_score(finished):
     workspace, _ = finished
     for row in rows_of(workspace / "create_dataset" / "orpo_dataset_llm.csv")[200:]:
         diagram = parse(row["output_data"])
         assert diagram.problems or float(row["score"]) > 0
 
 
-def test_a_tuned_model_draws_what_is_asked_for_also_when_nobody_reads_the_text(finished, tmp_path):
+def test_ask_draws_the_picture_even_if_nobody_reads_its_output(finished, tmp_path):
     workspace, _ = finished
     picture = tmp_path / "그림 1.png"
     ask = [
@@ -265,7 +265,7 @@ def test_a_tuned_model_draws_what_is_asked_for_also_when_nobody_reads_the_text(f
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_program_on_the_adapters_card_answers_as_ask_does(finished, tmp_path, monkeypatch, capsys):
+def test_the_program_in_the_adapters_card_answers_like_ask(finished, tmp_path, monkeypatch, capsys):
     workspace, _ = finished
     request = "sales data -> price model"
     ask = ["ask.py", "--model", "embedded", "--workspace", str(workspace), "--output", str(tmp_path / "a.png"), request]

@@ -1,7 +1,7 @@
-"""A power cut loses everything that was not synced. Cut at every sync, a run loses nothing that it needs.
+"""A power cut at any sync loses nothing that a run needs.
 
-The file system here keeps only what fsync promises: a file as it was when it was last synced, and a folder's names as
-they were when the folder was last synced.
+The file system here keeps only what fsync promises: the content of a file at its last sync, and the names in a folder
+at the folder's last sync.
 """
 
 import os
@@ -26,7 +26,7 @@ class PowerCut(BaseException):
 
 
 class Disk:
-    """What would be left of a folder after a power cut at the sync number `cut`."""
+    """What a power cut at sync number `cut` leaves of a folder."""
 
     def __init__(self, root: Path, cut: int) -> None:
         self.root, self.syncs_left = root, cut
@@ -68,7 +68,10 @@ def _is_linux():
 
 
 def cut_at_every_sync(tmp_path, monkeypatch, work, check) -> int:
-    """Do some work with a cut at its first, second, ... sync, check what is left, and do the work again."""
+    """Do `work` with a cut at its first, second, ... sync. Each time, check what is left and do the work again.
+
+    Returns the number of syncs.
+    """
     for cut in range(1_000):
         folder = tmp_path / str(cut)
         folder.mkdir()
@@ -88,7 +91,7 @@ def cut_at_every_sync(tmp_path, monkeypatch, work, check) -> int:
     raise AssertionError("it never ended")
 
 
-def test_samples_that_were_written_are_never_lost_and_the_references_never_change(tmp_path, monkeypatch):
+def test_written_samples_are_never_lost_and_references_never_change(tmp_path, monkeypatch):
     def work(folder: Path, done: list[str]) -> None:
         workspace = Workspace(folder / "demo")
         workspace.prepare()
@@ -110,7 +113,7 @@ def test_samples_that_were_written_are_never_lost_and_the_references_never_chang
     assert len(contents) == 1
 
 
-def test_a_sealed_checkpoint_is_never_lost_and_a_finished_run_has_its_adapter_and_log(tmp_path, monkeypatch):
+def test_a_sealed_checkpoint_is_never_lost_and_a_finished_run_has_adapter_and_log(tmp_path, monkeypatch):
     def work(folder: Path, done: list[str]) -> None:
         state = RunState(folder / "models" / "sft")
         state.begin(SETTINGS, restart=False)
@@ -141,7 +144,7 @@ def test_a_sealed_checkpoint_is_never_lost_and_a_finished_run_has_its_adapter_an
     assert cut_at_every_sync(tmp_path, monkeypatch, work, check) > 20
 
 
-def test_a_restart_keeps_the_whole_old_run_or_discards_all_of_it(tmp_path, monkeypatch):
+def test_a_restart_keeps_or_discards_the_whole_old_run(tmp_path, monkeypatch):
     def work(folder: Path, done: list[str]) -> None:
         state = RunState(folder / "sft")
         state.begin({"seed": 1}, restart=False)

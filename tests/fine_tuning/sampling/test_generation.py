@@ -48,14 +48,14 @@ def prompts(tokenizer):
     return [encode_prompt(tokenizer, row["input_data"]) for row in rows]
 
 
-def test_a_batch_of_prompts_of_different_lengths_is_answered_like_each_alone(model, tokenizer, prompts):
+def test_prompts_of_different_lengths_get_the_same_answers_in_a_batch_as_alone(model, tokenizer, prompts):
     assert len(set(map(len, prompts))) > 1
     together = generate_batch(model, tokenizer, prompts, 60, temperature=0, seed=1)
     alone = [generate_batch(model, tokenizer, [prompt], 60, temperature=0, seed=1)[0] for prompt in prompts]
     assert together == alone
 
 
-def test_the_same_seed_samples_the_same_answers_and_another_seed_different_ones(model, tokenizer, prompts):
+def test_the_same_seed_gives_the_same_samples_and_another_seed_others(model, tokenizer, prompts):
     def sample(seed):
         return generate_batch(model, tokenizer, prompts, 40, temperature=1.0, seed=seed)
 
@@ -67,7 +67,7 @@ def test_samples_of_one_prompt_in_a_batch_differ(model, tokenizer, prompts):
     assert len({answer.text for answer in answers}) > 1
 
 
-def test_an_answer_stops_at_eos_and_one_that_does_not_is_marked(model, tokenizer, prompts):
+def test_answers_stop_at_eos_and_unfinished_ones_are_marked(model, tokenizer, prompts):
     ended = generate_batch(model, tokenizer, prompts, 600, temperature=0, seed=1)
     assert any(answer.ended for answer in ended)
     assert all(tokenizer.eos_token not in answer.text and tokenizer.pad_token not in answer.text for answer in ended)
@@ -75,7 +75,7 @@ def test_an_answer_stops_at_eos_and_one_that_does_not_is_marked(model, tokenizer
     assert [(answer.ended, answer.tokens) for answer in cut] == [(False, 10)] * 4
 
 
-def test_batches_hold_every_index_once_with_similar_lengths_together():
+def test_batches_contain_every_index_once_grouped_by_length():
     lengths = [30, 10, 20, 10, 40]
     assert plan_batches(lengths, 2) == [[1, 3], [2, 0], [4]]
 
@@ -85,7 +85,7 @@ def test_the_token_limit_leaves_room_above_the_reference():
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_batches_that_are_skipped_do_not_change_the_others(model, tokenizer, temperature):
+def test_skipping_batches_does_not_change_the_others(model, tokenizer, temperature):
     rows = [Row(f"draw {k} circles", "[0]", 1.0, "diagram", {}) for k in range(5)]
     batches = [[3, 1], [0, 4], [2]]
     every = list(answer_rows(model, tokenizer, rows, batches, temperature, seed=7))
@@ -93,14 +93,14 @@ def test_batches_that_are_skipped_do_not_change_the_others(model, tokenizer, tem
     assert list(answer_rows(model, tokenizer, rows, batches, temperature, seed=7, first_batch=1)) == every[1:]
 
 
-def test_the_longest_reference_of_a_batch_limits_its_answers(model, tokenizer):
+def test_the_longest_reference_in_a_batch_limits_its_answers(model, tokenizer):
     rows = [Row("draw a circle", answer, 1.0, "diagram", {}) for answer in ("[0]", "[0, 1, 2, 3, 4, 5, 6, 7]")]
     tokens = len(tokenizer(f"{rows[1].answer}\n", add_special_tokens=False).input_ids) + 1  # with EOS
     ((_, answers),) = answer_rows(model, tokenizer, rows, [[0, 1]], temperature=3.0, seed=1)
     assert {answer.tokens for answer in answers if not answer.ended} == {token_limit(tokens)}
 
 
-def test_merging_the_adapter_for_generation_changes_no_prediction(model):
+def test_merging_the_adapter_does_not_change_predictions(model):
     tuned = add_adapter(load_model(), REAL.lora, seed=2025).eval()
     with torch.no_grad():
         for name, weight in tuned.named_parameters():
@@ -114,7 +114,7 @@ def test_merging_the_adapter_for_generation_changes_no_prediction(model):
     assert not torch.allclose(unmerged, base, atol=1e-1)
 
 
-def test_a_models_own_generation_settings_do_not_change_its_answers(tokenizer):
+def test_a_models_own_generation_config_does_not_change_its_answers(tokenizer):
     answers = []
     for penalty in (1.0, 9.0):
         model = load_model()
@@ -131,7 +131,7 @@ OUT_OF_MEMORY = [
 
 @pytest.mark.parametrize("most", [1, 2, 3])
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["torch", "cuBLAS"])
-def test_a_batch_that_runs_out_of_memory_is_answered_in_parts(model, tokenizer, prompts, monkeypatch, error, most):
+def test_a_batch_that_runs_out_of_memory_is_split(model, tokenizer, prompts, monkeypatch, error, most):
     together = generate_batch(model, tokenizer, prompts, 30, temperature=0, seed=1)
     sizes, generate = [], generation._generate
 
@@ -146,14 +146,14 @@ def test_a_batch_that_runs_out_of_memory_is_answered_in_parts(model, tokenizer, 
     assert sizes == {1: [4, 2, 1, 1, 2, 1, 1], 2: [4, 2, 2], 3: [4, 2, 2]}[most]
 
 
-def test_samples_of_one_prompt_differ_also_if_a_batch_is_answered_in_parts(model, tokenizer, prompts, monkeypatch):
+def test_samples_of_one_prompt_differ_even_if_the_batch_is_split(model, tokenizer, prompts, monkeypatch):
     monkeypatch.setattr(generation, "rows_that_fit", lambda model, length: 1)
     answers = generate_batch(model, tokenizer, prompts[:1] * 4, 60, temperature=1.0, seed=1)
     assert len({answer.text for answer in answers}) == 4
 
 
 @pytest.mark.parametrize("error", [*OUT_OF_MEMORY, RuntimeError("CUDA error: an illegal memory access")])
-def test_an_error_that_smaller_batches_do_not_mend_is_raised(model, tokenizer, prompts, monkeypatch, error):
+def test_an_error_that_smaller_batches_do_not_fix_is_raised(model, tokenizer, prompts, monkeypatch, error):
     sizes = []
 
     def fail(model, tokenizer, prompts, *_):
@@ -167,7 +167,7 @@ def test_an_error_that_smaller_batches_do_not_mend_is_raised(model, tokenizer, p
     assert sizes == ([4, 2, 1] if error in OUT_OF_MEMORY else [4])
 
 
-def test_on_a_gpu_a_batch_fills_most_of_the_free_memory(monkeypatch):
+def test_on_a_gpu_the_largest_batch_fills_most_of_the_free_memory(monkeypatch):
     gib = 2**30
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (6 * gib, 12 * gib))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 5 * gib)
@@ -178,7 +178,7 @@ def test_on_a_gpu_a_batch_fills_most_of_the_free_memory(monkeypatch):
     assert rows == int(0.8 * 8 * gib / row) == 34
 
 
-def test_on_a_cpu_a_batch_fills_a_fixed_amount_of_memory(model):
+def test_on_a_cpu_the_largest_batch_fills_a_fixed_amount_of_memory(model):
     assert rows_that_fit(model, 1536) * 1536 * cache_bytes_per_token(model) == pytest.approx(CPU_CACHE, rel=0.01)
     assert rows_that_fit(model, 1536) > 50  # the embedded model's batches are whole
     real = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32, config=LlamaConfig(**REAL_ARCHITECTURE))

@@ -68,18 +68,18 @@ def test_a_loaded_adapter_is_trainable_only_if_asked(saved, trainable):
     ],
     ids=["cut", "garbled", "another size", "a layer missing", "another model", "missing"],
 )
-def test_an_adapter_that_does_not_fit_is_refused_by_name(saved, damage):
+def test_an_adapter_that_does_not_fit_is_refused_with_its_path(saved, damage):
     damage(saved / "adapter_model.safetensors")
     (problem,) = problems_of(load_adapter, load_base_model(OPTIONS), saved, EMBEDDED.lora, OPTIONS, trainable=False)
     assert problem.startswith(f"{saved / 'adapter_model.safetensors'}: ")
-    assert problem.endswith("Repeat step 1, with --restart")
+    assert problem.endswith(f"Repeat step 1: {OPTIONS.command('sft_fine_tuning')} --restart")
 
 
-def test_for_an_adapter_of_step_3_that_step_is_named(tmp_path):
+def test_a_bad_adapter_of_step_3_says_to_repeat_step_3(tmp_path):
     options = Options("embedded", workspace=Workspace(tmp_path))
     folder = options.workspace.orpo_model
     (problem,) = problems_of(load_adapter, load_base_model(options), folder, EMBEDDED.lora, options, trainable=False)
-    assert problem.endswith("Repeat step 3, with --restart")
+    assert problem.endswith(f"Repeat step 3: {options.command('orpo_fine_tuning')} --restart")
 
 
 def card_of(folder: Path, options: Options) -> str:
@@ -93,18 +93,18 @@ def copy_model(folder: Path) -> Options:
     return Options(str(folder))
 
 
-def test_the_card_does_not_present_a_local_model_as_one_of_the_hub(tmp_path):
+def test_the_card_does_not_present_a_local_model_as_a_hub_model(tmp_path):
     card = card_of(tmp_path, copy_model(tmp_path / "mine"))
     assert "from_pretrained('the folder of mine', " in card and str(tmp_path) not in card
 
 
-def test_the_card_says_where_the_program_for_the_embedded_model_runs(tmp_path):
+def test_the_card_says_in_which_folder_the_embedded_models_program_runs(tmp_path):
     card = card_of(tmp_path, OPTIONS)
     assert "runs in the project's folder:\n\n    from peft" in card
     assert "from_pretrained('fine_tuning/embedded_model', " in card
 
 
-def test_the_name_of_a_model_cannot_break_the_card_of_its_adapter(tmp_path):
+def test_a_models_name_cannot_break_the_card(tmp_path):
     name = tmp_path / "a\n---\n<b>`[x](http://example.org)"
     lines = card_of(tmp_path, copy_model(name)).splitlines()
     assert lines[0] == lines[3] == "---" and lines[2] == f"base_model: {json.dumps(name.name)}"

@@ -98,14 +98,14 @@ LAYER = "model.layers.7.mlp.up_proj.weight"
     [lambda weights: weights.pop(LAYER), lambda weights: weights.update({LAYER: weights[LAYER][:8].clone()})],
     ids=["missing", "of another size"],
 )
-def test_weights_that_a_model_lacks_are_reported_and_not_made_up(tmp_path, change):
+def test_missing_weights_are_reported_and_not_initialised_at_random(tmp_path, change):
     folder = tmp_path / "model"
     options = copy_model(folder, "*.safetensors")
     weights = load_file(FOLDER / "model.safetensors")
     change(weights)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     assert folder_problems(folder) == []
-    said = f"--model {folder}: 1 weights that config.json asks for are missing or of another size, such as {LAYER}"
+    said = f"--model {folder}: 1 weights that config.json asks for are missing or have another size, such as {LAYER}"
     assert problems_of(load_base_model, options) == (said,)
 
 
@@ -118,7 +118,7 @@ def test_weights_that_a_model_lacks_are_reported_and_not_made_up(tmp_path, chang
     ],
     ids=["other names", "some of them", "no causal LM"],
 )
-def test_a_model_without_the_modules_of_the_adapter_is_refused(tmp_path, config: PreTrainedConfig, said):
+def test_a_model_without_the_adapters_modules_is_refused(tmp_path, config: PreTrainedConfig, said):
     config.save_pretrained(tmp_path / "model")
     (problem,) = problems_of(check_modules, Options(str(tmp_path / "model")), REAL.lora.modules)
     assert problem.startswith(f"--model {tmp_path / 'model'}: ") and said in problem

@@ -50,7 +50,7 @@ def test_a_damaged_checkpoint_is_removed_and_the_one_before_is_used(checkpoint, 
     assert capsys.readouterr().out == f"removing {checkpoint}: it is incomplete\n" and not checkpoint.exists()
 
 
-def test_the_seal_is_written_only_after_everything_else_is_on_disk(checkpoint, monkeypatch):
+def test_the_seal_is_written_after_everything_else_is_on_disk(checkpoint, monkeypatch):
     (checkpoint / "sub").mkdir()
     (checkpoint / "sub" / "weights").write_bytes(b"x")
     synced, at_seal = set(), set()

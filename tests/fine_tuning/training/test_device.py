@@ -10,7 +10,7 @@ from fine_tuning.training import device
 from fine_tuning.training.device import PACKAGES, check_gpu, choose_dtype, machine, peak_memory_mib
 
 
-def test_a_gpu_that_this_torch_cannot_use_is_refused_if_it_is_needed(monkeypatch):
+def test_a_gpu_that_torch_cannot_use_is_refused_only_if_needed(monkeypatch):
     monkeypatch.setattr(device, "has_cuda_device", lambda: True)
     check_gpu(needed=False)
     (problem,) = problems_of(check_gpu, needed=True)
@@ -19,7 +19,7 @@ def test_a_gpu_that_this_torch_cannot_use_is_refused_if_it_is_needed(monkeypatch
     check_gpu(needed=True)
 
 
-def test_a_gpu_that_this_torch_has_no_code_for_is_refused(monkeypatch):
+def test_a_gpu_that_torch_has_no_kernels_for_is_refused(monkeypatch):
     def no_kernel(*_, **__):
         raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore")
 
@@ -44,7 +44,7 @@ def test_auto_dtype_follows_the_gpu(monkeypatch, capability, dtype):
     assert choose_dtype("auto") is dtype
 
 
-def test_the_machines_facts_name_the_packages_that_decide_a_training():
+def test_the_facts_about_the_machine_include_package_versions():
     facts = machine()
     assert facts.keys() >= {"system", "processor threads", "GPU", *PACKAGES}
     assert facts["python"] == platform.python_version() and facts["torch"] == torch.__version__

@@ -1,4 +1,4 @@
-"""The LoRA layers for training compute what PEFT's own compute."""
+"""The LoRA layers for training compute the same as PEFT's own."""
 
 import pytest
 import torch
@@ -41,13 +41,13 @@ def test_loss_and_gradients_equal_those_of_peft(dropout):
     loss, gradients = loss_and_gradients(model)
     with lean_adapters(model):
         lean_loss, lean_gradients = loss_and_gradients(model)
-    # Llama's norms always compute in float32, where a difference in the last bit of float64 can become larger.
+    # Llama's norms always compute in float32, which can enlarge a difference in the last bit of float64.
     assert abs(lean_loss - loss) < 1e-6 * loss
     assert (lean_gradients - gradients).norm() < 1e-5 * gradients.norm()
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_under_autocast_they_differ_by_rounding_only_also_with_gradient_checkpointing(dropout):
+def test_with_autocast_and_gradient_checkpointing_they_differ_only_by_rounding(dropout):
     model = make_model(torch.bfloat16, dropout)
     model.activation_checkpointing_enable({"use_reentrant": True})
     model.enable_input_require_grads()
@@ -68,7 +68,7 @@ def test_under_autocast_they_differ_by_rounding_only_also_with_gradient_checkpoi
     assert (lean_gradients - gradients).norm() < 0.03 * gradients.norm()
 
 
-def test_without_autocast_peft_computes_layers_of_two_dtypes():
+def test_layers_of_two_dtypes_without_autocast_use_pefts_forward():
     model = make_model(torch.bfloat16)
     loss, gradients = loss_and_gradients(model)
     with lean_adapters(model):
@@ -76,7 +76,7 @@ def test_without_autocast_peft_computes_layers_of_two_dtypes():
     assert loss == same_loss and torch.equal(gradients, same_gradients)
 
 
-def test_an_adapter_that_is_disabled_or_merged_is_not_added():
+def test_a_disabled_or_merged_adapter_is_not_added():
     model = make_model(torch.float32)
     with torch.no_grad(), lean_adapters(model):
         loss = model(input_ids=IDS, labels=IDS).loss
@@ -86,7 +86,7 @@ def test_an_adapter_that_is_disabled_or_merged_is_not_added():
         torch.testing.assert_close(model(input_ids=IDS, labels=IDS).loss, loss)
 
 
-def test_peft_computes_its_layers_again_afterwards_also_after_an_error():
+def test_pefts_forward_is_restored_even_after_an_error():
     model = make_model(torch.float32)
     with pytest.raises(KeyError), lean_adapters(model):
         assert any("forward" in vars(module) for module in model.modules())

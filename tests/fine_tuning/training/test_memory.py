@@ -24,28 +24,28 @@ def counted():
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_the_peak_has_not_grown_by_more_than_3_percent(counted, name):
+def test_peak_memory_has_not_grown_by_more_than_3_percent(counted, name):
     assert counted[name].peak / GIB < 1.03 * RECORDED[name]
 
 
-def test_the_goals_are_met(counted):
+def test_peak_memory_meets_its_goals(counted):
     assert counted["ORPO"].ratio <= 1.25 and counted["SFT"].ratio <= 1.2
     assert counted["ORPO, 4-bit (computed)"].peak < 2 * GIB and counted["SFT, 4-bit (computed)"].peak < 2 * GIB
 
 
-def test_the_weights_are_those_of_the_real_model_and_its_adapter(counted):
+def test_the_counted_weights_are_the_real_model_and_its_adapter(counted):
     adapter = 24 * 4 * 2 * 2048 * REAL.lora.rank
     inverse_frequencies = 2 * 64 * 4
     assert counted["ORPO"].weights == 2 * 1_346_471_936 + 4 * adapter + inverse_frequencies
 
 
-def test_4_bits_are_a_quarter_of_the_linear_layers_with_their_scales(counted):
+def test_4_bit_linear_layers_count_a_quarter_and_their_scales(counted):
     linear = 24 * (4 * 2048**2 + 3 * 2048 * 5504)
     saved = counted["ORPO"].weights - counted["ORPO, 4-bit (computed)"].weights
     assert saved == pytest.approx(linear * (2 - 0.5 - 1 / 64 - 4 / 64 / 256), rel=1e-6)
 
 
-def test_evaluation_needs_less_than_training(counted):
+def test_validation_needs_less_memory_than_training(counted):
     evaluation = count_step(CONFIG, lora_config(REAL.lora), orpo_loss, torch.bfloat16, backward=False)
     assert evaluation.weights < evaluation.peak < counted["ORPO"].peak
 
@@ -82,7 +82,7 @@ def test_half_precision_halves_the_base_model_and_not_the_adapter(dtype):
     assert half - adapter == pytest.approx((whole - adapter) / 2, rel=0.01)
 
 
-def test_a_loss_over_all_logits_would_be_noticed():
+def test_a_loss_that_holds_all_logits_would_be_noticed():
     def loss_of(model):
         return (
             model(input_ids=torch.ones(1, 64, dtype=torch.long), use_cache=False).logits.float().log_softmax(-1).sum()

@@ -62,12 +62,12 @@ def test_the_log_shows_the_dtype_and_what_a_step_needs():
     assert memory_needs(replace(STEP, load_in_4bit=True))["dtype"] == "4-bit and float32"
 
 
-def test_the_need_is_that_of_the_longest_example():
+def test_the_memory_is_counted_for_the_longest_example():
     short = replace(STEP, loss_of=longest_row_loss(ROWS[:1])).count()
     assert STEP.count().peak > short.peak > short.weights
 
 
-def test_a_step_that_does_not_fit_is_refused_with_its_need_the_gpus_memory_and_the_flag(small_gpu):
+def test_a_step_that_does_not_fit_is_refused_with_its_memory_the_gpus_and_the_flag(small_gpu):
     losses = iter([does_not_fit])  # on the GPU; afterwards the step is counted
 
     def loss_of(model):
@@ -83,14 +83,14 @@ def test_a_model_that_does_not_fit_is_refused_in_the_same_way(small_gpu):
     assert "longest row does not fit" in problem and "Tiny 1 has 1.00 GiB" in problem
 
 
-def test_flags_that_are_already_given_are_not_suggested(small_gpu):
+def test_flags_already_given_are_not_suggested(small_gpu):
     (problem,) = problems_of(try_on_gpu, replace(STEP, load_in_4bit=True), does_not_fit)
     assert "--load-in-4bit" not in problem and "--dtype auto" in problem
     (problem,) = problems_of(try_on_gpu, replace(STEP, dtype=torch.bfloat16), does_not_fit)
     assert "--load-in-4bit" in problem and "--dtype auto" not in problem
 
 
-def test_an_error_that_is_not_about_memory_is_not_hidden(small_gpu):
+def test_an_error_that_is_not_about_memory_is_raised(small_gpu):
     def fails():
         raise RuntimeError("CUDA error: an illegal memory access")
 
@@ -100,7 +100,7 @@ def test_an_error_that_is_not_about_memory_is_not_hidden(small_gpu):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("loss_of", [ROW_LOSS, PAIR_LOSS], ids=["row", "pair"])
-def test_the_trial_changes_no_weight_and_no_random_number(dtype: torch.dtype, loss_of: Callable):
+def test_the_trial_changes_no_weights_and_no_random_state(dtype: torch.dtype, loss_of: Callable):
     model = make_model()
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     torch.manual_seed(5)
@@ -112,7 +112,7 @@ def test_the_trial_changes_no_weight_and_no_random_number(dtype: torch.dtype, lo
         assert torch.equal(weight, before[name]) and weight.grad is None, name
 
 
-def test_the_loss_that_is_tried_on_a_gpu_equals_the_one_that_is_counted():
+def test_the_loss_tried_on_a_gpu_equals_the_counted_one():
     model, longest = make_model(), ROWS[1]
     for module in model.modules():
         module.training = False  # no dropout

@@ -93,7 +93,7 @@ def test_by_default_the_nll_is_over_the_chosen_answer_only(model, lengths):
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
-def test_the_size_of_a_chunk_does_not_matter(chunk):
+def test_the_chunk_size_does_not_change_the_result(chunk):
     torch.manual_seed(0)
     layer = torch.nn.Linear(16, 50, bias=False).double()
     hidden = torch.randn(64, 16, dtype=torch.float64, requires_grad=True)
@@ -134,7 +134,7 @@ def test_log1mexp_and_its_gradient_are_finite_and_accurate(dtype):
     torch.testing.assert_close(y.detach().double()[3:], exact, rtol=1e-6, atol=1e-7)
 
 
-def test_an_answer_attends_to_the_prompt_and_itself_but_not_to_the_other_answer_or_padding(model):
+def test_an_answer_attends_to_the_prompt_and_itself_only(model):
     def hidden(pairs):
         batch = collate_pairs(pairs)
         names = ("input_ids", "position_ids", "pair_lengths")
@@ -151,7 +151,7 @@ def test_an_answer_attends_to_the_prompt_and_itself_but_not_to_the_other_answer_
     torch.testing.assert_close(hidden([pair, longer])[0, :18], alone, rtol=0, atol=tolerance(model))
 
 
-def test_generation_goes_back_to_ordinary_attention():
+def test_generation_restores_ordinary_attention():
     model = with_adapter(embedded_model().float())
     ids = torch.arange(5, 60)[None]
     expected = model(ids).logits
@@ -161,7 +161,7 @@ def test_generation_goes_back_to_ordinary_attention():
     torch.testing.assert_close(merge_for_generation(model)(ids).logits, expected, rtol=0, atol=1e-3)
 
 
-def test_both_answers_follow_the_prompt_directly_and_every_token_but_bos_is_predicted():
+def test_both_answers_continue_the_prompts_positions_and_all_but_bos_is_predicted():
     (pair,) = encoded_pairs([(3, 2, 4)])
     batch = collate_pairs([pair])
     assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 3, 4, 5, 6]]

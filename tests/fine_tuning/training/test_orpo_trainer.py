@@ -1,4 +1,4 @@
-"""The ORPO trainer: its figures, its resume, and that the work which it skips changes nothing."""
+"""The ORPO trainer logs its figures, resumes, and gives the same results as a plain trainer."""
 
 from random import Random
 from typing import Any
@@ -62,13 +62,13 @@ def assert_same_weights(a, b):
         assert torch.equal(first, second), name
 
 
-def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
+def test_a_resumed_run_gives_the_same_weights(tmp_path):
     trained(tmp_path / "b", 3)
     resumed = trained(tmp_path / "b", 6, resume=str(tmp_path / "b" / "checkpoint-3"))
     assert_same_weights(trained(tmp_path / "a", 6), resumed)
 
 
-def test_the_loss_falls_and_the_figures_are_logged_when_training_and_when_validating(tmp_path):
+def test_the_loss_falls_and_figures_are_logged_in_training_and_validation(tmp_path):
     history = trained(tmp_path, 30).state.log_history
     evaluations = [entry for entry in history if "eval_loss" in entry]
     steps = [entry for entry in history if "loss" in entry]
@@ -104,7 +104,7 @@ def test_figures_and_weights_equal_those_of_a_plain_trainer_bit_for_bit(tmp_path
     assert_same_weights(ours, plain)
 
 
-def test_clipping_covers_exactly_the_weights_of_the_adapter(tmp_path, monkeypatch):
+def test_clipping_covers_exactly_the_adapters_weights(tmp_path, monkeypatch):
     trainer = make_trainer(tmp_path, 1)
     clip, clipped = trainer.accelerator.clip_grad_norm_, []
 
@@ -119,7 +119,7 @@ def test_clipping_covers_exactly_the_weights_of_the_adapter(tmp_path, monkeypatc
     assert set(map(id, clipped)) == set(map(id, adapter))
 
 
-def test_every_module_trains_in_a_step_and_none_when_validating(tmp_path):
+def test_all_modules_are_in_training_mode_in_a_step_and_none_in_validation(tmp_path):
     trainer, modes = make_trainer(tmp_path, 1), []
     trainer.model.eval()
     compute_loss = trainer.compute_loss

@@ -1,4 +1,4 @@
-"""When the reporter stops a training whose numbers are no longer finite."""
+"""The reporter stops a training whose loss or gradient is not finite."""
 
 import math
 from contextlib import nullcontext
@@ -19,7 +19,7 @@ from fine_tuning.training.reporter import OVERFLOWS, NotFinite, Reporter
         (False, [math.inf], "the gradient is inf"),
     ],
 )
-def test_float16_may_overflow_now_and_then_but_not_forever(tmp_path, is_float16, gradients, message):
+def test_float16_may_overflow_sometimes_but_not_in_every_step(tmp_path, is_float16, gradients, message):
     reporter = Reporter(TrainingLog(tmp_path, "log", "training"), "training")
     state = SimpleNamespace(global_step=0, max_steps=len(gradients), log_history=[])
     arguments = SimpleNamespace(fp16=is_float16)
