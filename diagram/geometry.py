@@ -47,7 +47,7 @@ def _distance_to_origin(x0: float, y0: float, x1: float, y1: float) -> float:
     dx, dy = x1 - x0, y1 - y0
     length_squared = dx * dx + dy * dy
     t = 0.0 if length_squared == 0 else min(1.0, max(0.0, -(x0 * dx + y0 * dy) / length_squared))
-    return ((x0 + t * dx) ** 2 + (y0 + t * dy) ** 2) ** 0.5
+    return float(((x0 + t * dx) ** 2 + (y0 + t * dy) ** 2) ** 0.5)
 
 
 def _segment_meets_box(x0: float, y0: float, x1: float, y1: float, half_width: float, half_height: float) -> bool:

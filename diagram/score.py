@@ -10,7 +10,9 @@ layout alone: any clear arrangement will do.
 Nodes are compared by number, since a request fixes the numbering: shapes are numbered in the order it names them.
 """
 
+from collections.abc import Set
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from diagram.geometry import is_inside_canvas, overlap, runs_through
 from diagram.language import Diagram, Node, parse
@@ -109,7 +111,7 @@ def flaw_of(text: str) -> str | None:
     return next((flaw for flaw, found, all_of_them in counts if found < all_of_them), None)
 
 
-def _f1(wanted: set | frozenset, found: set | frozenset, claimed: set | frozenset) -> float:
+def _f1(wanted: Set[Any], found: Set[Any], claimed: Set[Any]) -> float:
     """2 |wanted and found| / (|wanted| + |claimed|), where `claimed` may hold more than what was found to exist."""
     if not wanted and not claimed:
         return 1.0
@@ -126,7 +128,7 @@ def _style(found: Diagram, wanted: Diagram) -> float:
     return equal / (5 * either)
 
 
-def _look(node: Node) -> tuple:
+def _look(node: Node) -> tuple[Any, ...]:
     return node.shape, (node.width, node.height), node.line, node.fill, node.outline
 
 

@@ -1,6 +1,6 @@
-"""The scripts' door to what they share: one `Step` for a run of a script, and the models that it works on.
+"""What the three scripts share: `Step`, one run of a script, and the functions that load its model.
 
-Importing this module imports no torch, which takes seconds. Mistakes in flags and CSVs are reported before that.
+Importing this module does not import torch, which takes seconds: mistakes in flags and CSVs are reported before that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.orpo_csv import check_sampling
 from fine_tuning.data.split import divide, limit_prompts, split_prompts
-from fine_tuning.run.commands import restart_command, restart_is_done
+from fine_tuning.run.commands import restart_command, stop_suggesting_restart
 from fine_tuning.run.entry_point import run
 from fine_tuning.run.errors import Checks
 from fine_tuning.run.log import TrainingLog
@@ -41,7 +41,7 @@ LOG_NAMES = ("log_train_final_sft", "log_create_orpo_dataset", "log_train_final_
 
 
 class State(Protocol):
-    """What is stored of a step's run: RunState of a training, SampleRun of step 2."""
+    """The stored state of a step: RunState for the trainings (steps 1 and 3), SampleRun for step 2."""
 
     @property
     def place(self) -> Path: ...
@@ -53,10 +53,10 @@ class State(Protocol):
 
 
 class Step:
-    """One run of one of the three scripts: what they all do before and after their method.
+    """One run of a script: what all three do before and after training or sampling.
 
-    A script reads its CSVs inside `with step.checks`, asks `is_done`, which raises every problem at once, calls `begin`
-    when nothing can be refused any more, and `finish` with its figures.
+    A script reads its CSVs inside `with step.checks`. Then it calls, in this order: `check`, which raises all problems
+    at once; `is_done`; `begin`, when every check has passed; `finish`, with its figures.
     """
 
     def __init__(self, number: int, description: str | None) -> None:
@@ -64,7 +64,7 @@ class Step:
         self._needs: dict[str, str] = {}
         self._peak_memory = 0
         self._validations: dict[str, Validation] = {}
-        self.continues = False  # an earlier start did a part of the run
+        self.continues = False  # True if an earlier start did a part of this run
         self.number = number
         self.options = parse_options(description)
         set_environment(self.options)
@@ -82,7 +82,7 @@ class Step:
         self.log = TrainingLog(self.workspace.log, log_name, "")
 
     def check(self) -> None:
-        """Raise UserError with every problem of the CSVs, the model, the steps before this one and the workspace."""
+        """Raise UserError with every problem of the CSVs, the model, the earlier steps and the workspace."""
         with self.checks:
             check_model(self.options)
         if self.number > 1:
@@ -96,7 +96,10 @@ class Step:
             check_sampling(self.options, self.preset)
 
     def is_done(self, settings: Mapping[str, Any]) -> bool:
-        """True if a run with these settings is finished; prints its figures. Raises UserError if others are stored."""
+        """True if a run with these settings is finished; prints its figures.
+
+        Raises UserError if the stored run has other settings. `begin` and `finish` store the settings given here.
+        """
         self.settings = dict(settings)
         if self.options.restart:
             return False
@@ -109,7 +112,10 @@ class Step:
         return True
 
     def check_memory(self, loss_of: Loss, example: str, make_model: Callable[[], PeftModel]) -> None:
-        """Print what a training step on the longest `example` needs and, on a GPU, try it. Raises UserError."""
+        """Print the memory that a training step on the longest example needs; on a GPU, also try such a step.
+
+        `example` is what messages call it, "row" or "pair". Raises UserError if the memory is too small.
+        """
         from fine_tuning.training.adapter import lora_config
         from fine_tuning.training.base_model import load_config
         from fine_tuning.training.device import check_gpu, choose_dtype
@@ -117,7 +123,7 @@ class Step:
 
         options = self.options
         check_gpu(needed=not options.is_embedded)
-        lora = self.preset.lora if self.number == 1 else replace(self.preset.lora, dropout=0.0)  # ORPO has none
+        lora = self.preset.lora if self.number == 1 else replace(self.preset.lora, dropout=0.0)  # not in ORPO
         step = LongestStep(
             example,
             loss_of,
@@ -130,12 +136,12 @@ class Step:
         self._needs = memory_needs(step)
         print(
             f"{options.model_name}: {self._needs['dtype']} on {device_description()}; a step on the longest {example} "
-            f"needs {self._needs['counted memory of a step']}, beside what the libraries take"
+            f"needs {self._needs['counted memory of a step']}, and the libraries need some more"
         )
         try_on_gpu(step, make_model)
 
     def begin(self, title: str, data: Mapping[str, Any] | None = None) -> None:
-        """Reserve the workspace, store the settings, discard an earlier run on --restart, and open the log.
+        """Lock the workspace, discard an earlier run on --restart, store the settings, and start the log.
 
         Load the model first: a failed load must not discard an earlier run.
         """
@@ -144,7 +150,7 @@ class Step:
         self.workspace.prepare()
         self.state.begin(self.settings, self.options.restart)
         if self.options.restart:
-            restart_is_done()
+            stop_suggesting_restart()
         self.log.title = f"{title} ({self.options.model_name})"
         self.log.set("Settings", self.settings)
         if data:
@@ -152,7 +158,7 @@ class Step:
         self.log.set("Machine", machine() | self._needs)
 
     def trainer_arguments(self, settings: SftSettings | OrpoSettings, examples: int) -> dict[str, Any]:
-        """Arguments of the trainer of step 1 or 3 for a training set of so many examples."""
+        """Trainer arguments of step 1 or 3 for a training set of `examples` examples."""
         from fine_tuning.training.device import choose_dtype
         from fine_tuning.training.trainer import trainer_arguments
 
@@ -161,9 +167,10 @@ class Step:
         return trainer_arguments(self.preset, settings, dtype, self.options.seed, examples, checkpoints)
 
     def train(self, trainer: AdapterTrainerMixin, bar: str, prompts: Iterable[str], tokens: int) -> dict[str, Any]:
-        """Train, or continue to train, and return the figures. `tokens` is the size of the training set.
+        """Train, from the last checkpoint if there is one, and return the figures.
 
-        Raises UserError with the row, one of `prompts`, if the loss is not finite or the machine fails.
+        `tokens` is the size of the training set. Raises UserError if the loss is not finite or the machine fails. The
+        message names the row by its prompt, which is looked up in `prompts`.
         """
         from fine_tuning.training.device import peak_memory_mib
         from fine_tuning.training.history import record, training_figures
@@ -182,10 +189,10 @@ class Step:
     def validate(
         self, name: str, model: PeftModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]
     ) -> dict[str, Any]:
-        """Answer the prompts of `rows` with the likeliest tokens, score the answers, and return the figures.
+        """Answer the prompts of `rows` by greedy decoding, score the answers, and return the figures.
 
-        Merges the adapter into `model`, which cannot be trained afterwards. The log shows the validations so far side
-        by side, each under its name.
+        Merges the adapter into `model`, which cannot be trained afterwards. The log shows all validations of this run
+        side by side, each under its name.
         """
         from fine_tuning.sampling.generation import merge_for_generation
         from fine_tuning.sampling.validation import log_validation, validate

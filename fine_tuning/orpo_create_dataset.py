@@ -41,7 +41,7 @@ def main() -> None:
 
     # 2. Plan all batches: several samples for each prompt, grouped by the length of the reference.
     tokenizer = load_tokenizer(options)
-    with about(workspace.readable(workspace.orpo_csv)):
+    with about(workspace.file_to_read(workspace.orpo_csv)):
         encoded = encode_rows(tokenizer, references, preset.max_length)
     to_sample = [row for row, _ in encoded for _ in range(preset.sampling.samples_per_prompt)]
     plan = plan_batches([len(row.answer) for row in to_sample], preset.sampling.batch_size)

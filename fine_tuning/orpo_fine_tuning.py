@@ -27,7 +27,7 @@ def main() -> None:
     # 1. Pair the best answer to each prompt with worse ones. All problems are reported before torch is imported.
     step = Step(3, __doc__)
     options, workspace, preset = step.options, step.workspace, step.preset
-    csv_path = workspace.readable(workspace.orpo_csv)
+    csv_path = workspace.file_to_read(workspace.orpo_csv)
     with step.checks:
         sft_rows = limit_prompts(read_sft_rows(options), options.max_rows)
     with step.checks:

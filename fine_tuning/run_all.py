@@ -26,7 +26,7 @@ from fine_tuning.run.commands import (
     is_console_command,
     program,
     program_of,
-    restart_is_done,
+    stop_suggesting_restart,
 )
 from fine_tuning.run.entry_point import INTERRUPTS, interrupted
 from fine_tuning.run.options import parse_options
@@ -87,7 +87,7 @@ def pass_interrupts_to(process: subprocess.Popen[str]) -> None:
         if status is None:
             process.send_signal(number)
         elif status == 0:  # this step has finished and the next one has not begun
-            restart_is_done()
+            stop_suggesting_restart()
             interrupted(number, frame)
 
     for number in INTERRUPTS:

@@ -22,7 +22,7 @@ def main() -> None:
     # 1. Read the rows and split them by prompt. All problems are reported together, before torch is imported.
     step = Step(1, __doc__)
     options, workspace, preset = step.options, step.workspace, step.preset
-    csv_path = workspace.readable(workspace.sft_csv)
+    csv_path = workspace.file_to_read(workspace.sft_csv)
     with step.checks:
         all_rows = read_sft_rows(options)
     step.check()

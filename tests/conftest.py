@@ -1,4 +1,4 @@
-"""Commands started as a user starts them, without torch, on a small workspace."""
+"""Fixtures that start the commands as a user does, without torch, on a small workspace."""
 
 import os
 import subprocess
@@ -9,13 +9,13 @@ import pytest
 from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, contents
 from tqdm import tqdm
 
-# What is promised bit for bit is promised of a CPU: a GPU is hidden from the tests and from the commands they start.
+# Results are the same bit for bit on a CPU only, so GPUs are hidden from the tests and from the commands they start.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture(autouse=True)
 def no_bars_left_open():
-    """A run that is ended leaves its progress bar open; messages of the next test would begin below it."""
+    """Close the progress bars of aborted runs. Otherwise messages of the next test begin with a line break."""
     yield
     for bar in list(getattr(tqdm, "_instances", ())):
         bar.close()
@@ -23,6 +23,7 @@ def no_bars_left_open():
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory) -> dict[str, str]:
+    """Environment variables with which an import of torch, transformers or pandas ends the program."""
     folder = tmp_path_factory.mktemp("poison")
     for name in ("torch", "transformers", "pandas"):
         (folder / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')\n")
@@ -64,7 +65,7 @@ def refused(start, tmp_path):
         assert "Traceback" not in run.stderr
         assert contents(tmp_path) == before
         lines = run.stderr.splitlines()
-        if lines[0].startswith("usage: "):  # argparse tells the usage first
+        if lines[0].startswith("usage: "):  # argparse prints the usage first
             return lines[-1:]
         assert all(line.startswith("error: ") for line in lines)
         return lines

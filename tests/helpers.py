@@ -1,4 +1,4 @@
-"""What several tests of commands share."""
+"""Helpers and constants that several tests share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +31,7 @@ def problems_of(function: Callable[..., Any], *arguments: Any, **named: Any) -> 
 
 
 def finish_step_1(workspace: Path, model: str = "embedded", finished: bool = True) -> None:
+    """Write what a finished or an unfinished step 1 leaves in a workspace, with a fake adapter."""
     state = RunState(workspace / "models" / "sft")
     options = to_options(make_parser("").parse_args(["--model", "embedded", "--workspace", str(workspace)]))
     csv_path = workspace / "create_dataset" / "sft_dataset_llm.csv"

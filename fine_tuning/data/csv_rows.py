@@ -17,14 +17,18 @@ from diagram import flaw_of
 from fine_tuning.run.errors import UserError
 
 MAX_PROBLEMS_SHOWN = 20
-MAX_FAMILY_LENGTH = 60  # characters; it stands in the log's tables
+MAX_FAMILY_LENGTH = 60  # characters; families are shown in the log's tables
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a CSV: a whole prompt, an answer, the answer's score in [0, 1], and the row's number in the file.
+    """One row of a CSV.
 
-    Rows count from 1, without the header.
+    prompt  the whole prompt: request and instruction
+    score   of the answer, in [0, 1]
+    family  the kind of diagram; every family is split in the same proportion
+    fields  all cells by their columns
+    number  position in the file: 1 is the first row after the header
     """
 
     prompt: str
@@ -41,7 +45,7 @@ class Row:
 
 
 class Problems:
-    """What is wrong with a file: the first MAX_PROBLEMS_SHOWN messages and the number of all."""
+    """The problems of a file: the first MAX_PROBLEMS_SHOWN messages, and the number of all problems."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,13 +53,13 @@ class Problems:
         self._shown: list[str] = []
 
     def add(self, message: str, row: int | None = None) -> None:
-        """Add what is wrong with the file, or with one of its rows."""
+        """Add a problem of the file, or of one of its rows."""
         self.count += 1
         if self.count <= MAX_PROBLEMS_SHOWN:
             self._shown.append(f"{self.path}: {message}" if row is None else f"{self.path}, row {row}: {message}")
 
     def raise_if_any(self) -> None:
-        """Raise UserError with the messages and the number of further ones."""
+        """Raise UserError with the messages and the number of problems not shown."""
         more = self.count - len(self._shown)
         if self._shown:
             raise UserError(*self._shown, *([f"{self.path}: and {more} more problems"] if more else []))
@@ -65,12 +69,12 @@ def read_rows(path: Path, scored: bool, remedy: str, unique: bool = False, size:
     """The rows of a CSV. Raises UserError with everything that is wrong with it.
 
     scored   the CSV has a score column; without it every answer counts as a reference, with score 1.0
-    remedy   what to do about a missing file
+    remedy   what to do about a missing or empty file
     unique   no reference may occur twice
     size     read only the first `size` bytes
 
-    Answers with score 1.0 are references: they must be flawless diagrams, because others are scored against them. The
-    file is read line by line; memory holds the rows and little more.
+    Answers with score 1.0 are references. They must be flawless diagrams, because other answers are scored against
+    them. The file is read line by line; memory holds the rows and little more.
     """
     problems = Problems(path)
     rows: list[Row] = []
@@ -108,7 +112,7 @@ class _Lines:
                 if self.wrong_byte is None:
                     self.wrong_byte = position + error.start
             position += len(line)
-            if "\r" in text:
+            if "\r" in text:  # a binary file is split at \n only
                 yield from io.StringIO(text, newline="")
             else:
                 yield text
@@ -123,7 +127,7 @@ def _read_rows(lines: _Lines, problems: Problems, scored: bool, remedy: str) -> 
         if header is None:
             problems.add(f"the file is empty. {remedy}")
             return
-        if lines.wrong_byte is not None:  # the header is in another encoding too
+        if lines.wrong_byte is not None:  # the header is not UTF-8
             problems.add(f"not UTF-8, at byte {lines.wrong_byte}; save the file as UTF-8")
             return
         if not _header_is_good(header, problems, scored):
@@ -140,7 +144,9 @@ def _read_rows(lines: _Lines, problems: Problems, scored: bool, remedy: str) -> 
                 yield row
     except csv.Error as error:
         number += 1
-        problems.add(f"not a CSV ({error}); is a quote missing or one too many? The rest is not read", number)
+        problems.add(
+            f"not a valid CSV ({error}). Check the quotes: one may be missing or extra. The rest is not read", number
+        )
     if lines.wrong_byte is not None and not encoding_is_reported:
         problems.add(f"not UTF-8, at byte {lines.wrong_byte}; save the file as UTF-8")
     if not number:
@@ -167,8 +173,8 @@ def _read_row(header: list[str], record: list[str], scored: bool, number: int) -
         raise UserError("a copy of the header; delete the line")
     if len(record) != len(header):
         raise UserError(
-            f"not as many fields as the header has ({len(record)} and {len(header)}); "
-            "is a comma or a quote missing or one too many?"
+            f"the header has {len(header)} fields, this row {len(record)}. Check commas and quotes: one may be missing "
+            "or extra"
         )
     fields = dict(zip(header, record, strict=True))
     prompt, answer = fields["input_data"], fields["output_data"]
@@ -185,7 +191,7 @@ def _read_row(header: list[str], record: list[str], scored: bool, number: int) -
     if score == 1:
         flaw = flaw_of(answer)
         if flaw:
-            raise UserError(f"output_data is no flawless diagram: {flaw}. Correct it, or delete the row")
+            raise UserError(f"output_data is not a flawless diagram: {flaw}. Correct it, or delete the row")
     return Row(prompt, answer, score, _family(fields), fields, number)
 
 
@@ -199,14 +205,14 @@ def _find_repeats(rows: Sequence[Row], problems: Problems) -> None:
 
 
 def _family(fields: dict[str, str]) -> str:
-    """The task_name in the row's dest_shape_info if it can be shown in a table, else one common family."""
+    """The task_name in the row's dest_shape_info if a table can show it, else "diagram", the family of all others."""
     name = shape_info(fields).get("task_name")
-    good = isinstance(name, str) and name and name.isprintable() and len(name) <= MAX_FAMILY_LENGTH
-    return str(name) if good else "diagram"
+    fits_table = isinstance(name, str) and name and name.isprintable() and len(name) <= MAX_FAMILY_LENGTH
+    return str(name) if fits_table else "diagram"
 
 
 def shape_info(fields: Mapping[str, str]) -> dict[str, Any]:
-    """What dest_shape_info holds, as JSON or as Python literals; empty if it is neither."""
+    """The row's dest_shape_info, read as JSON or as a Python literal; empty if it is neither."""
     text = fields.get("dest_shape_info") or ""
     for read in (json.loads, ast.literal_eval):
         try:

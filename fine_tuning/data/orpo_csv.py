@@ -16,47 +16,47 @@ from fine_tuning.run.workspace import SFT_CSV
 
 
 def read_state(options: Options) -> SamplingState | None:
-    """How the CSV's samples were drawn, None if there are none. Raises DamagedFile."""
+    """How the CSV's samples were drawn; None if there are none. Raises DamagedFile."""
     workspace = options.workspace
-    return None if workspace.is_new else sample_store.read_state(workspace.readable(workspace.orpo_csv))
+    return None if workspace.is_new else sample_store.read_state(workspace.file_to_read(workspace.orpo_csv))
 
 
 def read_references(options: Options) -> list[Row]:
     """The references to draw samples for, one for each prompt.
 
-    Raises UserError with everything that is wrong with the file, samples aside.
+    Raises UserError with everything that is wrong with the file, except for its samples.
     """
     workspace = options.workspace
-    path = workspace.readable(workspace.orpo_csv)
+    path = workspace.file_to_read(workspace.orpo_csv)
     stored = read_state(options)
     size = None
     if path.is_file():
         if stored:
             sample_store.check_references(path, stored)
             if options.restart:
-                sample_store.check_own_rows(path, stored)
+                sample_store.check_no_other_rows(path, stored)
         size = sample_store.reference_size(path, stored)
     rows = read_rows(path, scored=True, remedy=workspace.remedy, unique=True, size=size)
     references = references_of(limit_prompts(rows, options.max_rows))
     if len(references) < 2:
         raise UserError(f"{path}: {len(references)} prompts have a row with score 1.0; at least 2 are needed")
     with_reference = {row.prompt for row in rows if row.score == 1}
-    if lonely := [row.number for row in rows if row.prompt not in with_reference]:
-        numbers = ", ".join(map(str, lonely[:MAX_PROBLEMS_SHOWN]))
+    if without := [row.number for row in rows if row.prompt not in with_reference]:
+        numbers = ", ".join(map(str, without[:MAX_PROBLEMS_SHOWN]))
         raise UserError(
             f"{path}, row {numbers}: the prompt has no row with score 1.0 to score its samples against "
-            f"({len(lonely)} such rows). Add one, or delete the row"
+            f"({len(without)} such rows). Add one, or delete the row"
         )
     return references
 
 
 def read_answers(options: Options) -> list[Row]:
-    """All scored answers, after step 2 or as the user wrote them.
+    """All scored answers: references, samples of step 2, and the user's own.
 
     Raises UserError with everything that is wrong with the file. `check_sampling` checks which model drew them.
     """
     workspace = options.workspace
-    path = workspace.readable(workspace.orpo_csv)
+    path = workspace.file_to_read(workspace.orpo_csv)
     stored = read_state(options)
     if stored and path.is_file() and not sample_store.is_complete(path, stored):
         raise UserError(f"{path}: step 2 has not finished. Continue it: {options.command('orpo_create_dataset')}")
@@ -64,7 +64,7 @@ def read_answers(options: Options) -> list[Row]:
 
 
 def check_sampling(options: Options, preset: Preset) -> None:
-    """Raise UserError if samples were drawn for other references or by another model. Needs a finished step 1."""
+    """Raise UserError if the samples were drawn for other references or by another model. Needs a finished step 1."""
     stored = read_state(options)
     if not stored:
         return
@@ -80,8 +80,8 @@ def check_sampling(options: Options, preset: Preset) -> None:
 def pairs_to_train_on(
     rows: Sequence[Row], train_prompts: Container[str], options: Options, preset: Preset
 ) -> list[Pair]:
-    """The preference pairs in `rows`, on both sides of the split. Raises UserError if there is none to train on."""
-    path, step_2 = options.workspace.readable(options.workspace.orpo_csv), options.command("orpo_create_dataset")
+    """The preference pairs of `rows`, for training and for validation. Raises UserError if none is for training."""
+    path, step_2 = options.workspace.file_to_read(options.workspace.orpo_csv), options.command("orpo_create_dataset")
     margin = preset.orpo.min_margin
     pairs = make_pairs(rows, margin)
     if not pairs:
@@ -97,14 +97,16 @@ def pairs_to_train_on(
 
 
 def held_out_references(rows: Sequence[Row], trained: Container[str], options: Options) -> list[Row]:
-    """A reference for each prompt in the `rows` of both CSVs that is not in `trained`, the prompts of both trainings.
+    """The references to validate with: one for each prompt of `rows` that is not in `trained`.
 
-    Raises UserError if there is none.
+    `rows` are those of both CSVs, `trained` the prompts that step 1 or 3 trains on. Raises UserError if no prompt is
+    left.
     """
     held_out = held_out_rows(rows, trained)
     if not held_out:
-        path = options.workspace.readable(options.workspace.orpo_csv)
+        path = options.workspace.file_to_read(options.workspace.orpo_csv)
         raise UserError(
-            f"{path}: it has the same prompts as {SFT_CSV}, so none is held out from both trainings. Use others"
+            f"{path}: it has the same prompts as {SFT_CSV}, so step 1 or step 3 trains on each of them and none is "
+            "left for validation. Use other prompts in one of the two files"
         )
     return held_out

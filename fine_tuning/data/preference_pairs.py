@@ -19,9 +19,9 @@ class Pair:
 
 
 def make_pairs(rows: Sequence[Row], min_margin: float) -> list[Pair]:
-    """Pair each prompt's best answer with every one that scores at least `min_margin` less, in the rows' order.
+    """Pair each prompt's best answer with every answer that scores at least `min_margin` less, in the rows' order.
 
-    Of several best answers the first is chosen, of equal rejected ones one is kept.
+    If several answers score best, the first is chosen. Identical answers count once, with their first score.
     """
     answers: dict[str, dict[str, float]] = {}
     for row in rows:

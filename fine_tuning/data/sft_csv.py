@@ -8,7 +8,7 @@ from fine_tuning.run.options import Options
 def read_sft_rows(options: Options) -> list[Row]:
     """All rows, each with score 1.0. Raises UserError with everything that is wrong with the file."""
     workspace = options.workspace
-    path = workspace.readable(workspace.sft_csv)
+    path = workspace.file_to_read(workspace.sft_csv)
     rows = read_rows(path, scored=False, remedy=workspace.remedy, unique=True)
     prompts = {row.prompt for row in rows}
     if min(len(prompts), options.max_rows or len(prompts)) < 2:

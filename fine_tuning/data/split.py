@@ -1,6 +1,6 @@
-"""Choose rows by their prompts: a few of them, their references, 80 % for training and 20 % for validation.
+"""Choose rows by prompt: limit their number, find the references, split 80 % for training and 20 % for validation.
 
-All rows of one prompt fall on the same side, and every family is divided alike.
+All rows of one prompt are on the same side of the split, and every family is split in the same proportion.
 """
 
 from collections.abc import Container, Iterable, Sequence
@@ -23,7 +23,7 @@ class HasPrompt(Protocol):
 
 
 def limit_prompts(rows: Sequence[Row], max_prompts: int | None) -> list[Row]:
-    """The rows of at most `max_prompts` prompts, each family in proportion, in the file's order."""
+    """The rows of at most `max_prompts` prompts, in the file's order. Families keep their proportions."""
     prompts = _prompts_by_family(rows)
     total = sum(map(len, prompts.values()))
     if max_prompts is None or max_prompts >= total:
@@ -45,7 +45,7 @@ def references_of(rows: Sequence[Row]) -> list[Row]:
 
 
 def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
-    """Prompts for training and for validation, 80/20, with every family split alike.
+    """The prompts for training and those for validation, 80/20 in every family.
 
     Raises UserError if there are fewer than two prompts.
     """
@@ -55,7 +55,7 @@ def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
         raise UserError("at least 2 different prompts are needed, one for training and one for validation")
     wanted = min(total - 1, max(1, round(VALIDATION_SHARE * total)))
     sizes = [len(names) for names in prompts.values()]
-    # If families are small, the seed also decides which of them give a prompt.
+    # Small families may get no validation prompt. The seed decides which ones do.
     shares = _share_out(wanted, sizes, order=Random(seed).sample(range(len(sizes)), len(sizes)))
     rng = Random(seed)
     validation: set[str] = set()
@@ -67,20 +67,21 @@ def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
 def divide(
     encoded: Sequence[tuple[HasPrompt, Example]], train_prompts: Container[str]
 ) -> tuple[list[Example], list[Example]]:
-    """The encoded rows or pairs to train on and those to validate with."""
-    sides: tuple[list[Example], list[Example]] = [], []
+    """Divide encoded rows or pairs by their prompts: the examples to train on and those to validate with."""
+    train: list[Example] = []
+    validation: list[Example] = []
     for source, example in encoded:
-        sides[source.prompt not in train_prompts].append(example)
-    return sides
+        (train if source.prompt in train_prompts else validation).append(example)
+    return train, validation
 
 
 def held_out_rows(rows: Sequence[Row], trained: Container[str]) -> list[Row]:
-    """A row with a reference for each prompt that is not in `trained`, the prompts that a step trains on."""
+    """The first reference of each prompt that is not in `trained`, the prompts that a step trains on."""
     return [row for row in references_of(rows) if row.prompt not in trained]
 
 
 def _prompts_by_family(rows: Iterable[Row]) -> dict[str, list[str]]:
-    """The different prompts of each family; a prompt belongs to the family of its first row."""
+    """The distinct prompts of each family; a prompt belongs to the family of its first row."""
     family_of: dict[str, str] = {}
     for row in rows:
         family_of.setdefault(row.prompt, row.family)
@@ -91,7 +92,7 @@ def _prompts_by_family(rows: Iterable[Row]) -> dict[str, list[str]]:
 
 
 def _share_out(total: int, sizes: Sequence[int], order: Sequence[int]) -> list[int]:
-    """Divide `total` in proportion to `sizes`. The largest remainders are rounded up, equal ones in `order`."""
+    """Divide `total` in proportion to `sizes` (largest remainder method; equal remainders rank by `order`)."""
     exact = [total * size / sum(sizes) for size in sizes]
     shares = [int(share) for share in exact]
     for k in sorted(order, key=lambda k: shares[k] - exact[k])[: total - sum(shares)]:

@@ -1,7 +1,7 @@
-"""Turn prompts and answers into token ids: the one place where special tokens are decided.
+"""Turn prompts and answers into token ids. Every decision about special tokens is made here.
 
-A row is the chat template's text, tokenised in two parts, so that training sees exactly the prompt that generation
-starts from:
+A row is the chat template's text, tokenised in two parts. So training sees exactly the prompt that generation starts
+from:
 
     prompt       BOS system "### Instruction:\n" request "\n### Response:\n"
     completion   answer "\n" EOS
@@ -21,9 +21,9 @@ MAX_SHARE_TOO_LONG = 0.1  # of the rows: beyond this share, refuse instead of dr
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """Token ids of a whole prompt, ready for generation.
+    """Token ids of a whole prompt in the chat template, ready for generation.
 
-    Raises UserError if the prompt itself holds one of the tokenizer's special tokens.
+    Raises UserError if the prompt contains one of the tokenizer's special tokens.
     """
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
@@ -33,14 +33,14 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
 
 
 def encode_completion(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
-    """Token ids of an answer, EOS last. Raises UserError if the answer holds a special token."""
+    """Token ids of an answer, EOS last. Raises UserError if the answer contains a special token."""
     ids = tokenizer(f"{answer}\n", add_special_tokens=False).input_ids
     _check_no_special(tokenizer, ids, "answer")
     return [*ids, tokenizer.eos_token_id]
 
 
 def encode_row(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> dict[str, list[int]]:
-    """A whole row: `input_ids`, and `labels` that are -100 over the prompt: the loss is on the answer alone."""
+    """A row's `input_ids` and `labels`. The labels of the prompt are -100, so the loss is on the answer alone."""
     prompt_ids, completion_ids = encode_prompt(tokenizer, prompt), encode_completion(tokenizer, answer)
     return {"input_ids": prompt_ids + completion_ids, "labels": [-100] * len(prompt_ids) + completion_ids}
 
@@ -50,10 +50,11 @@ def encode_rows(
 ) -> list[tuple[Row, dict[str, list[int]]]]:
     """The rows of at most `max_length` tokens, each with its ids and labels from `encode_row`.
 
-    A few longer rows are left out. Raises UserError if they are more than MAX_SHARE_TOO_LONG of all, or if a row holds
-    a special token.
+    Longer rows are left out. Raises UserError if they are more than MAX_SHARE_TOO_LONG of all, or if a row contains a
+    special token.
     """
-    longest_token = max(map(len, tokenizer.get_vocab()))  # no token stands for more characters than its name has
+    # No token encodes more characters than its name has. So very long rows are recognised without encoding them.
+    longest_token = max(map(len, tokenizer.get_vocab()))
     kept: list[tuple[Row, dict[str, list[int]]]] = []
     problems: list[str] = []
     too_long: list[int] = []
@@ -64,7 +65,7 @@ def encode_rows(
                 continue
             example = encode_row(tokenizer, row.prompt, row.answer)
         except UserError as error:
-            problems.append(f"row {row.number}: {error}: {row.prompt[:60]!r}. Take it out of the text")
+            problems.append(f"row {row.number}: {error}: {row.prompt[:60]!r}. Remove it from the text")
             continue
         if len(example["input_ids"]) <= max_length:
             kept.append((row, example))
@@ -73,8 +74,8 @@ def encode_rows(
     if len(too_long) > MAX_SHARE_TOO_LONG * len(rows):
         problems.append(
             f"{len(too_long)} of {len(rows)} rows are longer than {max_length} tokens (row "
-            f"{', '.join(map(str, too_long[:MAX_PROBLEMS_SHOWN]))}). A few would be left out, but these are too many: "
-            "shorten or delete them"
+            f"{', '.join(map(str, too_long[:MAX_PROBLEMS_SHOWN]))}). Up to {MAX_SHARE_TOO_LONG:.0%} would be left out, "
+            "but these are more: shorten or delete them"
         )
     if problems:
         more = len(problems) - MAX_PROBLEMS_SHOWN
@@ -83,7 +84,7 @@ def encode_rows(
 
 
 def decode_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> tuple[str, bool]:
-    """The answer in generated ids (without the prompt), and whether it ended by itself, with EOS."""
+    """The answer in generated ids (without the prompt), and whether it ended by itself, that is, with EOS."""
     ended = tokenizer.eos_token_id in ids
     if ended:
         ids = ids[: ids.index(tokenizer.eos_token_id)]
@@ -95,4 +96,4 @@ def _check_no_special(tokenizer: PreTrainedTokenizerBase, ids: list[int], what: 
     found = set(ids) & set(tokenizer.all_special_ids)
     if found:
         names = ", ".join(tokenizer.convert_ids_to_tokens(sorted(found)))
-        raise UserError(f"the {what} holds {names}, a special token of this model")
+        raise UserError(f"the {what} contains {names}, a special token of this model")

@@ -1,7 +1,7 @@
-"""How this program was started, and the commands that a message suggests.
+"""The command that started this program, and the commands that messages suggest.
 
-There are two ways to start a program: by its path, `python fine_tuning/sft_fine_tuning.py`, and by the console command
-of the installed package, `text-to-diagram sft`. Messages name the way that the user took.
+A program is started by its path, `python fine_tuning/sft_fine_tuning.py`, or by the console command of the installed
+package, `text-to-diagram sft`. Messages suggest commands of the kind that the user typed.
 """
 
 import os
@@ -20,8 +20,8 @@ SUBCOMMANDS = {
 }
 STEPS = ("sft_fine_tuning", "orpo_create_dataset", "orpo_fine_tuning")
 
-# run_all sets these for a step that it starts: the command that continues with all steps, before and after this step
-# has discarded its earlier run.
+# Environment variables that run_all sets for each step. They hold the command that continues all steps: before and
+# after this step, under --restart, has discarded its earlier run.
 COMMAND, COMMAND_ONCE_RESTARTED = "TEXT_TO_DIAGRAM_COMMAND", "TEXT_TO_DIAGRAM_COMMAND_ONCE_RESTARTED"
 
 _restart_is_done = False
@@ -33,7 +33,7 @@ def is_console_command() -> bool:
 
 
 def program() -> list[str]:
-    """The words that started this program, without its flags."""
+    """The words of the command that started this program, without its flags."""
     return [CONSOLE_COMMAND, *sys.argv[1:2]] if is_console_command() else ["python", sys.argv[0]]
 
 
@@ -48,22 +48,22 @@ def default_workspace() -> Path:
 
 
 def program_of(script: str) -> list[str]:
-    """The words that start another program of `fine_tuning`, named without `.py`, from the current folder."""
+    """The words of the command that starts `fine_tuning/{script}.py` from the current folder."""
     if is_console_command():
         return [CONSOLE_COMMAND, next(name for name, module in SUBCOMMANDS.items() if module == script)]
     return ["python", path_from_here(f"fine_tuning/{script}.py")]
 
 
 def path_from_here(path: str) -> str:
-    """A path in the project as seen from the current folder, or the absolute path if it is outside that folder."""
+    """A path in the project, relative to the current folder; absolute if it is outside that folder."""
     absolute, here = PROJECT / path, Path.cwd()
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
-def go_on_command() -> str:
-    """The command that continues this run: the one the user typed, or the one that run_all set.
+def continue_command() -> str:
+    """The command that continues this run: what the user typed, or what run_all has set.
 
-    Leaves out --restart once the earlier run is discarded, because it would discard this one.
+    It has no --restart once the earlier run is discarded: --restart would then discard this run.
     """
     if COMMAND in os.environ:
         return os.environ[COMMAND_ONCE_RESTARTED if _restart_is_done else COMMAND]
@@ -71,11 +71,11 @@ def go_on_command() -> str:
 
 
 def restart_command() -> str:
-    """The command that discards this step's run and does the step again. Under run_all it is still the step's own."""
+    """The command that discards this step's run and repeats the step. It names the step, even under run_all."""
     return shlex.join([*program(), *(flag for flag in flags() if flag != "--restart"), "--restart"])
 
 
-def restart_is_done() -> None:
-    """Stop suggesting --restart: from now on it would discard the run that has just begun."""
+def stop_suggesting_restart() -> None:
+    """Drop --restart from `continue_command`: from now on it would discard the run that has just begun."""
     global _restart_is_done
     _restart_is_done = True

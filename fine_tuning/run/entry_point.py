@@ -11,16 +11,17 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import NoReturn
 
-from fine_tuning.run.commands import go_on_command
+from fine_tuning.run.commands import continue_command
 from fine_tuning.run.errors import UserError, explain
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run `main`. Print errors that are not a mistake in the program as messages, without a traceback.
+    """Run `main`. Print errors of the user or the machine as messages; only a bug shows a traceback.
 
-    Exit status: 2 if the user has to do something, 130 after Ctrl-C, 143 after SIGTERM, 141 if nobody reads the output.
+    Exit status: 2 if the user has to do something, 130 after Ctrl-C, 143 after SIGTERM, 141 if the output pipe is
+    closed.
     """
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for number in INTERRUPTS:
@@ -37,20 +38,20 @@ def run(main: Callable[[], None]) -> None:
         explanation = explain(error)
         if explanation is None:
             raise
-        fail([f"{explanation}. Then continue: {go_on_command()}"])
+        fail([f"{explanation}. Then continue: {continue_command()}"])
 
 
 def fail(problems: Iterable[str]) -> NoReturn:
-    """Print every problem on a line of its own and exit with status 2."""
+    """Print every problem on its own line and exit with status 2."""
     print(_below_bars() + "\n".join(f"error: {one_line(problem)}" for problem in problems), file=sys.stderr)
     raise SystemExit(2)
 
 
 def interrupted(number: int, _: FrameType | None) -> NoReturn:
-    """Print how to continue and end at once. No library can delay this, and no file is left half-written."""
+    """Signal handler: print how to continue, and end at once. No library can delay it, no file is half-written."""
     for other in INTERRUPTS:
         signal.signal(other, signal.SIG_IGN)
-    line = f"{_below_bars()}stopped. To continue: {one_line(go_on_command())}\n"
+    line = f"{_below_bars()}stopped. To continue: {one_line(continue_command())}\n"
     with contextlib.suppress(Exception):
         sys.stdout.flush()
     with contextlib.suppress(OSError):
@@ -59,12 +60,12 @@ def interrupted(number: int, _: FrameType | None) -> NoReturn:
 
 
 def one_line(text: str) -> str:
-    """The text on one line, with control characters escaped so that a terminal does not obey them."""
+    """The text on one line, with control characters escaped, so it cannot control the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def printable(text: str) -> str:
-    """The same for text of several lines."""
+    """`one_line` for each line of a text."""
     return "\n".join(map(one_line, text.split("\n")))
 
 

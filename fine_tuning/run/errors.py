@@ -10,7 +10,7 @@ from types import TracebackType
 
 
 class UserError(Exception):
-    """Problems that the user can mend. Each says what is wrong, where, and what to do."""
+    """Problems that the user can fix. Each says what is wrong, where, and what to do."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
@@ -18,11 +18,11 @@ class UserError(Exception):
 
 
 class DamagedFile(UserError):
-    """A file that this project wrote no longer holds what was written."""
+    """A file that this project wrote has been damaged."""
 
 
 class Checks:
-    """Collects the problems of several checks, so that one round mends them all:
+    """Collect the problems of several checks, so the user sees all of them at once:
 
     checks = Checks()
     with checks:
@@ -31,7 +31,7 @@ class Checks:
         check_model(options)
     checks.finish()  # raises one UserError with every problem
 
-    A name that is set inside a `with` is unset after a failed check; use it after `finish`.
+    A failed check does not assign the variables of its `with` block; use them only after `finish`.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Checks:
 
 @contextlib.contextmanager
 def about(subject: str | Path) -> Iterator[None]:
-    """Put what a problem is about, such as a file or a flag, in front of every problem raised inside."""
+    """Begin every problem raised inside with its subject, such as a file or a flag."""
     try:
         yield
     except UserError as error:
@@ -64,11 +64,11 @@ def about(subject: str | Path) -> Iterator[None]:
 
 
 def explain(error: BaseException) -> str | None:
-    """What happened and what helps if the machine is at fault; None if the program is."""
+    """What happened and how to fix it, if the machine caused the error; None if a bug did."""
     text = str(error)
     if "C compiler" in text or isinstance(error, subprocess.CalledProcessError):  # Triton calls one
         return (
-            f"a kernel of the GPU could not be compiled ({text.splitlines()[0]}). Install a C compiler and Python's "
+            f"a GPU kernel could not be compiled ({text.splitlines()[0]}). Install a C compiler and Python's "
             "headers; on Debian and Ubuntu: sudo apt install build-essential python3-dev"
         )
     if isinstance(error, OSError) and error.errno is not None:
@@ -77,22 +77,22 @@ def explain(error: BaseException) -> str | None:
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):  # safetensors raises its own errors
         if f"os error {number})" in text:
             return f"writing weights: {os.strerror(number)}. {_remedy(number)}"
-    if "PytorchStreamWriter" in text or "inline_container" in text:  # so does torch
+    if "PytorchStreamWriter" in text or "inline_container" in text:  # and so does torch
         return f"a checkpoint could not be written. {_remedy(errno.ENOSPC)}"
     if not isinstance(error, RuntimeError | MemoryError):
         return None
     if is_out_of_memory(error):
         return (
-            "out of memory. Close other programs that use the same memory. If they must stay, load the weights "
-            "smaller, with --dtype bfloat16 or --load-in-4bit (and --restart, because that changes the run)"
+            "out of memory. Close other programs that use the same memory. If you cannot, use smaller weights: add "
+            "--dtype bfloat16 or --load-in-4bit (and --restart, because that changes the run)"
         )
     if any(words in text for words in ("CUDA error", "CUDA driver", "No CUDA GPUs", "cuDNN error")):
-        return f"the GPU no longer answers ({text.splitlines()[0]}). Check that nvidia-smi lists it"
+        return f"the GPU no longer responds ({text.splitlines()[0]}). Check that nvidia-smi lists it"
     return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True if the memory of the machine or of its GPU ran out. CUDA's libraries have words of their own for it."""
+    """True if the machine or its GPU ran out of memory. CUDA's libraries word this error differently."""
     words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(word in str(error) for word in words)
@@ -101,7 +101,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _remedy(number: int) -> str:
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "Make room there"
+        return "Free some space there"
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "Make it readable and writable for you, or choose another --workspace"
     return "Check that it can be read and written"

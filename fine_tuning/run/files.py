@@ -1,4 +1,4 @@
-"""Write files that are whole or missing, even after a power cut; fingerprint files."""
+"""Write files so that a crash or a power cut leaves the old or the new content; hash files."""
 
 import contextlib
 import hashlib
@@ -11,8 +11,8 @@ from pathlib import Path
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Replace a file. A crash leaves the old or the new content on disk, never a mixture.
 
-    The temporary file lies beside the file itself, even if `path` is a link to another drive. Its name is fixed, so the
-    next write overwrites what a crash left; a workspace has one writer at a time.
+    The temporary file is in the same folder as the file, even if `path` is a link to another drive. It always has the
+    same name, so the next write overwrites what a crash left. That is safe: a workspace has one writer at a time.
     """
     path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.tmp")
@@ -23,14 +23,14 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         _replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)  # it would fill a disk that is nearly full
+        temporary.unlink(missing_ok=True)  # a nearly full disk needs its space
         raise
     sync_entries(path.parent)
 
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Put the file's name into an error raised while writing it; the system names files only on opening."""
+    """Add the file's name to an OSError raised while writing it; only errors of `open` have it already."""
     try:
         yield
     except OSError as error:
@@ -51,7 +51,7 @@ def _replace(temporary: Path, path: Path) -> None:
 
 def sync_entries(folder: Path) -> None:
     """fsync a folder: without it, a power cut can undo the creation or replacement of a file in it."""
-    if os.name == "nt":  # it cannot open folders, and syncs them by itself
+    if os.name == "nt":  # Windows cannot open folders, and syncs them by itself
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -69,7 +69,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """fsync everything in a folder, the contents first and then the names."""
+    """fsync a folder with everything in it: first all files, then all folders."""
     folders = [folder]
     for path in folder.rglob("*"):
         if path.is_dir():

@@ -1,4 +1,4 @@
-"""One run at a time per workspace. The kernel drops the lock when its process ends, however it ends."""
+"""One run at a time per workspace. The kernel releases the lock when its process ends, even if it is killed."""
 
 import errno
 import os
@@ -11,10 +11,10 @@ _held: dict[Path, FileLock] = {}  # released when this process ends
 
 
 def take_lock(path: Path) -> str | None:
-    """Lock a file until this process ends; the file is created if it is missing and stays.
+    """Lock a file until this process ends. Creates the file if it is missing and never deletes it.
 
-    Returns None if this process holds the lock now, else a description of the process that does. Prints a note on a
-    file system without locks, and goes on. Raises OSError if the file cannot be created.
+    Returns None if this process holds the lock now, else a description of the process that does. On a file system
+    without locks it prints a note and returns None. Raises OSError if the file cannot be created.
     """
     if path in _held:
         return None

@@ -1,7 +1,7 @@
 """The log of a run: a markdown file to read, and a JSON file of the same name with every figure and the whole history.
 
-The markdown opens with the verdict, the plot and the contact sheet; tables follow. While the run is going on, its first
-line says how far it is. Both files are replaced as a whole, so a reader always sees a valid log.
+The markdown opens with the verdict, the plot and the contact sheet; tables follow. During the run, its first line shows
+the progress. Both files are replaced atomically, so a reader always sees a complete log.
 """
 
 import json
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SECONDS_BETWEEN_WRITES = 10
-WIDEST_TABLE = 8  # columns; a table of more, and fewer rows than columns, is turned on its side
+WIDEST_TABLE = 8  # columns; a wider table that has fewer rows than columns is transposed
 
 Section = Mapping[str, Any] | Sequence[Mapping[str, Any]] | str
 
@@ -28,7 +28,7 @@ Section = Mapping[str, Any] | Sequence[Mapping[str, Any]] | str
 class TrainingLog:
     """Sections of figures in the order they were first set, a plot, a contact sheet, and the history of the steps.
 
-    The section "Result" is text while the run is going on, and a mapping of its figures once it has finished.
+    The section "Result" is text during the run, and a mapping of figures once the run has finished.
     """
 
     def __init__(self, folder: Path, name: str, title: str) -> None:
@@ -41,9 +41,9 @@ class TrainingLog:
         self._last_write = 0.0
 
     def set(self, section: str, content: Section, hide: Collection[str] = ()) -> None:
-        """Set a section, replacing what it had: figures by name, a row for each mapping, or text.
+        """Set or replace a section: a mapping of figures, a sequence of table rows, or text.
 
-        The markdown leaves out the figures named in `hide`, those that another table shows. The JSON file has all.
+        The markdown leaves out the figures named in `hide`, because another table shows them. The JSON file has all.
         """
         self.sections[section] = content
         self._hidden[section] = hide
@@ -61,12 +61,12 @@ class TrainingLog:
         return time.monotonic() - self._last_write >= interval
 
     def progress(self, line: str) -> None:
-        """Say in the first line how far the run is, and write both files."""
+        """Show the progress of the run in the first line, and write both files."""
         self.set("Result", line)
         self.write()
 
     def finish(self, figures: Mapping[str, Any], verdict: Verdict | None = None) -> None:
-        """Set the result and what the log opens with, and write both files."""
+        """Set the result and the verdict, and write both files."""
         self._verdict = verdict.lines if verdict else ()
         self.set("Result", figures, hide=verdict.in_other_tables if verdict else ())
         self.write()
@@ -82,7 +82,7 @@ class TrainingLog:
         self._last_write = time.monotonic()
 
     def announce(self) -> None:
-        """Print where the log is and, as the run's last line, its result as one JSON object."""
+        """Print the log's path and then, as the run's last line, its result as one JSON object."""
         print(f"log: {self.folder / self.name}.md")
         print(json.dumps(self.sections["Result"]))
 
@@ -109,7 +109,7 @@ class TrainingLog:
 
 
 def stored_result(folder: Path, name: str) -> dict[str, Any] | None:
-    """The figures of a finished run in its log; None where it has not finished, or the log cannot be read."""
+    """The figures of a finished run, read from its log. None if it has not finished or the log cannot be read."""
     try:
         result = json.loads((folder / f"{name}.json").read_text("utf-8"))["Result"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
@@ -118,7 +118,7 @@ def stored_result(folder: Path, name: str) -> dict[str, Any] | None:
 
 
 def _shown(content: Section, hidden: Collection[str]) -> str:
-    """A section's content in markdown; empty where nothing is left to show."""
+    """A section's content in markdown; empty if nothing is left to show."""
     if isinstance(content, str):
         return paragraph(content)
     if isinstance(content, Mapping):

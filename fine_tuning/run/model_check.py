@@ -1,4 +1,4 @@
-"""Check that the model can be loaded, as far as this is possible without importing torch."""
+"""Check, without importing torch, whether the model can be loaded."""
 
 import ctypes
 import importlib.util
@@ -11,7 +11,7 @@ from fine_tuning.run.options import DEFAULT_MODEL, Options
 
 
 def check_model(options: Options) -> None:
-    """Raise UserError with everything that keeps the model from being loaded."""
+    """Raise UserError with every reason why the model cannot be loaded."""
     checks = Checks()
     with checks:
         if options.model == DEFAULT_MODEL and not has_cuda_device():
@@ -39,14 +39,14 @@ def _check_source(options: Options) -> None:
             raise UserError(*(f"--model {options.model}: {problem}" for problem in problems))
     elif not re.fullmatch(r"[0-9a-f]{40}", options.revision or ""):
         raise UserError(
-            f"--model {options.model}: there is no such folder. If it is a model of the hub, name the commit, so that "
-            "every step loads the same files: --revision and 40 hex digits from "
+            f"--model {options.model}: there is no such folder. If it is a model on the Hugging Face hub, name the "
+            "commit, so every step loads the same files: --revision and 40 hex digits from "
             f"https://huggingface.co/{options.model}/commits"
         )
 
 
 def has_cuda_device() -> bool:
-    """Ask the CUDA driver itself, which is faster than importing torch."""
+    """True if there is a CUDA GPU. Asks the CUDA driver itself, which is faster than importing torch."""
     for name in ("libcuda.so.1", "nvcuda.dll"):
         try:
             driver = ctypes.CDLL(name)

@@ -7,7 +7,7 @@ from safetensors import SafetensorError, safe_open
 
 
 def folder_problems(folder: Path) -> list[str]:
-    """Missing files, and weights that are cut off or only a pointer to weights."""
+    """What is wrong with a model folder: missing files, and weights that are cut off or only a Git LFS pointer."""
     if not folder.is_dir():
         return ["there is no such folder"]
     missing = [
@@ -27,4 +27,4 @@ def _weight_problems(weights: list[Path]) -> Iterator[str]:
         except OSError as error:
             yield f"{path.name} cannot be read: {error.strerror}"
         except SafetensorError:
-            yield f"{path.name} is cut off, or only a pointer to the weights (git lfs pull gets them). Get it again"
+            yield f"{path.name} is cut off or only a Git LFS pointer. Download it again, or run: git lfs pull"

@@ -42,11 +42,11 @@ class Options:
 
     @property
     def model_name(self) -> str:
-        """What to record: `embedded`, a hub id, or a local folder's name without its path."""
+        """The model's name in logs and stored settings: `embedded`, a hub id, or a local folder's name, no path."""
         return Path(self.model).resolve().name if Path(self.model).is_dir() else self.model
 
     def settings(self) -> dict[str, Any]:
-        """What decides a run's result, under the names that logs show. A later start is compared with it."""
+        """The settings that decide a run's result, under their names in logs. A later start must have the same ones."""
         return {
             "model": self.model_name,
             "revision": self.revision,
@@ -58,7 +58,10 @@ class Options:
         }
 
     def _fingerprint(self) -> str | None:
-        """Tells local models of one name apart. Fast: reads the small files, and the size and end of the weights."""
+        """A hash that differs between local models of the same name; None for a hub model.
+
+        Fast: it covers the small files, but only the size and the end of the weights.
+        """
         folder = Path(self.model_source)
         if not (folder / "config.json").is_file():
             return None
@@ -91,12 +94,12 @@ class Options:
 
 
 def parse_options(description: str | None) -> Options:
-    """Read the command line. argparse answers --help and mistakes, with exit status 2."""
+    """Read the command line. On --help argparse exits with status 0, on a mistake with status 2."""
     return to_options(make_parser(description).parse_args(flags()))
 
 
 def make_parser(description: str | None, is_step: bool = True) -> argparse.ArgumentParser:
-    """A parser with the flags that all scripts share. A script that is no step gets those of the model only."""
+    """A parser with the flags of the three steps. A script that is not a step gets only --workspace and the model's."""
     parser = argparse.ArgumentParser(
         prog=" ".join(program()).removeprefix("python "),
         description=description,
@@ -133,12 +136,12 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
     run.add_argument(
         "--seed", type=_seed, default=SEED, help=f"seed of the split, training and sampling (default: {SEED})"
     )
-    run.add_argument("--restart", action="store_true", help="discard what an earlier run of this step left")
+    run.add_argument("--restart", action="store_true", help="discard the earlier run of this step and repeat it")
     return parser
 
 
 def to_options(args: argparse.Namespace) -> Options:
-    """The shared flags as options. Raises UserError."""
+    """The shared flags as options. Raises UserError if the workspace is a file."""
     workspace = Workspace(args.workspace.resolve())
     if workspace.root.exists() and not workspace.root.is_dir():
         raise UserError(f"--workspace {args.workspace}: this is a file, not a folder")
@@ -149,7 +152,7 @@ def to_options(args: argparse.Namespace) -> Options:
 
 
 def set_environment(options: Options) -> None:
-    """Tell the libraries, before they are imported: one GPU, no telemetry, no hub if the model is a local folder."""
+    """Set environment variables that libraries read when imported: one GPU, no telemetry, no hub for a local model."""
     use_one_gpu()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if options.is_embedded or Path(options.model).is_dir():
@@ -157,7 +160,7 @@ def set_environment(options: Options) -> None:
 
 
 def use_one_gpu() -> None:
-    """Show this process only the first of several GPUs: the trainer would spread a batch of one over all of them."""
+    """Hide all GPUs but the first from this process: the Trainer would spread a batch of one over all of them."""
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 
 

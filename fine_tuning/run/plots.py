@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 
 
 def loss_plot(history: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """The training loss, step by step and smoothed, and the validation loss after each epoch.
+    """The training loss, of each step and smoothed, and the validation loss after each epoch.
 
-    Rows as the log has them: of each step, with "step" and "loss", and of each epoch, with "step" and "validation
-    loss". A loss may be None: it was not finite.
+    Both arguments are rows of the log: `history` has a row for each step, with "step" and "loss", `evaluations` one for
+    each epoch, with "step" and "validation loss". A loss that was not finite is None.
     """
     figure = Figure(figsize=(9, 4.5), layout="constrained", dpi=110)
     axes = figure.add_subplot()
@@ -36,7 +36,7 @@ def loss_plot(history: Sequence[Mapping[str, Any]], evaluations: Sequence[Mappin
 
 
 def score_plot(scores: Sequence[float], title: str) -> Figure:
-    """How scores in [0, 1] are distributed."""
+    """A histogram of scores in [0, 1]."""
     figure = Figure(figsize=(9, 4), layout="constrained", dpi=110)
     axes = figure.add_subplot()
     axes.hist(scores, bins=[k / 20 for k in range(21)], color="#6baed6", edgecolor="white")

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class LoraSettings:
-    """The adapter: rank, alpha, dropout in [0, 1], and the names of the modules that get one."""
+    """The adapter: rank, alpha, dropout in [0, 1], and the names of the modules that it is added to."""
 
     rank: int = 16
     alpha: int = 32
@@ -24,7 +24,7 @@ class SftSettings:
 
 @dataclass(frozen=True, slots=True)
 class SamplingSettings:
-    """Step 2. `batch_size`, in answers, holds for validation too."""
+    """Step 2. `batch_size` is the number of answers generated together, in validation too."""
 
     samples_per_prompt: int = 3
     temperature: float = 1.0
@@ -36,8 +36,8 @@ class OrpoSettings:
     """Step 3.
 
     lambda_          weight of the odds-ratio term (lambda in the paper, beta in TRL)
-    nll_over_prompt  take the NLL over prompt and chosen answer, as TRL and the paper's code do, and not over the answer
-                     alone, as the paper's equations and step 1 do
+    nll_over_prompt  True: the NLL is over prompt and chosen answer, as in TRL and the paper's code
+                     False: over the chosen answer alone, as in the paper's equations and in step 1
     min_margin       smallest difference in score between a chosen and a rejected answer
     """
 
@@ -50,11 +50,11 @@ class OrpoSettings:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Everything about training that is not a flag.
+    """All training settings that are not flags.
 
     max_length              tokens of a row, prompt and answer together
     warmup_ratio            share of the steps in which the learning rate rises
-    gradient_checkpointing  compute each layer twice, to keep the activations of one layer only
+    gradient_checkpointing  compute each layer twice, to store the activations of only one layer at a time
     save_steps              steps between two checkpoints
     """
 
@@ -70,11 +70,11 @@ class Preset:
     def settings(self, step: int) -> dict[str, Any]:
         """Every setting that training in step 1 or 3 depends on, under the name that logs and run.json use.
 
-        Settings of other steps are left out: another lambda of ORPO is no reason to repeat step 1.
+        Settings of other steps are left out: a changed ORPO lambda must not make step 1 repeat.
         """
         own = _named("sft", self.sft) if step == 1 else _named("orpo", self.orpo)
         if step == 3:
-            own["min margin"] = own.pop("orpo min margin")  # older workspaces have it under this name
+            own["min margin"] = own.pop("orpo min margin")  # its name in older workspaces
         return (
             _named("lora", self.lora)
             | own
@@ -93,9 +93,9 @@ def _named(step: str, settings: Any) -> dict[str, Any]:
 
 
 REAL = Preset()
-# A model of a few million parameters needs larger steps, and adapters on its MLPs too, to move as far. At temperature 1
-# most of its samples are flawless and leave ORPO few pairs. It prefers the chosen answer over warmer samples from the
-# start, and then the odds ratio's gradient is small: hence the large lambda.
+# A model of a few million parameters needs a higher learning rate, and adapters on its MLPs too. At temperature 1 most
+# of its samples are flawless and leave few pairs for ORPO. At a higher temperature it prefers the chosen answers from
+# the start, so the odds ratio's gradient is small and lambda must be large.
 EMBEDDED = Preset(
     lora=LoraSettings(
         dropout=0.0, modules=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -109,5 +109,5 @@ EMBEDDED = Preset(
 
 
 def preset_for(is_embedded: bool) -> Preset:
-    """The preset of the embedded model or of any other."""
+    """The preset of the embedded model, or the one for all other models."""
     return EMBEDDED if is_embedded else REAL

@@ -1,4 +1,4 @@
-"""The settings that a training run began with, kept beside its adapter. The same command then continues the run."""
+"""The settings of a training run, stored beside its adapter, so the same command can continue the run."""
 
 import json
 import os
@@ -27,15 +27,15 @@ class RunState:
         return self.folder
 
     def read(self) -> dict[str, Any] | None:
-        """The stored run, None if there is none. Raises DamagedFile."""
+        """The stored run; None if there is none. Raises DamagedFile."""
         if not self.path.exists():
             return None
         try:
             run: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
             if not isinstance(run["settings"], dict) or not isinstance(run["figures"], dict | None):
-                raise ValueError("not what was written")
+                raise ValueError("wrong types")
         except (ValueError, TypeError, KeyError, RecursionError):
-            raise DamagedFile(f"{self.path}: this file is damaged, so nothing is known of the run") from None
+            raise DamagedFile(f"{self.path}: this file is damaged, so the run's settings are unknown") from None
         return run
 
     @property
@@ -49,33 +49,36 @@ class RunState:
         return None if run is None else run["figures"]
 
     def check(self, settings: Mapping[str, Any], remedy: str) -> None:
-        """Raise UserError, which ends in `remedy`, if the folder holds anything but a run with these settings."""
+        """Raise UserError, ending with `remedy`, if the folder holds anything but a run with these settings."""
         try:
             differences = self.differences(settings)
         except DamagedFile as error:
             raise UserError(f"{error}. {remedy}") from None
         if not self.path.exists() and any(not path.name.startswith(".") for path in self.folder.glob("*")):
-            raise UserError(f"{self.folder} holds files but no run.json, so nothing is known of the run. {remedy}")
+            raise UserError(f"{self.folder} holds files but no run.json, so the run's settings are unknown. {remedy}")
         if differences:
             raise UserError(f"{self.folder} holds a run with other settings: {'; '.join(differences)}. {remedy}")
 
     def differences(self, settings: Mapping[str, Any]) -> list[str]:
-        """How the settings of a stored run differ from these; empty if there is no run."""
+        """How the settings of the stored run differ from these; empty if there is no run."""
         run = self.read()
         return [] if run is None else changes(run["settings"], json.loads(json.dumps(settings)))
 
     def begin(self, settings: Mapping[str, Any], restart: bool) -> None:
-        """Store the settings of a run that begins or continues. `restart` discards an earlier run.
+        """Store the settings of a new run; leave a run that continues as it is. `restart` discards an earlier run.
 
-        Raises UserError if another run has begun here since `check`.
+        Raises UserError if a run with other settings has begun here since `check`.
         """
         if not restart and (differences := self.differences(settings)):
-            raise UserError(f"{self.folder}: another run has begun here meanwhile: {'; '.join(differences)}")
-        folder = self.folder.resolve()  # it may lie on another drive
+            raise UserError(
+                f"{self.folder}: a run with other settings has just begun here: {'; '.join(differences)}. Choose "
+                "another --workspace, or discard that run with --restart"
+            )
+        folder = self.folder.resolve()  # it may be a link to another drive
         discarded = folder.with_name(f".{folder.name}.discarded")
         if restart and folder.exists():
             shutil.rmtree(discarded, ignore_errors=True)
-            os.replace(folder, discarded)  # in one step: after a crash, no part of the old run looks like the new one
+            os.replace(folder, discarded)  # atomic: after a crash, no part of the old run looks like the new one
             sync_entries(folder.parent)
         shutil.rmtree(discarded, ignore_errors=True)
         if restart or self.read() is None:
@@ -93,7 +96,7 @@ class RunState:
 
 
 def changes(stored: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str] | None = None) -> list[str]:
-    """How stored settings differ from the present ones, with both values; `names` limits it to some of them."""
+    """Each setting that has changed, with both values. With `names`, only these settings are compared."""
     return [
         f"{name} was {stored.get(name)!r} and is now {now.get(name)!r}"
         for name in names or sorted(stored.keys() | now.keys())

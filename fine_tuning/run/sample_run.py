@@ -12,7 +12,7 @@ from fine_tuning.run.workspace import Workspace
 
 
 class SampleRun:
-    """Answers for step 2 what RunState answers for the two trainings."""
+    """The same for step 2 as RunState for the two trainings."""
 
     def __init__(self, workspace: Workspace, log_name: str) -> None:
         self.workspace, self.log_name = workspace, log_name
@@ -20,17 +20,17 @@ class SampleRun:
     @property
     def place(self) -> Path:
         """The CSV with the samples."""
-        return self.workspace.readable(self.workspace.orpo_csv)
+        return self.workspace.file_to_read(self.workspace.orpo_csv)
 
     @property
     def figures(self) -> dict[str, Any] | None:
-        """The figures of a finished run: all samples are there, and so is the result in the log."""
+        """The figures of a finished run, if all samples are in the CSV and the result is in the log; else None."""
         stored = self._stored()
         is_whole = stored is not None and sample_store.is_complete(self.place, stored)
         return stored_result(self.workspace.log, self.log_name) if is_whole else None
 
     def check(self, settings: Mapping[str, Any], remedy: str) -> None:
-        """Raise UserError, which ends in `remedy`, if the CSV holds samples that other settings drew."""
+        """Raise UserError, ending with `remedy`, if the CSV holds samples drawn with other settings."""
         stored = self._stored()
         if stored is None:
             return
@@ -38,16 +38,16 @@ class SampleRun:
             raise UserError(
                 f"{self.place} holds samples that were drawn with other settings: {'; '.join(differences)}. {remedy}"
             )
-        if self.figures is None:  # a finished run is left alone, so it endangers no row
-            sample_store.check_own_rows(self.place, stored)
+        if self.figures is None:  # a finished run changes nothing, so it can lose no row
+            sample_store.check_no_other_rows(self.place, stored)
 
     def begin(self, settings: Mapping[str, Any], restart: bool) -> None:
-        """Drop the samples of an earlier run on `restart`. Raises UserError if other rows would be lost."""
+        """On `restart`, remove the samples of an earlier run. Raises UserError if other rows would be lost."""
         if restart:
             sample_store.drop_samples(self.workspace.orpo_csv)
 
     def finish(self, settings: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
-        """Nothing is left to do: the samples and the log are on disk."""
+        """Do nothing: the samples and the log are already on disk."""
 
     def _stored(self) -> sample_store.SamplingState | None:
         return None if self.workspace.is_new else sample_store.read_state(self.place)

@@ -1,9 +1,9 @@
 """The ORPO CSV as a crash-safe store of samples.
 
-The rows that a user started with, the references, are never rewritten. Samples are appended one batch at a time, with
-one write that is on disk before the next batch begins. `orpo_dataset_llm.sampling.json` beside the CSV holds the
-settings that decide the samples, and the plan of batches, made before the first sample. From these two files a stopped
-run knows which batches are complete. What a crash left of another batch is cut off and drawn again.
+The user's own rows, the references, are never rewritten. Samples are appended one batch at a time, in one write that is
+on disk before the next batch begins. `orpo_dataset_llm.sampling.json` beside the CSV holds the settings that decide the
+samples, and the plan: the sizes of all batches, fixed before the first sample. From these two files a stopped run knows
+which batches are complete. An incomplete batch left by a crash is cut off and drawn again.
 """
 
 import codecs
@@ -46,7 +46,7 @@ def state_path(csv_path: Path) -> Path:
 
 
 def read_state(csv_path: Path) -> SamplingState | None:
-    """The sampling state of a CSV, None if no samples were drawn for it. Raises DamagedFile."""
+    """The sampling state of a CSV; None if no samples were drawn for it. Raises DamagedFile."""
     path = state_path(csv_path)
     if not path.exists():
         return None
@@ -55,20 +55,20 @@ def read_state(csv_path: Path) -> SamplingState | None:
         state = SamplingState(**stored | {"batch_sizes": tuple(stored["batch_sizes"])})
         sizes = (*state.batch_sizes, state.reference_rows)
         if not all(type(size) is int and size >= 0 for size in sizes) or not isinstance(state.settings, dict):
-            raise ValueError("a figure that makes no sense")
+            raise ValueError("wrong types or a negative size")
     except (ValueError, TypeError, KeyError, RecursionError):
         raise DamagedFile(
-            f"{path}: this file is damaged, and only it separates samples from references. Replace {csv_path} by the "
-            "CSV of references, then delete this file"
+            f"{path}: this file is damaged, so samples and references cannot be distinguished. Replace {csv_path} with "
+            "a CSV that holds only references, then delete this file"
         ) from None
     return state
 
 
 def record_ends(file: BinaryIO) -> list[int]:
-    """The byte offset behind each complete record of a CSV, starting with the header's.
+    """The byte offset after each complete record of a CSV, the header first.
 
-    Records are those of the csv module. A blank line belongs to the record before it; an incomplete last record has no
-    end. The file is read line by line, one character for each byte.
+    Records are what the csv module takes for one. A blank line belongs to the record before it; an incomplete last
+    record has no end. The file is read line by line, as latin-1, so that one character is one byte.
     """
     csv.field_size_limit(2**31 - 1)
     size = file.seek(0, os.SEEK_END)
@@ -86,7 +86,7 @@ def record_ends(file: BinaryIO) -> list[int]:
             yield line
 
     ends: list[int] = []
-    with contextlib.suppress(csv.Error):  # an open quote at the end of the content
+    with contextlib.suppress(csv.Error):  # the file ends inside a quoted cell
         for record in csv.reader(lines(), strict=True):
             if record:
                 ends.append(read)
@@ -97,7 +97,7 @@ def record_ends(file: BinaryIO) -> list[int]:
 
 
 def reference_size(csv_path: Path, state: SamplingState | None) -> int:
-    """The bytes of a CSV before its samples. All of its bytes if it has fewer rows than references."""
+    """The size in bytes of a CSV's header and references; the whole file if rows of these are missing."""
     if state is None:
         return csv_path.stat().st_size
     ends = _ends(csv_path)
@@ -105,7 +105,7 @@ def reference_size(csv_path: Path, state: SamplingState | None) -> int:
 
 
 def copy_references(source: Path, target: Path) -> None:
-    """Copy a CSV without its samples to a new file, on disk."""
+    """Copy a CSV without its samples to a new file, and fsync it."""
     left = reference_size(source, read_state(source))
     with naming(target), open(source, "rb") as old, open(target, "wb") as new:
         while chunk := old.read(min(left, CHUNK)):
@@ -116,11 +116,11 @@ def copy_references(source: Path, target: Path) -> None:
 
 
 def begin(csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[int]) -> SamplingState:
-    """Write the plan for a CSV that holds only references."""
+    """Write the sampling state of a CSV that holds only references."""
     with open(csv_path, "r+b") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 1))
-        if file.read() != b"\n":  # otherwise the first sample would continue the last reference
+        if file.read() != b"\n":  # else the first sample would end up in the last reference
             file.write(b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -138,49 +138,49 @@ def begin(csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[int
 
 
 def resume(csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[int]) -> tuple[SamplingState, int]:
-    """The state of a CSV that sampling begins or continues with, and how many batches are complete.
+    """Begin or continue sampling. Returns the state of the CSV and the number of complete batches.
 
-    What a crash left of another batch is cut off, and that is printed. Raises UserError as `recover` does.
+    Cuts off an incomplete batch left by a crash, and prints that. Raises UserError as `recover` does.
     """
     state = read_state(csv_path) or begin(csv_path, settings, batch_sizes)
     done, cut = recover(csv_path, state)
     if cut:
-        print(f"{csv_path}: cut off {cut} bytes of an incomplete batch; it is drawn again")
+        print(f"{csv_path}: cut off {cut} bytes of an incomplete batch, which is drawn again")
     return state, done
 
 
 def check_references(csv_path: Path, state: SamplingState) -> None:
-    """Raise UserError if the references are not those that the samples were drawn for."""
+    """Raise UserError if the references have changed since the samples were drawn."""
     if _sha256(csv_path, reference_size(csv_path, state)) != state.reference_sha256:
         raise UserError(
-            f"{csv_path}: its first {state.reference_rows} rows are not those that its samples were drawn for. "
-            f"If the whole file is your own, delete {state_path(csv_path)}"
+            f"{csv_path}: its first {state.reference_rows} rows have changed since samples were drawn for them. Restore"
+            f" these rows. Or, if no row of the file is a sample of step 2, delete {state_path(csv_path)}"
         )
 
 
 def recover(csv_path: Path, state: SamplingState) -> tuple[int, int]:
-    """Cut off what is not part of a complete batch. Returns the number of complete batches and of bytes cut off.
+    """Cut off an incomplete batch. Returns the number of complete batches and the number of bytes cut off.
 
-    Raises UserError if the references are not those that the samples were drawn for, or if other rows follow.
+    Raises UserError if the references have changed since the samples were drawn, or if other rows follow the samples.
     """
     check_references(csv_path, state)
-    check_own_rows(csv_path, state)
+    check_no_other_rows(csv_path, state)
     ends = _ends(csv_path)
     samples = len(ends) - 1 - state.reference_rows
-    whole, rows = 0, 0
-    while whole < len(state.batch_sizes) and rows + state.batch_sizes[whole] <= samples:
-        rows += state.batch_sizes[whole]
-        whole += 1
-    return whole, _cut(csv_path, ends[state.reference_rows + rows])
+    complete, rows = 0, 0
+    while complete < len(state.batch_sizes) and rows + state.batch_sizes[complete] <= samples:
+        rows += state.batch_sizes[complete]
+        complete += 1
+    return complete, _cut(csv_path, ends[state.reference_rows + rows])
 
 
-def check_own_rows(csv_path: Path, state: SamplingState) -> None:
-    """Raise UserError if more rows follow the references than the plan has; no crash leaves such rows."""
+def check_no_other_rows(csv_path: Path, state: SamplingState) -> None:
+    """Raise UserError if the CSV has more rows than references and planned samples. The user must have added them."""
     more = _rows_beyond_plan(csv_path, state)
     if more > 0:
         raise UserError(
-            f"{csv_path}: rows that step 2 did not write follow its samples and would be lost (rows: {more}). Move "
-            "them to another file"
+            f"{csv_path}: the rows after the samples are not from step 2 and would be lost (rows: {more}). Move them "
+            "to another file"
         )
 
 
@@ -192,14 +192,14 @@ def is_complete(csv_path: Path, state: SamplingState) -> bool:
 def drop_samples(csv_path: Path) -> None:
     """Remove all samples.
 
-    Raises UserError if the references have changed, because then nothing separates them from the samples, or if other
-    rows would be lost.
+    Raises UserError if the references have changed, because they cannot be distinguished from the samples then, or if
+    other rows would be lost.
     """
     state = read_state(csv_path)
     if state is None:
         return
     check_references(csv_path, state)
-    check_own_rows(csv_path, state)
+    check_no_other_rows(csv_path, state)
     _cut(csv_path, reference_size(csv_path, state))
     state_path(csv_path).unlink(missing_ok=True)
     sync_entries(csv_path.parent)
@@ -208,7 +208,7 @@ def drop_samples(csv_path: Path) -> None:
 def append(csv_path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
     """Append one batch of rows. They are on disk when this returns."""
     buffer = io.StringIO()
-    # A carriage return in a cell would end the row, and not every version of csv quotes it.
+    # An unquoted carriage return in a cell would end the row, and not every version of csv quotes it.
     csv.DictWriter(buffer, columns, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
     with naming(csv_path), open(csv_path, "ab") as file:
         file.write(buffer.getvalue().encode())

@@ -8,7 +8,7 @@ from fine_tuning.run.options import Options
 from fine_tuning.run.presets import Preset
 from fine_tuning.run.run_state import ADAPTER_FILE, RunState, changes
 
-# Steps 2 and 3 must agree on these settings; the dtype may differ.
+# The settings that steps 2 and 3 must agree on; the dtype may differ.
 TUNED_MODEL = ("model", "revision", "model files", "adapter sha256", "seed", "max rows")
 
 
@@ -26,33 +26,33 @@ def check_step_1(options: Options) -> None:
         raise UserError(f"{folder}: step 1 has not finished. Continue it: {command}")
     if not (folder / ADAPTER_FILE).is_file():
         raise UserError(f"{folder}: {ADAPTER_FILE} is missing. Repeat step 1: {command} --restart")
-    tuned, now = run["settings"], options.settings()
-    if any(tuned.get(name) != now[name] for name in ("model", "revision", "model files")):
-        its, your = (f"{s.get('model')} (revision {s.get('revision')})" for s in (tuned, now))
-        other = f"another model of the same name, {its}" if its == your else its
+    stored, now = run["settings"], options.settings()
+    if any(stored.get(name) != now[name] for name in ("model", "revision", "model files")):
+        trained, given = (f"{s.get('model')} (revision {s.get('revision')})" for s in (stored, now))
+        other = f"another model of the same name, {trained}" if trained == given else trained
         raise UserError(
-            f"{folder}: the adapter belongs to {other}, not to {your}. Name that model with --model, choose another "
+            f"{folder}: the adapter belongs to {other}, not to {given}. Name that model with --model, choose another "
             f"--workspace, or repeat step 1: {command} --restart"
         )
 
 
 def check_split(options: Options) -> None:
-    """Raise UserError if a finished step 1 held out other prompts than the present flags and data would."""
+    """Raise UserError if step 1 held out other prompts than this step would, with its flags and data."""
     workspace = options.workspace
-    csv_path = workspace.readable(workspace.sft_csv)
+    csv_path = workspace.file_to_read(workspace.sft_csv)
     now: dict[str, Any] = {"seed": options.seed, "max rows": options.max_rows}
     if csv_path.is_file():
         now["data sha256"] = sha256(csv_path)
     run = RunState(workspace.sft_model).read()
     if run is not None and (changed := changes(run["settings"], now, now)):
         raise UserError(
-            f"{workspace.sft_model}: since step 1, {'; '.join(changed)}, so other prompts would be held out. Use the "
+            f"{workspace.sft_model}: step 1 held out other prompts than this step would: {'; '.join(changed)}. Use the "
             f"old values again, or repeat step 1: {options.command('sft_fine_tuning')} --restart"
         )
 
 
 def sampling_settings(options: Options, preset: Preset) -> dict[str, Any]:
-    """What decides the samples. Step 3 compares TUNED_MODEL of it with what the CSV's samples were drawn from."""
+    """The settings that decide the samples. Step 3 checks that those in TUNED_MODEL have not changed since step 2."""
     return options.settings() | {
         "adapter sha256": sha256(options.workspace.sft_model / ADAPTER_FILE),
         "samples per prompt": preset.sampling.samples_per_prompt,

@@ -1,6 +1,6 @@
 """The verdict that opens a finished log: the figures a reader wants first, in four or five lines.
 
-Names of figures are those of the result, which the log's JSON file keeps under "Result".
+Figures are named as in the section "Result" of the log's JSON file.
 """
 
 import time
@@ -13,14 +13,14 @@ MIB_PER_GIB = 1024
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The lines, and the names of the figures in the result that another table of the log holds."""
+    """The lines, and the names of the result's figures that another table of the log shows."""
 
     lines: list[str]
     in_other_tables: set[str]
 
 
 def training_verdict(figures: Mapping[str, Any]) -> Verdict:
-    """The verdict on supervised fine-tuning or ORPO. It leaves out what the run did not measure."""
+    """The verdict on supervised fine-tuning or ORPO. Figures that the run did not measure are left out."""
     lines = [
         f"Final average training loss: {figures['final average training loss']:g} over {figures['training steps']:,} "
         f"steps, {figures['training loss in the last epoch']:g} in the last epoch"
@@ -56,12 +56,12 @@ def sampling_verdict(figures: Mapping[str, Any]) -> Verdict:
     return Verdict(lines, {"rows"})
 
 
-def wall_time(start: float, goes_on: bool) -> dict[str, float]:
-    """The seconds since `start`, a value of `time.perf_counter`, under the name that the result has for them.
+def wall_time(start: float, continues: bool) -> dict[str, float]:
+    """The seconds since `start`, a value of `time.perf_counter`, as a figure of the result.
 
-    Where a run goes on, an earlier start did a part of the work, and the name says so.
+    If the run continues an earlier start, the figure's name says that it is not the time of the whole run.
     """
-    return {_SINCE_START if goes_on else _SECONDS: round(time.perf_counter() - start, 1)}
+    return {_SINCE_START if continues else _SECONDS: round(time.perf_counter() - start, 1)}
 
 
 _SECONDS, _SINCE_START = "wall seconds", "wall seconds since the last start"
@@ -81,7 +81,7 @@ def _cost(figures: Mapping[str, Any]) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.4g} %"  # shares are stored with four decimals, so that 100 % means all
+    return f"{100 * share:.4g} %"  # enough digits for shares of four decimals: only 1.0 is shown as 100 %
 
 
 def _duration(seconds: float) -> str:

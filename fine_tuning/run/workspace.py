@@ -1,4 +1,4 @@
-"""Where a run reads and writes: everything lies under one folder, the workspace."""
+"""The workspace: the one folder in which a run reads and writes everything."""
 
 import contextlib
 import os
@@ -51,15 +51,15 @@ class Workspace:
 
     @property
     def is_new(self) -> bool:
-        """True while the workspace has no CSVs. It will start with copies of the committed ones."""
+        """True while the workspace has no CSVs; `prepare` copies the committed ones."""
         return not (self.root / "create_dataset").exists()
 
-    def readable(self, csv: Path) -> Path:
-        """The file to read for one of the two CSVs. In a new workspace it is the committed one."""
+    def file_to_read(self, csv: Path) -> Path:
+        """The file to read for one of the two CSVs: in a new workspace, the committed one."""
         return PROJECT / "create_dataset" / csv.name if self.is_new else csv
 
     def check(self) -> None:
-        """Raise UserError with every folder here that cannot be read and written."""
+        """Raise UserError with every folder of the workspace that cannot be read and written."""
         root = self.root
         while not root.exists():
             root = root.parent  # where the first new folder would be created
@@ -73,15 +73,15 @@ class Workspace:
             raise UserError(*problems)
 
     def claim(self) -> None:
-        """Reserve a workspace that has been used before for this process. Raises UserError if another one has it."""
+        """Lock a workspace that has been used before. Raises UserError if another process has locked it."""
         if self._lock.exists():
             with contextlib.suppress(OSError):  # `check` reports it
                 self._take_lock()
 
     def prepare(self) -> None:
-        """Reserve the workspace until this process ends; create its folders and, in a new one, its CSVs.
+        """Lock the workspace until this process ends, and create its folders. In a new one, also create its CSVs.
 
-        Raises UserError if another process has it.
+        Raises UserError if another process has locked it.
         """
         make_folder(self.root)
         self._take_lock()
@@ -91,7 +91,7 @@ class Workspace:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             for csv in (self.sft_csv, self.orpo_csv):
-                copy_references(self.readable(csv), temporary / csv.name)
+                copy_references(self.file_to_read(csv), temporary / csv.name)
             sync_entries(temporary)
             os.replace(temporary, folder)
             sync_entries(self.root)
@@ -105,5 +105,5 @@ class Workspace:
         holder = take_lock(self._lock)
         if holder:
             raise UserError(
-                f"{self.root}: {holder} is at work here. Wait until it has ended, or choose another --workspace"
+                f"{self.root}: {holder} is using this workspace. Wait until it has ended, or choose another --workspace"
             )

@@ -11,7 +11,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, PrinterCallback, Trainer
 
-from fine_tuning.run.commands import go_on_command, restart_command
+from fine_tuning.run.commands import continue_command, restart_command
 from fine_tuning.run.errors import UserError, explain
 from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings
 from fine_tuning.training.checkpoints import Checkpoints, last_whole_checkpoint
@@ -127,7 +127,7 @@ def train(trainer: AdapterTrainerMixin, prompts: Iterable[str]) -> None:
         step = trainer.state.global_step
         where = f"step {step + 1}{_row(trainer, prompts)}" if trainer.is_in_step else f"after step {step}"
         raise UserError(
-            f"{where}: {explanation}. Complete checkpoints are kept. Then continue: {go_on_command()}"
+            f"{where}: {explanation}. Complete checkpoints are kept. Then continue: {continue_command()}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""A run that is gone on with under other circumstances: what differs is named, and nothing is mixed."""
+"""A run is continued only with the same flags, data, model and settings. Otherwise each difference is named."""
 
 import json
 import shutil
@@ -15,8 +15,8 @@ from fine_tuning.run.step_order import sampling_settings
 
 
 @pytest.fixture
-def begun(workspace):
-    """Step 1 stopped after its first checkpoint, by a local model that the user has."""
+def started_run(workspace):
+    """Step 1 with a local model, stopped after its first checkpoint."""
     model = workspace.parent / "model"
     shutil.copytree(EMBEDDED_FOLDER, model, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     options = to_options(make_parser("").parse_args(["--model", str(model), "--workspace", str(workspace)]))
@@ -27,8 +27,8 @@ def begun(workspace):
     return workspace, model
 
 
-def test_the_same_circumstances_are_gone_on_with(start, begun):
-    workspace, model = begun
+def test_a_run_with_the_same_settings_continues(start, started_run):
+    workspace, model = started_run
     assert start(STEP_1, "--model", model, "--workspace", workspace).stderr.endswith(" was imported\n")
 
 
@@ -42,13 +42,13 @@ def test_the_same_circumstances_are_gone_on_with(start, begun):
     ],
     ids=["seed", "rows", "dtype", "model"],
 )
-def test_other_flags_than_a_begun_runs_are_named_and_refused(refused, begun, flags, named):
-    workspace, model = begun
+def test_flags_that_differ_from_the_started_run_are_named_and_refused(refused, started_run, flags, named):
+    workspace, model = started_run
     (message,) = refused(STEP_1, "--model", model, "--workspace", workspace, *flags)
     assert named in message and "--restart" in message
 
 
-def test_a_step_is_not_done_again_for_a_setting_of_another(begun, workspace):
+def test_a_setting_of_one_step_does_not_make_another_step_repeat(started_run, workspace):
     first, third = (set(REAL.settings(step)) for step in (1, 3))
     assert first ^ third == {
         "sft learning rate", "sft epochs", "orpo learning rate", "orpo epochs", "orpo lambda", "orpo nll over prompt",
@@ -60,16 +60,16 @@ def test_a_step_is_not_done_again_for_a_setting_of_another(begun, workspace):
     assert own == {"samples per prompt", "temperature", "batch size"} <= set(sampling_settings(options, REAL))
 
 
-def test_other_data_than_a_begun_runs_are_refused(refused, begun):
-    workspace, model = begun
+def test_data_that_differs_from_the_started_run_is_refused(refused, started_run):
+    workspace, model = started_run
     with open(workspace / "create_dataset" / "sft_dataset_llm.csv", "a") as file:
         file.write(f"more,{DIAGRAM}\n")
     (message,) = refused(STEP_1, "--model", model, "--workspace", workspace)
     assert "data sha256 was " in message and "--restart" in message
 
 
-def test_other_weights_of_the_same_name_are_refused(refused, begun):
-    workspace, model = begun
+def test_other_weights_under_the_same_model_name_are_refused(refused, started_run):
+    workspace, model = started_run
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
     (message,) = refused(STEP_1, "--model", model, "--workspace", workspace)
@@ -77,8 +77,8 @@ def test_other_weights_of_the_same_name_are_refused(refused, begun):
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "chat_template.jinja"])
-def test_another_tokenizer_of_the_same_model_is_refused(refused, begun, name):
-    workspace, model = begun
+def test_a_changed_tokenizer_of_the_same_model_is_refused(refused, started_run, name):
+    workspace, model = started_run
     with open(model / name, "a") as file:
         file.write("\n")
     (message,) = refused(STEP_1, "--model", model, "--workspace", workspace)
@@ -86,8 +86,8 @@ def test_another_tokenizer_of_the_same_model_is_refused(refused, begun, name):
 
 
 @pytest.mark.parametrize("name", ["lora rank", "lora modules", "sft learning rate", "sft epochs"])
-def test_other_training_settings_than_a_begun_runs_are_refused(refused, begun, name):
-    workspace, model = begun
+def test_training_settings_that_differ_from_the_started_run_are_refused(refused, started_run, name):
+    workspace, model = started_run
     path = workspace / "models" / "sft" / "run.json"
     run = json.loads(path.read_text())
     run["settings"][name] = 0
@@ -96,8 +96,8 @@ def test_other_training_settings_than_a_begun_runs_are_refused(refused, begun, n
     assert f"{name} was 0 and is now " in message and "--restart" in message
 
 
-def test_the_adapter_of_another_model_of_the_same_name_is_refused(refused, begun):
-    workspace, model = begun
+def test_the_adapter_of_another_model_of_the_same_name_is_refused(refused, started_run):
+    workspace, model = started_run
     state = RunState(workspace / "models" / "sft")
     (state.folder / "adapter_model.safetensors").write_bytes(b"weights")
     state.finish(state.read()["settings"], {})

@@ -1,4 +1,4 @@
-"""The commands as a user starts them: help and mistakes are answered at once, in words, and nothing is written.
+"""The commands as a user starts them: they answer --help and mistakes at once, without a traceback, and write nothing.
 
 In these tests torch, transformers and pandas are replaced by modules that end the program when they are imported.
 """
@@ -17,7 +17,7 @@ HELP = [STEP_1, STEP_2, STEP_3, "fine_tuning/run_all.py", "fine_tuning/ask.py", 
 
 
 @pytest.mark.parametrize("script", HELP)
-def test_help_is_answered_at_once_and_without_torch(start, script):
+def test_help_is_printed_within_two_seconds_and_without_torch(start, script):
     begin = time.perf_counter()
     run = start(script, "--help")
     assert time.perf_counter() - begin < 2
@@ -30,7 +30,7 @@ def test_help_is_answered_at_once_and_without_torch(start, script):
     assert set(re.findall(r"^  (--[\w-]+)", run.stdout, re.MULTILINE)) - {"--help"} == flags
 
 
-def test_the_replaced_torch_would_be_noticed(start, tmp_path):
+def test_an_import_of_torch_would_be_noticed(start, tmp_path):
     script = tmp_path / "script.py"
     script.write_text("import torch\n")
     run = start(str(script))
@@ -49,7 +49,12 @@ BAD_CSVS = {
     "without rows": (STEP_1, "sft", SFT_HEADER, "a header but no rows"),
     "without a column": (STEP_1, "sft", f"input_data,answer\na,{DIAGRAM}\n", "no column output_data"),
     "without a prompt": (STEP_1, "sft", f"{SFT_HEADER}a,{DIAGRAM}\n,{DIAGRAM}\n", "row 2: input_data is empty"),
-    "with a broken reference": (STEP_1, "sft", f"{SFT_HEADER}a,{DIAGRAM}\nb,no\n", "row 2: output_data is no flawless"),
+    "with a broken reference": (
+        STEP_1,
+        "sft",
+        f"{SFT_HEADER}a,{DIAGRAM}\nb,no\n",
+        "row 2: output_data is not a flawless",
+    ),
     "with one prompt": (STEP_1, "sft", f"{SFT_HEADER}a,{DIAGRAM}\n", "at least 2 different prompts"),
     "missing in step 2": (STEP_2, "orpo", None, "there is no such file"),
     "without scores": (STEP_2, "orpo", f"{SFT_HEADER}a,{DIAGRAM}\n", "no column score"),
@@ -61,8 +66,8 @@ BAD_CSVS = {
 }
 
 
-@pytest.mark.parametrize(("script", "name", "content", "said"), BAD_CSVS.values(), ids=BAD_CSVS)
-def test_a_csv_with_a_problem_is_refused_by_name(refused, workspace, script, name, content, said):
+@pytest.mark.parametrize(("script", "name", "content", "expected"), BAD_CSVS.values(), ids=BAD_CSVS)
+def test_a_csv_with_a_problem_is_refused_and_named(refused, workspace, script, name, content, expected):
     path = workspace / "create_dataset" / f"{name}_dataset_llm.csv"
     path.unlink()
     if content is not None:
@@ -70,19 +75,19 @@ def test_a_csv_with_a_problem_is_refused_by_name(refused, workspace, script, nam
     finish_step_1(workspace)
     messages = refused(script, "--model", "embedded", "--workspace", workspace)
     assert len(messages) == 1
-    assert messages[0].startswith(f"error: {path}") and said in messages[0]
+    assert messages[0].startswith(f"error: {path}") and expected in messages[0]
 
 
-def test_all_problems_are_told_in_one_go(refused, workspace):
+def test_problems_of_different_checks_are_reported_together(refused, workspace):
     (workspace / "create_dataset" / "orpo_dataset_llm.csv").write_text(f"{ORPO_HEADER},x,0.5\nb,x,2\n")
     messages = refused(STEP_2, "--model", "./none", "--workspace", workspace)
-    for said in ("row 1: input_data", "row 2: score", "error: --model ./none", "no adapter of step 1"):
-        assert sum(said in message for message in messages) == 1
+    for expected in ("row 1: input_data", "row 2: score", "error: --model ./none", "no adapter of step 1"):
+        assert sum(expected in message for message in messages) == 1
     assert len(messages) == 4
 
 
 @pytest.mark.parametrize("script", [STEP_1, STEP_2, STEP_3])
-def test_without_a_gpu_the_default_model_is_refused_and_the_embedded_one_named(refused, tmp_path, script):
+def test_without_a_gpu_the_default_model_is_refused_and_the_embedded_one_suggested(refused, tmp_path, script):
     messages = refused(script, "--workspace", tmp_path / "new")
     assert "CUDA" in messages[0] and "--model embedded" in messages[0]
 
@@ -95,7 +100,7 @@ def test_loading_in_4_bits_needs_a_gpu_and_bitsandbytes(refused, workspace):
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(2, "ba"), (3, "bca"), (None, "bca")])
-def test_each_of_the_prompts_that_are_taken_has_its_first_reference(tmp_path, limit, expected):
+def test_each_prompt_within_the_limit_has_its_first_reference(tmp_path, limit, expected):
     path = tmp_path / "orpo.csv"
     path.write_text(f"{ORPO_HEADER}a,x,0.5\nb,{DIAGRAM},1.0\nc,{DIAGRAM},1.0\na,{DIAGRAM},1.0\nb,{DIAGRAM},1.0\n")
     rows = read_rows(path, scored=True, remedy="")
@@ -105,7 +110,7 @@ def test_each_of_the_prompts_that_are_taken_has_its_first_reference(tmp_path, li
 
 
 @pytest.mark.parametrize("output", [".", "no/folder.png"])
-def test_a_picture_that_cannot_be_written_is_refused_before_the_model_is_asked(refused, workspace, output):
+def test_an_output_path_that_cannot_be_written_is_refused_before_the_model_is_loaded(refused, workspace, output):
     finish_step_1(workspace)
     flags = ["--model", "embedded", "--workspace", workspace, "--output", output]
     (message,) = refused("fine_tuning/ask.py", *flags, "a request")
@@ -113,7 +118,7 @@ def test_a_picture_that_cannot_be_written_is_refused_before_the_model_is_asked(r
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "expected"),
     [
         (["--max-rows", "0"], "argument --max-rows: '0' is not a whole number of at least 1"),
         (["--max-rows", "many"], "argument --max-rows: 'many' is not a whole number of at least 1"),
@@ -126,9 +131,9 @@ def test_a_picture_that_cannot_be_written_is_refused_before_the_model_is_asked(r
     ],
     ids=["no rows", "rows in words", "seed", "negative seed", "large seed", "dtype", "unknown", "workspace"],
 )
-def test_a_wrong_flag_is_named(refused, flags, said):
+def test_a_wrong_flag_is_named(refused, flags, expected):
     messages = refused(STEP_1, "--model", "embedded", *flags)
-    assert len(messages) == 1 and said in messages[0]
+    assert len(messages) == 1 and expected in messages[0]
 
 
 def test_too_few_rows_to_split_are_refused(refused, workspace):
@@ -136,14 +141,14 @@ def test_too_few_rows_to_split_are_refused(refused, workspace):
     assert len(messages) == 1 and "at least 2 different prompts" in messages[0]
 
 
-def test_run_all_tells_before_step_1_what_step_2_would_refuse(refused, workspace):
+def test_run_all_reports_before_step_1_what_step_2_would_refuse(refused, workspace):
     path = workspace / "create_dataset" / "orpo_dataset_llm.csv"
     path.write_text(f"{ORPO_HEADER}c,{DIAGRAM},1.0\nd,{DIAGRAM},1,0\n")
     (message,) = refused("fine_tuning/run_all.py", "--model", "embedded", "--workspace", workspace)
     assert message.startswith(f"error: {path}, row 2: ")
 
 
-def test_commands_are_named_from_the_folder_that_the_user_is_in(start, workspace):
+def test_suggested_commands_work_from_the_folder_that_the_user_is_in(start, workspace):
     run = start("orpo_create_dataset.py", "--model", "embedded", "--workspace", workspace, cwd=ROOT / "fine_tuning")
     assert f"Run it first: python sft_fine_tuning.py --model embedded --workspace {workspace}\n" in run.stderr
     script = ROOT / "fine_tuning" / "orpo_create_dataset.py"
@@ -151,10 +156,10 @@ def test_commands_are_named_from_the_folder_that_the_user_is_in(start, workspace
     assert f"Run it first: python {script.with_name('sft_fine_tuning.py')} --model" in run.stderr
 
 
-@pytest.mark.parametrize("flag", ["a file", "a file in the way"])
-def test_a_folder_for_new_rows_that_cannot_be_one_is_told(start, tmp_path, flag):
+@pytest.mark.parametrize("obstacle", ["a file with this name", "a folder with the name of the CSV"])
+def test_an_output_folder_that_cannot_be_written_is_reported(start, tmp_path, obstacle):
     output = tmp_path / "rows"
-    if flag == "a file":
+    if obstacle == "a file with this name":
         output.write_text("x")
     else:
         (output / "sft_dataset_llm.csv").mkdir(parents=True)

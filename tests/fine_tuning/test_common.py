@@ -10,7 +10,7 @@ from helpers import STEPS, problems_of
 
 from fine_tuning.common import Step
 from fine_tuning.run import commands, lock, sample_store
-from fine_tuning.run.commands import go_on_command
+from fine_tuning.run.commands import continue_command
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.workspace import Workspace
 from fine_tuning.training.memory_check import longest_row_loss
@@ -113,9 +113,9 @@ def test_a_restart_discards_the_earlier_run_only_once_the_step_begins(start_step
     finish_step(number)
     step = start_step(number, "--restart")
     assert not step.is_done(SETTINGS)
-    assert step.state.figures["final average training loss"] == 0.5 and "--restart" in go_on_command()
+    assert step.state.figures["final average training loss"] == 0.5 and "--restart" in continue_command()
     step.begin("Title")
-    assert step.state.figures is None and "--restart" not in go_on_command()
+    assert step.state.figures is None and "--restart" not in continue_command()
 
 
 def test_the_log_contains_settings_data_and_result(start_step, workspace):

@@ -1,4 +1,4 @@
-"""Files of the project's own that do not hold what they should: named, with the way out, and never a traceback."""
+"""Damaged files that the project wrote itself: named with a remedy, never a traceback."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def damage_file(path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("text", DAMAGE.values(), ids=DAMAGE)
 @pytest.mark.parametrize("script", [STEP_1, STEP_2, STEP_3, "fine_tuning/ask.py"])
-def test_a_damaged_run_json_is_named_with_the_way_out(refused, workspace, script, text):
+def test_a_damaged_run_json_is_named_with_a_remedy(refused, workspace, script, text):
     finish_step_1(workspace)
     path = workspace / "models" / "sft" / "run.json"
     damage_file(path, text)
@@ -34,7 +34,7 @@ def test_a_damaged_run_json_is_named_with_the_way_out(refused, workspace, script
     assert message.startswith(f"error: {path}: this file is damaged") and "--restart" in message
 
 
-def test_a_restart_needs_nothing_of_a_damaged_run(tmp_path):
+def test_a_restart_does_not_need_the_damaged_run_json(tmp_path):
     state = RunState(tmp_path / "models" / "sft")
     state.begin({"seed": 7}, restart=False)
     damage_file(state.path, "{")
@@ -42,7 +42,7 @@ def test_a_restart_needs_nothing_of_a_damaged_run(tmp_path):
     assert state.read()["settings"] == {"seed": 8}
 
 
-def test_files_of_an_unknown_run_are_not_gone_on_with(refused, workspace):
+def test_files_without_a_run_json_are_refused(refused, workspace):
     (workspace / "models" / "sft" / "checkpoints" / "checkpoint-10").mkdir(parents=True)
     (message,) = refused(STEP_1, *EMBEDDED_RUN, workspace)
     assert "no run.json" in message and message.endswith(f"--workspace {workspace} --restart")
@@ -62,7 +62,7 @@ BAD_STATES = [*DAMAGE.values(), json.dumps(STATE | {"more": 1}), json.dumps(STAT
 
 @pytest.mark.parametrize("text", BAD_STATES)
 @pytest.mark.parametrize("script", [STEP_2, STEP_3])
-def test_a_damaged_sampling_state_is_named_with_the_way_out(refused, workspace, script, text):
+def test_a_damaged_sampling_state_is_named_with_a_remedy(refused, workspace, script, text):
     finish_step_1(workspace)
     path = workspace / "create_dataset" / "orpo_dataset_llm.sampling.json"
     damage_file(path, text)
@@ -71,6 +71,6 @@ def test_a_damaged_sampling_state_is_named_with_the_way_out(refused, workspace, 
 
 
 @pytest.mark.parametrize("text", [*DAMAGE.values(), '{"Result": "sampling has begun"}'])
-def test_a_log_that_cannot_be_read_is_that_of_an_unfinished_run(tmp_path, text):
+def test_a_log_that_cannot_be_read_counts_as_unfinished(tmp_path, text):
     damage_file(tmp_path / "log.json", text)
     assert stored_result(tmp_path, "log") is None

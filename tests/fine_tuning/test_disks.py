@@ -1,4 +1,4 @@
-"""Folders that cannot be written, disks that fill up, and workspaces on two drives."""
+"""Read-only folders, full disks, and workspaces on two drives."""
 
 import json
 import os
@@ -17,11 +17,11 @@ from fine_tuning.run.run_state import RunState
 
 
 @pytest.fixture
-def closed():
+def make_read_only():
     """Make folders read-only, also for root."""
     folders: list[Path] = []
 
-    def close(folder: Path) -> None:
+    def protect(folder: Path) -> None:
         if os.name == "posix" and os.geteuid() == 0:
             if subprocess.run(["chattr", "+i", folder], capture_output=True).returncode:
                 pytest.skip("root can write everywhere, and this file system has no immutable folders")
@@ -31,7 +31,7 @@ def closed():
         if os.access(folder, os.W_OK):
             pytest.skip("this user can write everywhere")
 
-    yield close
+    yield protect
     for folder in folders:
         if os.geteuid() == 0:
             subprocess.run(["chattr", "-i", folder], check=True)
@@ -41,18 +41,18 @@ def closed():
 
 @pytest.mark.parametrize("name", [".", "models", "log", "create_dataset"])
 @pytest.mark.parametrize("script", [STEP_1, STEP_2])
-def test_a_folder_without_permission_is_named_before_anything_else_happens(refused, workspace, closed, script, name):
+def test_a_folder_without_permission_is_named_before_anything_is_done(refused, workspace, make_read_only, script, name):
     finish_step_1(workspace)
     (workspace / "log").mkdir()
-    closed(workspace / name)
+    make_read_only(workspace / name)
     (message,) = refused(script, *EMBEDDED_RUN, workspace)
     assert message.startswith(f"error: {workspace / name}: this folder cannot be read and written.")
     assert "permissions" in message and "--workspace" in message
 
 
-def test_a_new_workspace_in_a_read_only_folder_is_refused(refused, tmp_path, closed):
+def test_a_new_workspace_in_a_read_only_folder_is_refused(refused, tmp_path, make_read_only):
     (tmp_path / "data").mkdir()
-    closed(tmp_path / "data")
+    make_read_only(tmp_path / "data")
     (message,) = refused(STEP_1, *EMBEDDED_RUN, tmp_path / "data" / "a" / "new one")
     assert message.startswith(f"error: {tmp_path / 'data'}: this folder cannot be read and written.")
 
@@ -82,33 +82,33 @@ run(main)
 
 
 def write_on_a_full_disk(path: Path, size: int) -> None:
-    """Write more than fits on a disk: a process whose files can have `size` bytes at most."""
+    """Imitate a full disk: start a process whose files can have `size` bytes at most, and write more than that."""
     ended = subprocess.run(
         [sys.executable, "-c", LIMITED, str(path), str(size)], cwd=ROOT, capture_output=True, text=True
     )
     assert ended.returncode == 2, ended.stderr
     (message,) = ended.stderr.splitlines()
     assert message.startswith(f"error: {path.parent}{os.sep}")
-    assert "Make room there. Then continue: python" in message
+    assert "Free some space there. Then continue: python" in message
 
 
 needs_limits = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
 
 
 @needs_limits
-def test_a_disk_that_fills_up_while_samples_are_written_costs_one_batch_only(tmp_path):
+def test_a_disk_that_fills_up_while_sampling_costs_only_one_batch(tmp_path):
     path = tmp_path / "orpo_dataset_llm.csv"
     path.write_text(f"{ORPO_HEADER}good,{DIAGRAM},1.0\n")
     state = sample_store.begin(path, {}, [5] * 9)
     write_on_a_full_disk(path, 2_000)
-    assert path.stat().st_size == 2_000  # torn in the middle of a row
-    whole, cut = sample_store.recover(path, state)
-    assert whole == 3 and cut > 0
-    assert len(read_rows(path, True, "")) == 1 + 5 * whole
+    assert path.stat().st_size == 2_000  # cut off in the middle of a row
+    complete, cut = sample_store.recover(path, state)
+    assert complete == 3 and cut > 0
+    assert len(read_rows(path, True, "")) == 1 + 5 * complete
 
 
 @needs_limits
-def test_a_disk_that_fills_up_while_a_log_is_written_leaves_the_old_log_only(tmp_path):
+def test_a_disk_that_fills_up_while_a_log_is_written_keeps_only_the_old_log(tmp_path):
     log = TrainingLog(tmp_path, "log", "Title")
     log.set("Result", "short")
     log.write()
@@ -119,7 +119,7 @@ def test_a_disk_that_fills_up_while_a_log_is_written_leaves_the_old_log_only(tmp
 
 @pytest.fixture
 def other_drive(tmp_path):
-    """A folder on another drive than the tests' own."""
+    """A folder on another drive than `tmp_path`."""
     folder = Path("/dev/shm") / f"text-to-diagram-{os.getpid()}"
     if not folder.parent.is_dir() or folder.parent.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second drive")
@@ -128,7 +128,7 @@ def other_drive(tmp_path):
     shutil.rmtree(folder)
 
 
-def test_parts_of_a_workspace_can_lie_on_another_drive(tmp_path, other_drive):
+def test_parts_of_a_workspace_can_be_on_another_drive(tmp_path, other_drive):
     (other_drive / "sft").mkdir()
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "sft").symlink_to(other_drive / "sft")

@@ -32,7 +32,7 @@ GOOD = line("draw it", DIAGRAM, "0.75")
 
 
 def read(tmp_path: Path, content: str | bytes, scored: bool = True) -> tuple[list[Row], list[str]]:
-    """The rows of a file, or none and its problems."""
+    """The rows of a file and no problems, or no rows and its problems."""
     path = tmp_path / "data.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     try:
@@ -42,7 +42,7 @@ def read(tmp_path: Path, content: str | bytes, scored: bool = True) -> tuple[lis
 
 
 def only_problem(tmp_path: Path, content: str | bytes) -> str:
-    """The one problem of a file, without the file's name, which every problem starts with."""
+    """The only problem of a file, without the file name that it starts with."""
     _, problems = read(tmp_path, content)
     assert len(problems) == 1
     assert problems[0].startswith(str(tmp_path / "data.csv"))
@@ -75,7 +75,7 @@ def test_a_missing_file_is_named_with_the_command_that_makes_it(tmp_path):
     assert problems_of(read_rows, path, True, REMEDY) == (f"{path}: there is no such file. {REMEDY}",)
 
 
-def test_a_folder_in_place_of_the_file_is_no_file(tmp_path):
+def test_a_folder_instead_of_the_file_counts_as_missing(tmp_path):
     assert problems_of(read_rows, tmp_path, True, REMEDY) == (f"{tmp_path}: there is no such file. {REMEDY}",)
 
 
@@ -83,12 +83,12 @@ def test_an_empty_file_is_called_empty(tmp_path):
     assert only_problem(tmp_path, "") == f": the file is empty. {REMEDY}"
 
 
-def test_a_header_alone_is_told_apart_from_an_empty_file(tmp_path):
+def test_a_file_with_only_a_header_has_its_own_message(tmp_path):
     assert only_problem(tmp_path, HEADER + "\n") == f": a header but no rows. {REMEDY}"
 
 
 @pytest.mark.parametrize("missing", HEADER.split(","))
-def test_a_missing_column_is_named_beside_those_that_are_there(tmp_path, missing):
+def test_a_missing_column_is_named_with_the_existing_ones(tmp_path, missing):
     columns = [name for name in HEADER.split(",") if name != missing]
     problem = only_problem(tmp_path, ",".join(columns) + f"\n{line()}")
     assert problem == f": no column {missing}; it has {', '.join(columns)}. The first line must name the columns"
@@ -105,7 +105,7 @@ def test_a_row_without_a_prompt_is_named(tmp_path, prompt):
 
 
 @pytest.mark.parametrize("score", ["nan", "1,0", "1.2", "", "-0.1", "inf", "-inf", "good", "0x1", "1" * 400])
-def test_a_score_that_is_no_number_from_0_to_1_is_shown_with_its_row(tmp_path, score):
+def test_a_score_that_is_not_a_number_from_0_to_1_is_shown_with_its_row(tmp_path, score):
     problem = only_problem(tmp_path, f"{HEADER}\n{GOOD}{line('draw that', 'anything', score)}")
     assert problem == f", row 2: score is {score[:40]!r}; it must be a number from 0 to 1, such as 0.75"
 
@@ -116,75 +116,75 @@ def test_scores_from_0_to_1_are_read(tmp_path, score, value):
     assert (problems, [row.score for row in rows]) == ([], [value])
 
 
-def test_a_file_that_is_not_utf8_is_called_that(tmp_path):
+def test_the_first_byte_that_is_not_utf8_is_reported_with_its_row(tmp_path):
     content = f"{HEADER}\n{line('zeichne fünf', DIAGRAM, '1')}".encode("latin-1")
     problem = only_problem(tmp_path, content)
     assert problem == f", row 1: not UTF-8, at byte {content.index(0xFC)}; save the file as UTF-8"
 
 
-def test_a_file_whose_header_is_not_utf8_is_called_that_and_nothing_else(tmp_path):
+def test_a_header_that_is_not_utf8_is_the_only_problem_reported(tmp_path):
     content = f"{HEADER}\n{GOOD}".encode("utf-16")
     assert only_problem(tmp_path, content) == ": not UTF-8, at byte 0; save the file as UTF-8"
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
-def test_columns_that_are_not_separated_by_commas_are_told(tmp_path, separator):
+def test_a_separator_other_than_a_comma_is_reported(tmp_path, separator):
     problem = only_problem(tmp_path, f"{HEADER}\n{GOOD}".replace(",", separator))
     assert problem == f": its columns are separated by {separator!r}; save it with commas"
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
+def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path):
     rows, problems = read(tmp_path, b"\xef\xbb\xbf" + f"{HEADER}\n{GOOD}".encode())
     assert (problems, len(rows), list(rows[0].fields)) == ([], 1, HEADER.split(","))
 
 
-def test_windows_line_ends_are_read(tmp_path):
+def test_windows_line_endings_are_read(tmp_path):
     rows, problems = read(tmp_path, f"{HEADER}\n{GOOD}{GOOD}".replace("\n", "\r\n"))
     assert (problems, len(rows)) == ([], 2)
 
 
-def test_blank_lines_are_no_rows(tmp_path):
+def test_blank_lines_are_skipped(tmp_path):
     rows, problems = read(tmp_path, f"{HEADER}\n\n{GOOD}\n\n")
     assert (problems, len(rows)) == ([], 1)
 
 
-def test_more_columns_are_kept(tmp_path):
+def test_additional_columns_are_kept(tmp_path):
     rows, problems = read(tmp_path, f"note,{HEADER}\nhello,{GOOD}")
     assert problems == []
     assert rows[0].fields == {"note": "hello", "input_data": "draw it", "output_data": DIAGRAM, "score": "0.75"}
 
 
 @pytest.mark.parametrize("row", ["draw it\n", "draw it,x,0.5,more\n", "draw it,x,0.5,\n"])
-def test_a_row_with_another_number_of_fields_is_named(tmp_path, row):
+def test_a_row_with_too_few_or_too_many_fields_is_named(tmp_path, row):
     problem = only_problem(tmp_path, f"{HEADER}\n{GOOD}{row}")
-    assert problem.startswith(", row 2: not as many fields as the header has (") and problem.endswith("one too many?")
+    assert problem.startswith(", row 2: the header has 3 fields, this row ") and problem.endswith("missing or extra")
 
 
 @pytest.mark.parametrize(
     "row",
     ['draw it,0.5,"x\n', 'draw it,0.5,"x" y\n', 'draw it,0.5,"x"y"\n'],
-    ids=["open to the end", "text behind", "a single one inside"],
+    ids=["never closed", "text after the closing quote", "a quote inside"],
 )
-def test_quoting_gone_wrong_is_told_and_not_guessed_right(tmp_path, row):
+def test_broken_quoting_is_reported_and_not_repaired(tmp_path, row):
     problem = only_problem(tmp_path, f"input_data,score,output_data\ndraw that,0.5,x\n{row}")
-    assert problem.startswith(", row 2: not a CSV (") and "quote" in problem
+    assert problem.startswith(", row 2: not a valid CSV (") and "quotes" in problem
 
 
-def test_problems_before_a_quoting_error_are_not_lost(tmp_path):
+def test_problems_before_a_quoting_error_are_reported_too(tmp_path):
     problems = read(tmp_path, HEADER + '\n,x,0.5\ndraw it,0.5,"x\n')[1]
     assert len(problems) == 2
     assert "row 1: input_data is empty" in problems[0]
-    assert "row 2: not a CSV" in problems[1]
+    assert "row 2: not a valid CSV" in problems[1]
 
 
 @pytest.mark.parametrize(
     "answer",
     ["", "hello", DIAGRAM.replace("circle", "star"), DIAGRAM.replace("[1]]", "[7]]"), DIAGRAM[:-3], DIAGRAM + "\n\n"],
-    ids=["empty", "prose", "unknown shape", "missing target", "cut", "blank line"],
+    ids=["empty", "prose", "unknown shape", "missing target", "cut off", "blank line"],
 )
-def test_a_reference_that_is_no_flawless_diagram_is_told(tmp_path, answer):
+def test_a_reference_that_is_not_a_flawless_diagram_is_reported(tmp_path, answer):
     assert only_problem(tmp_path, f"{HEADER}\n{line('draw it', answer, '1.0')}").startswith(
-        ", row 1: output_data is no flawless diagram: "
+        ", row 1: output_data is not a flawless diagram: "
     )
 
 
@@ -201,9 +201,9 @@ def test_a_reference_that_is_no_flawless_diagram_is_told(tmp_path, answer):
     ],
     ids=["off the canvas", "overlap", "run through"],
 )
-def test_a_reference_that_cannot_be_read_as_drawn_is_told(tmp_path, answer, flaw):
-    told = only_problem(tmp_path, f"{HEADER}\n{line('draw it', answer, '1.0')}")
-    assert told.startswith(f", row 1: output_data is no flawless diagram: {flaw}. ")
+def test_a_reference_with_a_flaw_in_its_layout_is_reported(tmp_path, answer, flaw):
+    problem = only_problem(tmp_path, f"{HEADER}\n{line('draw it', answer, '1.0')}")
+    assert problem.startswith(f", row 1: output_data is not a flawless diagram: {flaw}. ")
     assert read(tmp_path, f"{HEADER}\n{line('draw it', answer, '0.9')}")[1] == []
 
 
@@ -213,13 +213,13 @@ def test_an_answer_with_a_lower_score_may_be_any_text(tmp_path, answer):
     assert (problems, rows[0].answer) == ([], answer)
 
 
-def test_all_problems_are_told_at_once_in_the_order_of_the_rows(tmp_path):
+def test_all_problems_are_reported_together_in_the_order_of_the_rows(tmp_path):
     content = f"{HEADER}\n{line('', DIAGRAM, '1')}{GOOD}{line('x', DIAGRAM, '2')}{line('x', 'y', '1')}a,b\n"
     _, problems = read(tmp_path, content)
     assert [problem.split("row ")[1].split(":")[0] for problem in problems] == ["1", "3", "4", "5"]
 
 
-def test_very_many_problems_are_shortened(tmp_path):
+def test_only_the_first_problems_are_listed_and_the_rest_are_counted(tmp_path):
     problems = read(tmp_path, f"{HEADER}\n" + line("", DIAGRAM, "1") * 500)[1]
     assert len(problems) == MAX_PROBLEMS_SHOWN + 1
     assert problems[-1].endswith(f"and {500 - MAX_PROBLEMS_SHOWN} more problems")
@@ -246,7 +246,7 @@ def test_dest_shape_info_as_json_or_python_names_the_family(tmp_path, info):
 
 
 @given(st.binary(max_size=300) | st.text(alphabet="ab,\"'\n\r\0é", max_size=80).map(lambda text: text.encode()))
-def test_no_bytes_whatever_make_the_reader_raise(content):
+def test_any_bytes_give_rows_or_problems(content):
     for start in (b"", f"{HEADER}\n".encode()):
         with TemporaryDirectory() as folder:
             rows, problems = read(Path(folder), start + content)

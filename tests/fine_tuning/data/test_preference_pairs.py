@@ -24,7 +24,7 @@ ROWS = st.lists(
 MARGINS = st.sampled_from([0.0, 0.05, 0.3, 1.0])
 
 
-def test_the_best_answer_is_paired_with_each_that_scores_lower():
+def test_the_best_answer_is_paired_with_each_lower_one():
     rows = [row("p", "good", 0.5), row("p", "best", 1.0), row("p", "bad", 0.0)]
     assert make_pairs(rows, 0.05) == [Pair("p", "best", "good", 0.5), Pair("p", "best", "bad", 1.0)]
 
@@ -44,7 +44,7 @@ def test_a_difference_below_the_margin_makes_no_pair():
 
 
 @pytest.mark.parametrize(("best", "other"), [(0.3, 0.25), (0.15, 0.1), (1.0, 0.95)])
-def test_a_margin_that_rounding_has_made_a_little_smaller_is_one(best, other):
+def test_a_margin_that_rounding_made_slightly_smaller_still_counts(best, other):
     rows = [row("p", "best", best), row("p", "other", other)]
     assert make_pairs(rows, 0.05) == [Pair("p", "best", "other", best - other)]
 
@@ -54,13 +54,13 @@ def test_an_answer_drawn_twice_makes_one_pair():
     assert make_pairs(rows, 0.05) == [Pair("p", "best", "bad", 0.75)]
 
 
-def test_of_several_best_answers_the_first_is_chosen():
+def test_the_first_of_several_best_answers_is_chosen():
     rows = [row("p", "bad", 0.0), row("p", "first", 1.0), row("p", "second", 1.0)]
     assert make_pairs(rows, 0.05) == [Pair("p", "first", "bad", 1.0)]
 
 
 @given(ROWS, MARGINS)
-def test_every_pair_holds_two_answers_to_its_prompt_the_higher_score_chosen(rows, margin):
+def test_in_every_pair_the_chosen_answer_scores_higher_by_at_least_the_margin(rows, margin):
     first_score = {}
     for r in rows:
         first_score.setdefault((r.prompt, r.answer), r.score)
@@ -78,6 +78,6 @@ def test_no_pair_occurs_twice_and_each_prompt_has_one_chosen_answer(rows, margin
 
 
 @given(ROWS, MARGINS)
-def test_pairs_do_not_depend_on_where_the_rows_of_other_prompts_stand(rows, margin):
+def test_pairs_do_not_depend_on_the_position_of_other_prompts(rows, margin):
     by_prompt = sorted(rows, key=lambda r: r.prompt)  # keeps the order within a prompt
     assert set(make_pairs(rows, margin)) == set(make_pairs(by_prompt, margin))

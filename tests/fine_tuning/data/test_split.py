@@ -1,4 +1,4 @@
-"""The split by prompt: every prompt on one side, families divided alike, nothing held out that is trained on."""
+"""The split by prompt: every prompt on one side, every family in proportion, no training on a held-out prompt."""
 
 from collections import Counter
 
@@ -62,7 +62,7 @@ def test_every_prompt_is_on_exactly_one_side_and_no_side_is_empty(rows, seed):
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_of_many_small_families_the_seed_decides_which_are_held_out(size):
+def test_with_many_small_families_the_seed_decides_which_are_held_out(size):
     rows = [row(f"prompt {k}", f"family {k // size}") for k in range(100)]
     held_out = [split_prompts(rows, seed)[1] for seed in range(20)]
     assert all(len(prompts) == 20 for prompts in held_out)
@@ -70,13 +70,13 @@ def test_of_many_small_families_the_seed_decides_which_are_held_out(size):
 
 
 @given(ROWS, st.integers(0, 9))
-def test_samples_appended_to_a_file_leave_the_split_as_it_was(rows, seed):
+def test_appended_samples_do_not_change_the_split(rows, seed):
     if len(prompts_of(rows)) >= 2:
         assert split_prompts(rows, seed) == split_prompts([*rows, *(row(r.prompt, "other", "s") for r in rows)], seed)
 
 
 @given(ROWS, st.none() | st.integers(1, 20))
-def test_a_limit_keeps_all_rows_of_so_many_prompts_in_order(rows, limit):
+def test_a_limit_keeps_all_rows_of_that_many_prompts_in_order(rows, limit):
     kept = limit_prompts(rows, limit)
     prompts = prompts_of(kept)
     assert len(prompts) == min(len(prompts_of(rows)), 99 if limit is None else limit)
@@ -96,7 +96,7 @@ def test_no_step_trains_on_a_held_out_prompt_even_if_both_files_have_it():
     (sft_train, sft_held_out), (orpo_train, orpo_held_out) = split_prompts(sft, 3), split_prompts(orpo, 3)
     held_out = [r.prompt for r in held_out_rows([*sft, *orpo], sft_train | orpo_train)]
     assert set(held_out) == (sft_held_out | orpo_held_out) - sft_train - orpo_train
-    assert sft_held_out & orpo_train and orpo_held_out & sft_train  # such prompts there were
+    assert sft_held_out & orpo_train and orpo_held_out & sft_train  # the files do share such prompts
     assert len(held_out) == len(set(held_out)) and held_out == sorted(held_out, key=names.index)
 
 

@@ -39,7 +39,7 @@ def test_every_row_has_one_bos_in_front_and_one_eos_at_the_end(tokenizer, rows):
         assert tokenizer.pad_token_id not in ids
 
 
-def test_the_labels_are_the_answer_and_its_eos_and_nothing_of_the_prompt(tokenizer, rows):
+def test_the_labels_are_the_answer_and_its_eos_without_the_prompt(tokenizer, rows):
     for prompt, answer in rows:
         row = encode_row(tokenizer, prompt, answer)
         trained = [label for label in row["labels"] if label != -100]
@@ -69,7 +69,7 @@ def test_orpo_pairs_hold_the_same_ids(tokenizer, rows):
         assert pair["prompt"] + pair[side] == encode_row(tokenizer, prompt, answer)["input_ids"]
 
 
-def test_a_pair_that_is_too_long_or_spells_out_a_special_token_is_left_out(tokenizer, rows):
+def test_a_pair_that_is_too_long_or_contains_a_special_token_is_left_out(tokenizer, rows):
     (prompt, answer), (_, other) = rows[:2]
     pairs = [Pair(prompt, answer, other, 0.5), Pair(prompt, answer, other + tokenizer.eos_token, 0.5)]
     longest = max(len(encode_row(tokenizer, prompt, text)["input_ids"]) for text in (answer, other))
@@ -89,7 +89,7 @@ def test_a_special_token_in_a_users_text_is_refused(tokenizer, encode):
         encode(tokenizer, f"a diagram {tokenizer.eos_token} of this")
 
 
-def test_special_tokens_of_the_template_itself_are_nobodys_fault(rows):
+def test_special_tokens_of_the_chat_template_are_accepted(rows):
     tokenizer = AutoTokenizer.from_pretrained(ROOT / "fine_tuning" / "embedded_model")
     tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
     tokenizer.chat_template = "<turn>" + tokenizer.chat_template
@@ -107,7 +107,7 @@ def test_the_real_tokenizers_ids_are_the_published_ones():
     assert tokenizer("hello world", add_special_tokens=False).input_ids == [31702, 1835]
 
 
-def test_rows_that_are_too_long_are_left_out_and_too_many_of_them_refused(tokenizer, rows):
+def test_a_few_rows_that_are_too_long_are_left_out_and_many_are_refused(tokenizer, rows):
     good = [Row(*row, 1.0, "flowchart", {}, number) for number, row in enumerate(rows[:20], start=1)]
     long = [
         Row("Draw two shapes. " * factor, rows[0][1], 1.0, "flowchart", {}, number)
@@ -122,4 +122,4 @@ def test_rows_that_are_too_long_are_left_out_and_too_many_of_them_refused(tokeni
 def test_a_row_with_a_special_token_is_named_by_its_number(tokenizer, rows):
     bad = Row(f"Draw {tokenizer.eos_token}", rows[0][1], 1.0, "flowchart", {}, 7)
     (problem,) = problems_of(encode_rows, tokenizer, [Row(*rows[0], 1.0, "flowchart", {}, 6), bad], 1536)
-    assert problem.startswith(f"row 7: the prompt holds {tokenizer.eos_token}") and "Take it out" in problem
+    assert problem.startswith(f"row 7: the prompt contains {tokenizer.eos_token}") and "Remove it" in problem

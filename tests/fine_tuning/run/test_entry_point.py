@@ -21,14 +21,14 @@ WAIT = "print('ready', flush=True); time.sleep(60)"
 
 def program(body: str, *flags: str) -> list[str]:
     """A script whose `main` has this body."""
-    head = "import os, sys, time\nfrom fine_tuning.run.commands import restart_is_done\n"
+    head = "import os, sys, time\nfrom fine_tuning.run.commands import stop_suggesting_restart\n"
     head += "from fine_tuning.run.entry_point import run\n"
     main = "def main():\n" + "".join(f"    {line}\n" for line in body.splitlines())
     return [sys.executable, "-c", f"{head}{main}run(main)", *flags]
 
 
 def interrupted(command: list[str], number: int) -> tuple[int, list[str]]:
-    """Send a signal once the program says that it is ready: exit status and lines on stderr."""
+    """Send a signal once the program prints "ready". Returns the exit status and the lines on stderr."""
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout and process.stdout.readline() == "ready\n"
     process.send_signal(number)
@@ -37,31 +37,31 @@ def interrupted(command: list[str], number: int) -> tuple[int, list[str]]:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_ends_the_run_with_one_line_that_tells_how_to_go_on(number, status):
+def test_an_interrupt_ends_the_run_and_prints_the_command_that_continues_it(number, status):
     ended = interrupted(program(WAIT, "--workspace", "내 diagrams"), number)
     assert ended == (status, ["stopped. To continue: python -c --workspace '내 diagrams'"])
 
 
-def test_nothing_that_catches_exceptions_can_hold_an_interrupt_up():
+def test_code_that_catches_every_exception_cannot_delay_an_interrupt():
     body = f"while True:\n    try:\n        {WAIT}\n    except BaseException:\n        pass"
     assert interrupted(program(body), signal.SIGINT)[0] == 130
 
 
-@pytest.mark.parametrize(("body", "named"), [(WAIT, True), (f"restart_is_done()\n{WAIT}", False)])
-def test_restart_is_named_again_only_while_nothing_was_thrown_away(body, named):
+@pytest.mark.parametrize(("body", "suggested"), [(WAIT, True), (f"stop_suggesting_restart()\n{WAIT}", False)])
+def test_restart_is_suggested_only_until_the_earlier_run_is_discarded(body, suggested):
     _, (line,) = interrupted(program(body, "--restart", "--seed", "7"), signal.SIGINT)
-    assert line == f"stopped. To continue: python -c{' --restart' if named else ''} --seed 7"
+    assert line == f"stopped. To continue: python -c{' --restart' if suggested else ''} --seed 7"
 
 
-def test_a_step_of_run_all_names_what_run_all_told_it(monkeypatch):
+def test_a_step_of_run_all_suggests_the_command_that_run_all_has_set(monkeypatch):
     monkeypatch.setenv(COMMAND, "all")
     monkeypatch.setenv(COMMAND_ONCE_RESTARTED, "what is left")
     assert interrupted(program(WAIT), signal.SIGINT)[1] == ["stopped. To continue: all"]
-    body = f"restart_is_done()\n{WAIT}"
+    body = f"stop_suggesting_restart()\n{WAIT}"
     assert interrupted(program(body), signal.SIGINT)[1] == ["stopped. To continue: what is left"]
 
 
-def test_a_stopped_restart_of_all_steps_goes_on_with_those_that_are_left(monkeypatch):
+def test_a_stopped_restart_of_run_all_continues_with_the_remaining_steps(monkeypatch):
     first, second, third = (f"python fine_tuning/{step}.py --seed 7" for step in STEPS)
     monkeypatch.setattr(sys, "argv", ["fine_tuning/run_all.py", "--restart", "--seed", "7"])
     assert commands_to_continue(1) == (
@@ -74,21 +74,21 @@ def test_a_stopped_restart_of_all_steps_goes_on_with_those_that_are_left(monkeyp
     assert commands_to_continue(2) == ("python fine_tuning/run_all.py --seed 7",) * 2
 
 
-def test_between_two_steps_nothing_is_named_that_would_do_the_finished_one_again(monkeypatch):
+def test_an_interrupt_between_two_steps_does_not_suggest_repeating_the_finished_one(monkeypatch):
     monkeypatch.setenv(COMMAND, "all")
     monkeypatch.setenv(COMMAND_ONCE_RESTARTED, "what is left")
-    ended = "import subprocess\nfrom fine_tuning.run_all import pass_interrupts_to\n"
-    ended += "step = subprocess.Popen([sys.executable, '-c', ''])\nstep.wait()\npass_interrupts_to(step)\n"
-    assert interrupted(program(ended + WAIT), signal.SIGINT) == (130, ["stopped. To continue: what is left"])
+    finished_step = "import subprocess\nfrom fine_tuning.run_all import pass_interrupts_to\n"
+    finished_step += "step = subprocess.Popen([sys.executable, '-c', ''])\nstep.wait()\npass_interrupts_to(step)\n"
+    assert interrupted(program(finished_step + WAIT), signal.SIGINT) == (130, ["stopped. To continue: what is left"])
 
 
-def test_the_line_stands_below_a_progress_bar():
+def test_the_message_is_printed_below_a_progress_bar():
     body = f"from tqdm import tqdm\nbar = tqdm(total=9, mininterval=0)\nbar.update(1)\n{WAIT}"
     status, lines = interrupted(program(body), signal.SIGTERM)
     assert (status, lines[-1]) == (143, "stopped. To continue: python -c")
 
 
-def test_run_all_leaves_the_message_to_the_step_and_passes_its_status_on(tmp_path):
+def test_run_all_adds_no_message_to_that_of_the_step_and_exits_with_its_status(tmp_path):
     command = [sys.executable, "fine_tuning/run_all.py", "--model", "embedded", "--workspace", str(tmp_path / "w")]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     lines = iter(process.stdout.readline, "")
@@ -96,13 +96,13 @@ def test_run_all_leaves_the_message_to_the_step_and_passes_its_status_on(tmp_pat
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=30)[1]
     assert process.returncode == 130
-    told = [line for line in errors.splitlines() if "topped" in line or "Traceback" in line]
-    assert told == [
+    messages = [line for line in errors.splitlines() if "topped" in line or "Traceback" in line]
+    assert messages == [
         f"stopped. To continue: python fine_tuning/run_all.py --model embedded --workspace {tmp_path / 'w'}"
     ]
 
 
-def test_output_that_nobody_reads_any_more_ends_the_run_quietly():
+def test_a_closed_output_pipe_ends_the_run_without_a_message():
     body = "while True:\n    print('line', flush=True)"
     process = subprocess.Popen(program(body), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.readline()
@@ -112,7 +112,7 @@ def test_output_that_nobody_reads_any_more_ends_the_run_quietly():
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
-def test_a_disk_that_fails_is_told_with_file_remedy_and_command(number):
+def test_a_disk_error_is_reported_with_file_remedy_and_command(number):
     body = f"raise OSError({number}, os.strerror({number}), '/data/log.md')"
     ended = subprocess.run(program(body), cwd=ROOT, capture_output=True, text=True)
     (line,) = ended.stderr.splitlines()
@@ -123,29 +123,29 @@ def test_a_disk_that_fails_is_told_with_file_remedy_and_command(number):
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected"),
     [
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "--load-in-4bit"),
         (MemoryError(), "out of memory"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"), "out of memory"),
         (RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors"), "nvidia-smi"),
-        (RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"), "Make room"),
-        (Exception("Error while serializing: I/O error: No space left on device (os error 28)"), "Make room"),
+        (RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"), "Free some space"),
+        (Exception("Error while serializing: I/O error: No space left on device (os error 28)"), "Free some space"),
     ],
-    ids=["GPU memory", "memory", "CPU memory", "GPU gone", "torch on a full disk", "safetensors on a full disk"],
+    ids=["GPU memory", "memory", "CPU memory", "GPU failure", "torch on a full disk", "safetensors on a full disk"],
 )
-def test_what_the_machine_did_wrong_is_told_with_what_helps(error, said):
-    assert said in explain(error) and "\n" not in explain(error)
+def test_an_error_of_the_machine_is_explained_on_one_line_with_a_remedy(error, expected):
+    assert expected in explain(error) and "\n" not in explain(error)
 
 
-def test_a_mistake_in_the_program_keeps_its_traceback():
+def test_a_bug_keeps_its_traceback():
     assert explain(RuntimeError("shapes cannot be multiplied")) is None
     ended = subprocess.run(program("raise RuntimeError('mine')"), cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 1 and "Traceback" in ended.stderr
 
 
 @given(st.text())
-def test_text_for_a_terminal_has_nothing_in_it_that_a_terminal_obeys(text):
+def test_text_for_a_terminal_has_no_control_characters(text):
     assert one_line(text).isprintable()
     assert all(line.isprintable() for line in printable(text).split("\n"))
     assert printable(text).count("\n") == text.count("\n")
@@ -153,7 +153,7 @@ def test_text_for_a_terminal_has_nothing_in_it_that_a_terminal_obeys(text):
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "\x1b]0;title\x07", "\u202eright to left", "a\rb", "\x9b31m", "\ud800"])
-def test_orders_to_a_terminal_are_shown_instead_of_obeyed(text):
+def test_control_characters_are_shown_escaped(text):
     assert "\\" in one_line(text) and one_line(text).isprintable()
 
 
@@ -164,5 +164,5 @@ def test_orders_to_a_terminal_are_shown_instead_of_obeyed(text):
         subprocess.CalledProcessError(1, ["/usr/bin/gcc", "/tmp/driver.c"]),
     ],
 )
-def test_a_kernel_that_cannot_be_compiled_is_explained(error):
+def test_a_gpu_kernel_that_cannot_be_compiled_is_explained(error):
     assert "Install a C compiler and Python's headers" in explain(error)

@@ -24,7 +24,7 @@ sys.stdin.read()
 
 @pytest.fixture(autouse=True)
 def locks_of_this_process():
-    """Release locks after a test that otherwise only the end of the process releases."""
+    """Release the locks after each test. Otherwise this process holds them until it ends."""
     yield
     while lock._held:
         lock._held.popitem()[1].release()
@@ -48,15 +48,16 @@ def test_a_second_run_names_the_first_and_writes_nothing(other, tmp_path):
     second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert second.returncode == 2 and second.stdout == ""
     (message,) = second.stderr.splitlines()
-    assert message.startswith(f"error: {tmp_path}: ") and "is at work here" in message and "--workspace" in message
+    assert message.startswith(f"error: {tmp_path}: ")
+    assert "is using this workspace" in message and "--workspace" in message
     if sys.platform == "linux":
         assert f"process {other.pid} (" in message and "python" in message
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
-def test_a_run_that_began_at_the_same_moment_is_refused_when_it_prepares(other, tmp_path):
+def test_a_run_that_starts_at_the_same_moment_is_refused_when_it_locks_the_workspace(other, tmp_path):
     (problem,) = problems_of(Workspace(tmp_path).prepare)
-    assert "is at work here" in problem
+    assert "is using this workspace" in problem
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
@@ -68,7 +69,7 @@ def test_the_lock_of_a_killed_run_is_free(other, tmp_path):
     assert take_lock(tmp_path / ".lock") is None
 
 
-def test_asking_for_a_held_lock_again_keeps_it(tmp_path):
+def test_locking_again_in_the_same_process_keeps_the_lock(tmp_path):
     workspace = Workspace(tmp_path)
     workspace.prepare()
     workspace.claim()
@@ -76,12 +77,12 @@ def test_asking_for_a_held_lock_again_keeps_it(tmp_path):
     assert list(lock._held) == [tmp_path / ".lock"]
 
 
-def test_a_workspace_that_was_never_used_is_not_touched_by_a_claim(tmp_path):
+def test_claiming_a_new_workspace_writes_nothing(tmp_path):
     Workspace(tmp_path).claim()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_system_without_locks_is_used_with_a_note(tmp_path, capsys, monkeypatch):
+def test_a_file_system_without_locks_gets_a_note_but_no_error(tmp_path, capsys, monkeypatch):
     def unsupported(_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 

@@ -1,4 +1,4 @@
-"""The training log: it opens with what a reader wants, both files say the same, and text stays text."""
+"""The training log: it opens with the verdict, both files hold the same figures, and text stays text."""
 
 import json
 import os
@@ -118,7 +118,7 @@ def test_both_files_hold_the_same_figures(log):
     assert stored(log)["Note"] in markdown_of(log).splitlines()
 
 
-def test_a_wide_table_is_turned_on_its_side(log):
+def test_a_wide_table_is_transposed(log):
     rows = [{"model": model} | {f"part {k}": k / 10 for k in range(20)} for model in ("before", "after")]
     log.set("Validation", rows)
     log.write()
@@ -127,7 +127,7 @@ def test_a_wide_table_is_turned_on_its_side(log):
     assert stored(log)["Validation"] == rows
 
 
-def test_a_hidden_figure_stands_in_the_json_file_alone(log):
+def test_a_hidden_figure_is_in_the_json_file_only(log):
     log.set("Data", {"rows": 700, "prompts": 140}, hide=["prompts"])
     log.set("Scores", [{"family": "diagram", "score": 0.5}], hide=["family", "score"])
     log.write()
@@ -135,7 +135,7 @@ def test_a_hidden_figure_stands_in_the_json_file_alone(log):
     assert stored(log)["Data"]["prompts"] == 140 and stored(log)["Scores"][0]["score"] == 0.5
 
 
-def test_a_section_set_again_shows_what_was_hidden_before(log):
+def test_setting_a_section_again_shows_what_was_hidden_before(log):
     log.set("Data", {"rows": 700}, hide=["rows"])
     log.set("Data", {"rows": 700})
     log.write()
@@ -147,20 +147,20 @@ def test_the_json_file_holds_the_whole_history(log):
     assert stored(log)["history"] == log.history
 
 
-def test_sections_stand_in_the_order_they_were_first_set(log):
+def test_sections_keep_the_order_in_which_they_were_first_set(log):
     log.set("Scores", "changed later")
     log.write()
     assert headings(log) == ["Result", "Scores", "Note"]
     assert "changed later" in markdown_of(log) and "flowchart" not in markdown_of(log)
 
 
-def test_writing_leaves_the_two_files_and_nothing_temporary(log):
+def test_writing_leaves_two_files_and_no_temporary_ones(log):
     log.write()
     log.write()
     assert sorted(path.name for path in log.folder.iterdir()) == ["log_train.json", "log_train.md"]
 
 
-def test_a_crash_while_writing_leaves_the_old_log_whole(log, monkeypatch):
+def test_a_crash_while_writing_keeps_the_old_log(log, monkeypatch):
     log.write()
     before = {path.name: path.read_bytes() for path in log.folder.iterdir()}
 
@@ -174,7 +174,7 @@ def test_a_crash_while_writing_leaves_the_old_log_whole(log, monkeypatch):
     assert {name: (log.folder / name).read_bytes() for name in before} == before
 
 
-def test_a_running_log_says_in_its_first_line_how_far_the_run_is_and_has_no_result(log):
+def test_during_a_run_the_log_opens_with_the_progress_and_has_no_result(log):
     log.progress("Training: step 120 of 2,240, loss 0.08")
     assert markdown_of(log).splitlines()[:3] == ["# Training", "", "Training: step 120 of 2,240, loss 0.08"]
     assert headings(log) == ["Scores", "Note"]
@@ -187,7 +187,7 @@ def test_a_new_log_says_that_the_run_has_begun(tmp_path):
     assert "The run has begun." in markdown_of(log) and stored_result(tmp_path, "log") is None
 
 
-def drawn_log(log: TrainingLog) -> TrainingLog:
+def with_pictures(log: TrainingLog) -> TrainingLog:
     log.folder.mkdir()
     log.sheet(Image.new("RGB", (4, 3)), "samples")
     log.plot(Figure(figsize=(1, 1)), "loss")
@@ -195,7 +195,7 @@ def drawn_log(log: TrainingLog) -> TrainingLog:
 
 
 def test_a_finished_log_opens_with_verdict_plot_and_contact_sheet_before_every_table(log):
-    drawn_log(log).progress("Training: step 1 of 2")
+    with_pictures(log).progress("Training: step 1 of 2")
     log.finish({"loss": 0.5, "seconds": 3}, Verdict(["Loss: 0.5", "Time: 3 s"], {"loss"}))
     opening, *sections = markdown_of(log).split("\n## ")
     assert opening.splitlines() == [
@@ -212,15 +212,15 @@ def test_a_finished_log_opens_with_verdict_plot_and_contact_sheet_before_every_t
     assert rows_of(log, "Result")[1:] == [["seconds", "3"]] and stored(log)["Result"] == {"loss": 0.5, "seconds": 3}
 
 
-def test_pictures_stand_beside_the_log_and_a_later_one_replaces_them(log):
-    drawn_log(log).sheet(Image.new("RGB", (8, 6)), "samples")
+def test_pictures_are_saved_beside_the_log_and_later_ones_replace_them(log):
+    with_pictures(log).sheet(Image.new("RGB", (8, 6)), "samples")
     log.write()
     sheet, plot = (Image.open(log.folder / f"log_train_{suffix}.png") for suffix in ("samples", "loss"))
     assert sheet.size == (8, 6) and plot.format == "PNG"
     assert markdown_of(log).count("![") == 2
 
 
-def test_a_log_just_written_is_not_due_before_its_interval_has_passed(log):
+def test_a_log_is_due_again_only_when_the_interval_has_passed(log):
     log.write()
     assert not log.is_due(3600)
     assert log.is_due(0)

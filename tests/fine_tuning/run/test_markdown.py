@@ -14,7 +14,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.text("|\\`*_[]()<
 
 
 @given(TEXTS)
-def test_no_character_that_means_something_to_markdown_is_left_bare(text):
+def test_every_special_character_of_markdown_is_escaped(text):
     bare = BACKSLASH_ESCAPE.sub("\0", escape(text))
     assert not set(bare) & set("\\`*_[]|~!<>@$")
     assert "://" not in bare and "www." not in bare
@@ -22,14 +22,14 @@ def test_no_character_that_means_something_to_markdown_is_left_bare(text):
 
 
 @given(TEXTS)
-def test_escaped_text_is_one_line_that_starts_with_no_blank(text):
+def test_escaped_text_is_one_line_without_surrounding_spaces(text):
     escaped = escape(text)
     assert len(escaped.splitlines()) <= 1
     assert escaped == escaped.strip()
 
 
 @given(TEXTS)
-def test_a_reader_sees_the_text_itself(text):
+def test_a_reader_sees_the_original_text(text):
     shown = BACKSLASH_ESCAPE.sub(lambda match: match[0][1], escape(text))
     shown = shown.replace("&#64;", "@").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
     assert shown == " ".join(text.split())
@@ -66,7 +66,7 @@ def test_every_cell_of_a_table_shows_its_text_in_its_place(rows, columns):
     assert set(re.findall(r"</?([a-z0-9]+)", html)) <= {"table", "thead", "tbody", "tr", "th", "td"}
 
 
-def test_numbers_in_a_table_keep_their_text_and_stand_at_the_right():
+def test_numbers_in_a_table_keep_their_text_and_are_aligned_right():
     rows = [["a", "0.500", "1_000"], ["b", "-1e-05", "007"], ["c", "", ""]]
     header, line, *body = table(["name", "value", "code"], rows).split("\n")
     assert [[cell.strip() for cell in text.strip("|").split("|")] for text in body] == [
@@ -77,7 +77,7 @@ def test_numbers_in_a_table_keep_their_text_and_stand_at_the_right():
     assert [cell.endswith(":") for cell in line.strip("|").split("|")] == [False, True, False]
 
 
-def test_a_table_without_rows_has_its_columns():
+def test_a_table_without_rows_shows_its_columns():
     assert table(["a", "b"], []).split("\n")[0].replace(" ", "") == "|a|b|"
 
 

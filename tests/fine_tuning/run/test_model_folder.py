@@ -1,4 +1,4 @@
-"""A model that cannot be taken, named by its folder or hub id, is refused; no earlier run is thrown away for it."""
+"""A model folder or hub id that cannot be used is refused before anything of an earlier run is deleted."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ def test_a_model_folder_that_does_not_exist_is_named(refused, workspace, tmp_pat
     ]
 
 
-def test_a_model_folder_without_weights_is_told_all_that_it_lacks(refused, workspace, tmp_path):
+def test_everything_that_a_model_folder_lacks_is_named(refused, workspace, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     messages = refused(STEP_1, "--model", tmp_path / "model", "--workspace", workspace)
@@ -28,7 +28,7 @@ EMBEDDED_WEIGHTS = ROOT / "fine_tuning" / "embedded_model" / "model.safetensors"
 
 
 def copy_of_embedded(folder: Path) -> Path:
-    """The embedded model as a model folder of a user's own."""
+    """Copy the embedded model to a local model folder, such as a user may have."""
     return shutil.copytree(EMBEDDED_WEIGHTS.parent, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
 
 
@@ -40,21 +40,21 @@ def copy_of_embedded(folder: Path) -> Path:
         EMBEDDED_WEIGHTS.read_bytes()[:1000],
         b"",
     ],
-    ids=["pointer", "last byte missing", "cut in the header", "empty"],
+    ids=["Git LFS pointer", "last byte missing", "cut off in the header", "empty"],
 )
-def test_weights_that_are_cut_off_are_told_before_an_earlier_run_is_thrown_away(refused, workspace, tmp_path, content):
+def test_cut_off_weights_are_reported_before_an_earlier_run_is_discarded(refused, workspace, tmp_path, content):
     copy_of_embedded(tmp_path / "model").joinpath("model.safetensors").write_bytes(content)
     finish_step_1(workspace)
     (message,) = refused(STEP_1, "--model", tmp_path / "model", "--workspace", workspace, "--restart")
-    assert message.startswith(f"error: --model {tmp_path / 'model'}: model.safetensors is cut off, or only a pointer")
+    assert message.startswith(f"error: --model {tmp_path / 'model'}: model.safetensors is cut off or only a Git LFS")
 
 
-def test_whole_weights_are_not_taken_for_cut_off(start, workspace, tmp_path):
+def test_complete_weights_pass_the_check(start, workspace, tmp_path):
     run = start(STEP_1, "--model", copy_of_embedded(tmp_path / "model"), "--workspace", workspace)
     assert run.stderr.endswith(" was imported\n")
 
 
-def test_weights_that_lack_a_layer_are_told_before_an_earlier_run_is_thrown_away(workspace, tmp_path):
+def test_weights_without_a_layer_are_reported_before_an_earlier_run_is_discarded(workspace, tmp_path):
     folder = copy_of_embedded(tmp_path / "model")
     weights = load_file(EMBEDDED_WEIGHTS)
     del weights["model.layers.7.mlp.up_proj.weight"]
@@ -69,6 +69,6 @@ def test_weights_that_lack_a_layer_are_told_before_an_earlier_run_is_thrown_away
 
 
 @pytest.mark.parametrize("revision", [[], ["--revision", "main"], ["--revision", "e063262"]])
-def test_a_model_of_the_hub_is_taken_at_a_commit_and_not_at_what_may_move(refused, workspace, revision):
+def test_a_hub_model_needs_a_full_commit_hash(refused, workspace, revision):
     (message,) = refused(STEP_1, "--model", "someone/model", "--workspace", workspace, *revision)
     assert "--revision and 40 hex digits" in message and "someone/model/commits" in message

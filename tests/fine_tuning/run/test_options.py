@@ -1,4 +1,4 @@
-"""The options of a run, and the environment that they set for the libraries."""
+"""The options of a run, and the environment variables that they set for the libraries."""
 
 import os
 
@@ -22,14 +22,14 @@ def test_at_most_one_gpu_is_used(monkeypatch, given, used):
     [("embedded", "1"), (str(ROOT / "fine_tuning" / "embedded_model"), "1"), ("someone/some-model", None)],
     ids=["embedded", "a local folder", "a hub id"],
 )
-def test_only_a_model_of_the_hub_may_reach_the_hub(monkeypatch, model, offline):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "")  # so that the old value comes back after the test
+def test_only_a_hub_model_may_access_the_hub(monkeypatch, model, offline):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "")  # so monkeypatch restores the old value after the test
     monkeypatch.delenv("HF_HUB_OFFLINE")
     set_environment(Options(model))
     assert os.environ.get("HF_HUB_OFFLINE") == offline
 
 
-def test_the_users_own_choice_to_be_online_is_kept(monkeypatch):
+def test_the_users_own_setting_to_be_online_is_kept(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     set_environment(Options("embedded"))
     assert os.environ["HF_HUB_OFFLINE"] == "0"

@@ -60,12 +60,12 @@ def test_a_restart_discards_everything_of_the_earlier_run(state):
     assert list(state.folder.iterdir()) == [state.path]
 
 
-def test_a_restart_without_an_earlier_run_is_a_start(state):
+def test_a_restart_without_an_earlier_run_starts_a_new_one(state):
     state.begin(SETTINGS, restart=True)
     assert state.differences(SETTINGS) == []
 
 
-def test_finishing_keeps_the_figures_and_drops_the_checkpoints(state):
+def test_finishing_keeps_the_figures_and_deletes_the_checkpoints(state):
     state.begin(SETTINGS, restart=False)
     (state.checkpoints / "checkpoint-100").mkdir(parents=True)
     state.finish(SETTINGS, FIGURES)
@@ -93,7 +93,7 @@ def test_a_run_with_other_settings_is_refused_with_the_remedy(state, finished):
     assert state.path.read_bytes() == before
 
 
-def test_a_run_that_another_process_began_meanwhile_is_left_alone(state):
+def test_a_run_that_another_process_has_begun_since_the_check_is_kept(state):
     state.check(SETTINGS, "")
     RunState(state.folder).begin(SETTINGS | {"seed": 7}, restart=False)
     (problem,) = problems_of(state.begin, SETTINGS, restart=False)

@@ -1,4 +1,4 @@
-"""The crash-safe store: whole batches survive a crash at any byte, and going on ends in the same file."""
+"""The crash-safe store: complete batches survive a crash at any byte, and a continued run ends in the same file."""
 
 import csv
 import io
@@ -53,14 +53,14 @@ SIZES = [len(batch) for batch in BATCHES]
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    """A CSV with references only; the disk need not really be waited for."""
+    """A CSV that holds only references. To save time, fsync does nothing."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
     path = tmp_path / "orpo_dataset_llm.csv"
     path.write_bytes(REFERENCES)
     return path
 
 
-def run_to_the_end(path, done: int = 0) -> bytes:
+def append_the_rest(path, done: int = 0) -> bytes:
     for batch in BATCHES[done:]:
         append(path, COLUMNS, batch)
     return path.read_bytes()
@@ -83,13 +83,13 @@ def test_the_plan_is_on_disk_before_the_first_sample(path):
 
 def test_appended_samples_are_read_back_as_they_were_written(path):
     begin(path, SETTINGS, SIZES)
-    content = run_to_the_end(path)
+    content = append_the_rest(path)
     assert content.startswith(REFERENCES)
     assert rows_of(content)[4:] == [list(row.values()) for batch in BATCHES for row in batch]
 
 
 @pytest.mark.parametrize("done", range(len(BATCHES) + 1))
-def test_whole_batches_survive_a_restart(path, done):
+def test_complete_batches_survive_a_restart(path, done):
     state = begin(path, SETTINGS, SIZES)
     for batch in BATCHES[:done]:
         append(path, COLUMNS, batch)
@@ -98,33 +98,33 @@ def test_whole_batches_survive_a_restart(path, done):
     assert path.read_bytes() == before
 
 
-def test_a_crash_at_any_byte_leaves_the_whole_batches_and_going_on_ends_in_the_same_file(path):
+def test_after_a_crash_at_any_byte_complete_batches_are_kept_and_the_run_ends_in_the_same_file(path):
     state = begin(path, SETTINGS, SIZES)
-    whole = [len(REFERENCES)]
+    batch_ends = [len(REFERENCES)]
     for batch in BATCHES:
         append(path, COLUMNS, batch)
-        whole.append(path.stat().st_size)
+        batch_ends.append(path.stat().st_size)
     uninterrupted = path.read_bytes()
     for length in range(len(REFERENCES), len(uninterrupted) + 1):
         path.write_bytes(uninterrupted[:length])
-        done = sum(end <= length for end in whole) - 1
-        assert recover(path, read_state(path)) == (done, length - whole[done])
-        assert path.read_bytes() == uninterrupted[: whole[done]]
+        done = sum(end <= length for end in batch_ends) - 1
+        assert recover(path, read_state(path)) == (done, length - batch_ends[done])
+        assert path.read_bytes() == uninterrupted[: batch_ends[done]]
         assert reference_bytes(path) == REFERENCES
-        assert run_to_the_end(path, done) == uninterrupted
+        assert append_the_rest(path, done) == uninterrupted
     assert read_state(path) == state
 
 
-def test_recovering_twice_is_recovering_once(path):
+def test_recovering_again_changes_nothing(path):
     state = begin(path, SETTINGS, SIZES)
-    path.write_bytes(run_to_the_end(path)[:-3])
+    path.write_bytes(append_the_rest(path)[:-3])
     assert recover(path, state)[1] > 0
     assert recover(path, state) == (2, 0)
 
 
-def test_rows_behind_the_whole_plan_are_somebodys_and_never_cut_off(path):
+def test_rows_after_the_planned_samples_are_never_cut_off(path):
     state = begin(path, SETTINGS, SIZES)
-    run_to_the_end(path)
+    append_the_rest(path)
     append(path, COLUMNS, BATCHES[1])
     content = path.read_bytes()
     for undo in (lambda: recover(path, state), lambda: drop_samples(path)):
@@ -135,22 +135,22 @@ def test_rows_behind_the_whole_plan_are_somebodys_and_never_cut_off(path):
 
 
 @pytest.mark.parametrize("ending", [b"", b"\n\n", b"\r\n", b"\n\n\r\n\n"], ids=["none", "blank", "windows", "several"])
-def test_however_the_csv_ends_samples_follow_on_a_line_of_their_own(path, ending):
+def test_samples_start_on_a_new_line_however_the_csv_ends(path, ending):
     path.write_bytes(REFERENCES.removesuffix(b"\n") + ending)
     state = begin(path, SETTINGS, SIZES)
     assert state.reference_rows == 3
     references = path.read_bytes()
     assert recover(path, state) == (0, 0)
-    content = run_to_the_end(path)
+    content = append_the_rest(path)
     assert len(rows_of(content)) == 1 + 3 + sum(SIZES)
     assert recover(path, state) == (len(BATCHES), 0)
     assert reference_bytes(path) == references
 
 
-def test_a_single_quote_character_in_an_unquoted_cell_is_no_quoting(path):
+def test_a_quote_inside_an_unquoted_cell_is_plain_text(path):
     path.write_bytes(b'input_data,output_data,score\na 5" box,x,1.0\nb,y,1.0\n')
     state = begin(path, SETTINGS, SIZES)
-    run_to_the_end(path)
+    append_the_rest(path)
     assert state.reference_rows == 2
     assert recover(path, state) == (len(BATCHES), 0)
 
@@ -164,47 +164,47 @@ def test_a_single_quote_character_in_an_unquoted_cell_is_no_quoting(path):
         lambda content: content[:10],
         lambda content: b"",
     ],
-    ids=["a cell", "references gone", "one byte less", "header torn", "empty"],
+    ids=["a cell", "references missing", "one byte missing", "header cut off", "empty"],
 )
-def test_references_that_changed_are_refused_and_the_file_is_left_as_it_is(path, change):
+def test_changed_references_are_refused_and_the_file_is_not_changed(path, change):
     state = begin(path, SETTINGS, SIZES)
-    changed = change(run_to_the_end(path))
+    changed = change(append_the_rest(path))
     path.write_bytes(changed)
-    with pytest.raises(UserError, match="first 3 rows are not those"):
+    with pytest.raises(UserError, match="first 3 rows have changed"):
         recover(path, state)
-    with pytest.raises(UserError, match="first 3 rows are not those"):
+    with pytest.raises(UserError, match="first 3 rows have changed"):
         drop_samples(path)
     assert path.read_bytes() == changed
 
 
-def test_the_references_of_a_shortened_file_are_all_of_it(path):
+def test_a_file_with_missing_references_counts_as_references_only(path):
     begin(path, SETTINGS, SIZES)
     shortened = b"input_data,output_data,score\na,x,1.0\n"
     path.write_bytes(shortened)
     assert reference_bytes(path) == shortened
 
 
-def test_dropping_the_samples_gives_back_the_csv_that_sampling_began_with(path):
+def test_dropping_the_samples_restores_the_csv_as_it_was_before_sampling(path):
     begin(path, SETTINGS, SIZES)
-    run_to_the_end(path)
+    append_the_rest(path)
     drop_samples(path)
     assert path.read_bytes() == REFERENCES
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_dropping_is_fine_where_nothing_was_sampled(path):
+def test_dropping_without_samples_changes_nothing(path):
     drop_samples(path)
     assert path.read_bytes() == REFERENCES
 
 
-def test_reference_bytes_are_the_whole_file_until_sampling_begins_and_the_same_after(path):
+def test_the_references_are_the_whole_file_before_sampling_and_the_same_bytes_after(path):
     assert reference_bytes(path) == REFERENCES
     begin(path, SETTINGS, SIZES)
-    run_to_the_end(path)
+    append_the_rest(path)
     assert reference_bytes(path) == REFERENCES
 
 
-def test_the_state_lies_beside_the_csv_as_json_and_no_temporary_file_is_left(path):
+def test_the_state_is_a_json_file_beside_the_csv_and_no_temporary_file_is_left(path):
     begin(path, SETTINGS, SIZES)
     assert state_path(path).name == "orpo_dataset_llm.sampling.json"
     assert json.loads(state_path(path).read_text())["settings"] == SETTINGS
@@ -222,7 +222,7 @@ CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
     st.booleans(),
 )
-def test_record_ends_are_where_the_csv_module_ends_records(rows, line_end, quoting, mark):
+def test_records_end_where_the_csv_module_ends_them(rows, line_end, quoting, mark):
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator=line_end, quoting=quoting).writerows(rows)
     content = buffer.getvalue().encode("utf-8-sig" if mark else "utf-8")
@@ -234,7 +234,7 @@ def test_record_ends_are_where_the_csv_module_ends_records(rows, line_end, quoti
 
 
 @given(st.lists(st.lists(CELLS, min_size=2, max_size=3), min_size=1, max_size=5), st.data())
-def test_a_torn_record_has_no_end(rows, data):
+def test_an_incomplete_record_has_no_end(rows, data):
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
     content = buffer.getvalue().encode()
@@ -243,7 +243,7 @@ def test_a_torn_record_has_no_end(rows, data):
 
 
 @given(st.binary(max_size=60))
-def test_any_bytes_have_record_ends_in_order_and_within_them(content):
+def test_record_ends_of_any_bytes_are_in_order_and_inside_the_file(content):
     ends = ends_of(content)
     assert ends == sorted(set(ends))
     assert not ends or 0 < ends[-1] <= len(content)

@@ -68,7 +68,7 @@ def test_the_verdict_on_the_samples():
     ]
 
 
-def test_figures_that_other_tables_hold_are_named():
+def test_figures_that_other_tables_show_are_named():
     named = training_verdict(TRAINING | BEFORE).in_other_tables
     assert named == {
         name
@@ -81,13 +81,13 @@ def test_figures_that_other_tables_hold_are_named():
 @pytest.mark.parametrize(
     ("seconds", "text"), [(42.34, "42.3 s"), (59.7, "1 min 0 s"), (3599.6, "1 h 0 min"), (24_660.0, "6 h 51 min")]
 )
-def test_a_time_is_shown_in_the_units_that_suit_it(seconds, text):
+def test_a_time_is_shown_in_suitable_units(seconds, text):
     assert training_verdict(TRAINING | {"wall seconds": seconds}).lines[-1].startswith(f"Time: {text};")
 
 
-def test_the_time_of_a_run_that_went_on_counts_from_its_last_start():
+def test_the_time_of_a_continued_run_counts_from_its_last_start():
     start = time.perf_counter() - 5
-    assert wall_time(start, goes_on=False) == {"wall seconds": pytest.approx(5, abs=1)}
+    assert wall_time(start, continues=False) == {"wall seconds": pytest.approx(5, abs=1)}
     figures = {name: value for name, value in TRAINING.items() if name != "wall seconds"}
-    figures |= wall_time(start, goes_on=True)
+    figures |= wall_time(start, continues=True)
     assert "s since the last start; peak memory" in training_verdict(figures).lines[-1]

@@ -1,4 +1,4 @@
-"""The workspace: one folder, made when a run begins and left whole by a crash."""
+"""The workspace: one folder, created when a run begins; a crash never leaves it incomplete."""
 
 import json
 import os
@@ -13,10 +13,10 @@ from fine_tuning.run.sample_store import copy_references
 from fine_tuning.run.workspace import ORPO_CSV, SFT_CSV, Workspace
 
 
-def test_naming_a_workspace_writes_nothing(tmp_path):
+def test_constructing_a_workspace_writes_nothing(tmp_path):
     workspace = Workspace(tmp_path / "demo")
     assert workspace.is_new
-    assert workspace.readable(workspace.sft_csv) == PROJECT / "create_dataset" / SFT_CSV
+    assert workspace.file_to_read(workspace.sft_csv) == PROJECT / "create_dataset" / SFT_CSV
     assert list(tmp_path.iterdir()) == []
 
 
@@ -26,7 +26,7 @@ def test_a_new_workspace_starts_with_copies_of_the_committed_references(tmp_path
     for csv in (workspace.sft_csv, workspace.orpo_csv):
         committed = (PROJECT / "create_dataset" / csv.name).read_bytes()
         assert committed.startswith(csv.read_bytes()) and len(csv.read_bytes().splitlines()) > 200
-        assert workspace.readable(csv) == csv
+        assert workspace.file_to_read(csv) == csv
     assert sorted(path.name for path in workspace.root.rglob("*")) == [
         ".lock", "create_dataset", "log", ORPO_CSV, SFT_CSV,
     ]  # fmt: skip
@@ -42,14 +42,14 @@ def test_a_workspace_with_its_own_data_keeps_it(tmp_path):
 
 
 @pytest.mark.parametrize("writes", [0, 1])
-def test_a_crash_while_the_copies_are_made_leaves_the_workspace_new(tmp_path, monkeypatch, writes):
+def test_after_a_crash_while_copying_the_workspace_is_still_new(tmp_path, monkeypatch, writes):
     workspace = Workspace(tmp_path / "demo")
-    left = [copy_references] * writes
+    copies_left = [copy_references] * writes
 
     def crash(source: Path, target: Path) -> None:
-        if not left:
+        if not copies_left:
             raise KeyboardInterrupt
-        left.pop()(source, target)
+        copies_left.pop()(source, target)
 
     monkeypatch.setattr(module, "copy_references", crash)
     with pytest.raises(KeyboardInterrupt):
@@ -74,13 +74,13 @@ def test_a_crash_while_writing_a_file_leaves_the_old_content(tmp_path, monkeypat
     assert path.read_text() == "old"
 
 
-def test_a_written_file_holds_the_content_and_leaves_nothing_beside_it(tmp_path):
+def test_a_written_file_holds_the_content_and_no_temporary_file_is_left(tmp_path):
     write_atomically(tmp_path / "file", "fünf\r\n")
     write_atomically(tmp_path / "file", b"\r\n\xff")
     assert (tmp_path / "file").read_bytes() == b"\r\n\xff"
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
-def test_a_name_that_is_no_unicode_does_not_stop_a_log(tmp_path):
+def test_a_file_name_that_is_not_valid_unicode_can_be_logged(tmp_path):
     write_atomically(tmp_path / "log.json", '{"model": "\udcff"}')
     assert json.loads((tmp_path / "log.json").read_text("utf-8")) == {"model": "\udcff"}

@@ -178,7 +178,7 @@ def test_after_a_full_disk_in_a_checkpoint_continuing_gives_the_same_adapter(
         patch.setattr(torch, "save", full)
         (problem,) = problems_of(train, trainer, prompts)
     assert problem.startswith(f"after step 10: {tmp_path / 'checkpoints' / 'checkpoint-10'}")
-    assert "No space left on device. Make room" in problem and "Then continue: " in problem
+    assert "No space left on device. Free some space" in problem and "Then continue: " in problem
     trainer, prompts = make_trainer(tmp_path)
     train(trainer, prompts)
     assert f"removing {tmp_path / 'checkpoints' / 'checkpoint-10'}" in capsys.readouterr().out
