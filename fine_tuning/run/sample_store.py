@@ -6,22 +6,18 @@ samples, and the plan: the sizes of all batches, fixed before the first sample. 
 which batches are complete. An incomplete batch left by a crash is cut off and drawn again.
 """
 
-import codecs
-import contextlib
 import csv
-import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from fine_tuning.run.csv_bytes import CHUNK, cut, ends_of, record_ends, sha256_of_start
 from fine_tuning.run.errors import DamagedFile, UserError
 from fine_tuning.run.files import naming, sync_entries, write_atomically
-
-CHUNK = 2**20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,43 +60,11 @@ def read_state(csv_path: Path) -> SamplingState | None:
     return state
 
 
-def record_ends(file: BinaryIO) -> list[int]:
-    """The byte offset after each complete record of a CSV, the header first.
-
-    Records are what the csv module takes for one. A blank line belongs to the record before it; an incomplete last
-    record has no end. The file is read line by line, as latin-1, so that one character is one byte.
-    """
-    csv.field_size_limit(2**31 - 1)
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - 1))
-    is_incomplete = file.read() not in (b"\n", b"\r")
-    file.seek(0)
-    read = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
-    file.seek(read)
-    text = io.TextIOWrapper(file, encoding="latin-1", newline="")
-
-    def lines() -> Iterator[str]:
-        nonlocal read
-        for line in text:
-            read += len(line)
-            yield line
-
-    ends: list[int] = []
-    with contextlib.suppress(csv.Error):  # the file ends inside a quoted cell
-        for record in csv.reader(lines(), strict=True):
-            if record:
-                ends.append(read)
-            elif ends:
-                ends[-1] = read
-    text.detach()
-    return [end for end in ends if end < size] if is_incomplete else ends
-
-
 def reference_size(csv_path: Path, state: SamplingState | None) -> int:
     """The size in bytes of a CSV's header and references; the whole file if rows of these are missing."""
     if state is None:
         return csv_path.stat().st_size
-    ends = _ends(csv_path)
+    ends = ends_of(csv_path)
     return ends[state.reference_rows] if state.reference_rows < len(ends) else csv_path.stat().st_size
 
 
@@ -126,7 +90,7 @@ def begin(csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[int
             os.fsync(file.fileno())
             size += 1
         references = len(record_ends(file)) - 1
-    state = SamplingState(dict(settings), tuple(batch_sizes), references, _sha256(csv_path, size))
+    state = SamplingState(dict(settings), tuple(batch_sizes), references, sha256_of_start(csv_path, size))
     stored = {
         "settings": state.settings,
         "batch_sizes": state.batch_sizes,
@@ -151,7 +115,7 @@ def resume(csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[in
 
 def check_references(csv_path: Path, state: SamplingState) -> None:
     """Raise UserError if the references have changed since the samples were drawn."""
-    if _sha256(csv_path, reference_size(csv_path, state)) != state.reference_sha256:
+    if sha256_of_start(csv_path, reference_size(csv_path, state)) != state.reference_sha256:
         raise UserError(
             f"{csv_path}: its first {state.reference_rows} rows have changed since samples were drawn for them. Restore"
             f" these rows. Or, if no row of the file is a sample of step 2, delete {state_path(csv_path)}"
@@ -165,13 +129,13 @@ def recover(csv_path: Path, state: SamplingState) -> tuple[int, int]:
     """
     check_references(csv_path, state)
     check_no_other_rows(csv_path, state)
-    ends = _ends(csv_path)
+    ends = ends_of(csv_path)
     samples = len(ends) - 1 - state.reference_rows
     complete, rows = 0, 0
     while complete < len(state.batch_sizes) and rows + state.batch_sizes[complete] <= samples:
         rows += state.batch_sizes[complete]
         complete += 1
-    return complete, _cut(csv_path, ends[state.reference_rows + rows])
+    return complete, cut(csv_path, ends[state.reference_rows + rows])
 
 
 def check_no_other_rows(csv_path: Path, state: SamplingState) -> None:
@@ -200,7 +164,7 @@ def drop_samples(csv_path: Path) -> None:
         return
     check_references(csv_path, state)
     check_no_other_rows(csv_path, state)
-    _cut(csv_path, reference_size(csv_path, state))
+    cut(csv_path, reference_size(csv_path, state))
     state_path(csv_path).unlink(missing_ok=True)
     sync_entries(csv_path.parent)
 
@@ -218,29 +182,4 @@ def append(csv_path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, s
 
 def _rows_beyond_plan(csv_path: Path, state: SamplingState) -> int:
     """How many rows a CSV has beyond its references and planned samples; negative while samples are missing."""
-    return len(_ends(csv_path)) - 1 - state.reference_rows - sum(state.batch_sizes)
-
-
-def _ends(csv_path: Path) -> list[int]:
-    with open(csv_path, "rb") as file:
-        return record_ends(file)
-
-
-def _cut(csv_path: Path, size: int) -> int:
-    """Shorten a file on disk to `size` bytes. Returns how many were cut off."""
-    more = csv_path.stat().st_size - size
-    if more:
-        with open(csv_path, "r+b") as file:
-            file.truncate(size)
-            os.fsync(file.fileno())
-    return more
-
-
-def _sha256(csv_path: Path, size: int) -> str:
-    """The SHA-256 of a file's first `size` bytes."""
-    digest = hashlib.sha256()
-    with open(csv_path, "rb") as file:
-        while chunk := file.read(min(size, CHUNK)):
-            digest.update(chunk)
-            size -= len(chunk)
-    return digest.hexdigest()
+    return len(ends_of(csv_path)) - 1 - state.reference_rows - sum(state.batch_sizes)

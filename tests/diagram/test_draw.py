@@ -45,7 +45,7 @@ def is_blue(pixel: Any) -> bool:
 def column_of_ink(image: Image.Image, x: int) -> int:
     """How many pixels of a column between y = 200 and 400 are the connection's, at least in part."""
     pixels = [image.getpixel((x, y)) for y in range(200, 400)]
-    return sum(not is_white(pixel) for pixel in pixels)  # type: ignore[arg-type]  # RGB pixels
+    return sum(not is_white(pixel) for pixel in pixels)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fine_tuning.run.csv_bytes import record_ends
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.sample_store import (
     append,
     begin,
     drop_samples,
     read_state,
-    record_ends,
     recover,
     reference_size,
     state_path,
