@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import networkx as nx
 
 from create_dataset.house_style import Look
-from diagram import CANVAS_HEIGHT, CANVAS_WIDTH, Diagram, Node, format, score_diagram
+from diagram import CANVAS_HEIGHT, CANVAS_WIDTH, Diagram, Node, flaw_of, format
+from diagram.geometry import runs_through
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,15 @@ def place(graph: nx.DiGraph, looks: Mapping[str, Look], pitch: Pitch) -> Diagram
 
 
 def is_readable(diagram: Diagram, clearance: int = 6) -> bool:
-    """True when every shape, grown by `clearance` pixels on each side, still leaves nothing to object to."""
+    """True when shapes grown by `clearance` pixels on each side have no flaw, and no connection grazes one."""
     grown = [
         replace(node, width=node.width + 2 * clearance, height=node.height + 2 * clearance) for node in diagram.nodes
     ]
-    text = format(replace(diagram, nodes=tuple(grown)))
-    return score_diagram(text, text).total == 1.0
+    by_number = {node.number: node for node in grown}
+    is_grazed = any(
+        runs_through(by_number[start], by_number[end], third, core=1.0)
+        for start, end in diagram.edges
+        for third in grown
+        if third.number not in (start, end)
+    )
+    return not is_grazed and flaw_of(format(replace(diagram, nodes=tuple(grown)))) is None
