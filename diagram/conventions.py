@@ -39,9 +39,7 @@ class Conventions:
 
     def facts(self) -> dict[str, str]:
         """What was decided and why, for a log."""
-        style = (
-            f"{self.looks} looks of {self.shapes} shapes; {self.common} shapes have a look that occurs {ENOUGH} times"
-        )
+        style = f"{self.looks} looks, {self.common} of {self.shapes} shapes have one that occurs {ENOUGH} times or more"
         order = f"{self.in_order} of {self.connected} references with connections number their shapes along the flow"
         return {
             "style": f"{'fixed' if self.style_fixed else 'free'}: {style}",

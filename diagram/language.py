@@ -66,7 +66,8 @@ def parse(text: str) -> Diagram:
     for line_no, line in enumerate(lines, start=1):
         line_count += 1
         if line_count - blank_count > MAX_LINES or blank_count > _MAX_BLANK_LINES:
-            problems.append(Problem(line_no, f"more than {MAX_LINES} lines; the rest is not read"))
+            limit = f"{_MAX_BLANK_LINES} blank" if blank_count > _MAX_BLANK_LINES else MAX_LINES
+            problems.append(Problem(line_no, f"more than {limit} lines; the rest is not read"))
             complete = False
             break
         line = line.strip()

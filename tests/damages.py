@@ -112,16 +112,17 @@ def connect(nodes, rng, touched):
 
 
 def redirect(nodes, rng, touched):
-    edges = _edges(nodes, touched)
-    if not edges:
+    choices = [
+        (start, end, other.number)
+        for start, end in _edges(nodes, touched)
+        for other in _untouched(nodes, touched)
+        if other.number not in (start, *targets_of(nodes, start))
+    ]
+    if not choices:
         return None
-    start, end = rng.choice(edges)
-    targets = targets_of(nodes, start)
-    others = [node.number for node in _untouched(nodes, touched) if node.number not in (start, *targets)]
-    if not others:
-        return None
-    other = rng.choice(others)
-    return changed(nodes, start, targets=tuple(other if t == end else t for t in targets)), {start, end, other}
+    start, end, other = rng.choice(choices)
+    targets = tuple(other if target == end else target for target in targets_of(nodes, start))
+    return changed(nodes, start, targets=targets), {start, end, other}
 
 
 def cover(nodes, rng, touched):
@@ -191,14 +192,19 @@ def quote_x(line: str) -> str:
     return f"{number}, '{x}', {rest}"
 
 
+def targets_as_tuple(line: str) -> str:
+    start, targets = line.rsplit("[", 1)
+    return f"{start}({targets[:-2]},)]" if targets != "]]" else f"{start}()]"
+
+
 BLEMISHES = {
     "comma after the line": _edit(lambda line: line + ","),
     "brace after the line": _edit(lambda line: line + "}"),
     "bracket too many": _edit(lambda line: "[" + line + "]"),
-    "blank line": _edit(lambda line: line + "\n"),
+    "blank line": _edit(lambda line: "\n" + line),
     "quoted number": _edit(quote_x),
     "fraction of a pixel": _edit(lambda line: line.replace(", ", ".25, ", 2).replace(".25, ", ", ", 1)),
     "colour as a list": _edit(lambda line: line.replace("(200, 200, 10)", "[200, 200, 10]")),
-    "targets as a tuple": _edit(lambda line: line[::-1].replace("]]", "])", 1).replace("[", "(", 1)[::-1]),
+    "targets as a tuple": _edit(targets_as_tuple),
     "line run short": _edit(lambda line: line.replace("'solid line'", "'solid'").replace("'dashed line'", "'dashed'")),
 }
