@@ -1,50 +1,75 @@
 """Score an answer against a reference.
 
-    score = well_formed x ending x (structure + style + layout) / 3
+    score = shapes x connections x numbering x lines x ending
 
-What must hold multiplies: the share of lines that are well formed, and an ending that is not cut. What is graded is
-averaged: the right nodes and connections, the house style, and a layout one can read. Every part lies in [0, 1] and is
-exactly 1.0 when nothing in it is wrong, so the score is 1.0 exactly for a flawless answer. Positions are judged by the
-layout alone: any clear arrangement will do.
+Each factor is 1.0 where nothing is wrong, and each fault takes a part of one of them away:
 
-Nodes are compared by number, since a request fixes the numbering: shapes are numbered in the order it names them.
+    shapes        the worth of the shapes found / the shapes of either diagram
+                  a shape is worth (1 - 0.25 x how much of its look differs) x inside x apart, and a tenth of that
+                  where neither connection, look nor number shows that it is the one it takes the place of
+    connections   (w + half the worth of the right connections) / (w + half the connections of either diagram),
+                  where w are the shapes wanted; a connection is worth clear
+    numbering     0.97 where the references fix an order and the shapes are numbered or sorted otherwise
+    lines         1 - 0.2 x (1 - g), where g is the shapes read / these and the bad lines;
+                  a line with a blemish that is read all the same is a fifth of a bad line
+    ending        0.9 where the last line is not a whole shape
+
+inside, apart and clear are 1.0 without a flaw, at most 0.5 with one, and less the worse it is (`readability`). The
+figures stand in `weights`.
+
+What holds: the score is 1.0 exactly when nothing is wrong. Every fault lowers it, and another fault elsewhere lowers it
+further. One of n shapes left out costs about 1/n wherever it stood: connections whose shapes are missing count a tenth.
+Text without a shape scores 0.0, any shape more. A copy of a shape is one shape more in either diagram, or lies on what
+it copies and spoils both: padding does not help. Places are judged by inside, apart and clear alone: any clear
+arrangement will do.
+
+Shapes are compared by number, or by the best alignment (`matching`) where that scores higher although the numbering
+then costs its part. What the references do not fix costs nothing: `style_fixed` says whether the look counts and
+`order_fixed` whether the numbering does; `conventions` decides both from the references.
 """
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
-from diagram.geometry import is_inside_canvas, overlap, runs_through
-from diagram.language import Diagram, Node, parse
-
-CUT_ENDING = 0.5  # an answer whose last line is cut is worth half of what the rest of it is worth
+from diagram.comparison import Comparison, best_shapes, compare
+from diagram.language import Diagram, parse
+from diagram.matching import align, by_number
+from diagram.readability import Readability, readability_of
+from diagram.weights import BAD_LINES, BLEMISH, CUT, NUMBERING
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The parts of a score, each in [0, 1].
+    """A score and its parts, each in [0, 1].
 
-    well_formed     share of lines that are a node of their own, numbered in order
-    ending          1.0, or CUT_ENDING where the last line is not a whole node
-    nodes           F1 of the node numbers
-    connections     F1 of the connections (from, to)
-    style           share of shape, size, line and both colours that equal the reference's, over all nodes of either
-    inside          share of nodes that lie wholly on the canvas
-    apart           share of nodes that overlap no other
-    clear           share of connections that run through no third shape
+    total           the score
+    well_formed     shapes read / these and the bad lines, of which a blemish is a fifth
+    ending          1.0, or 0.0 where the last line is not a whole shape
+    numbering       1.0, or 0.0 where the references fix an order and the shapes are numbered or sorted otherwise
+    nodes           share of the shapes of either diagram that were found
+    connections     share of the connections of either diagram that are right
+    style           how much of the look of either diagram's shapes is right; 1.0 where the style is not fixed
+    inside          how well the shapes lie on the canvas
+    apart           how well the shapes keep apart
+    clear           how well the connections keep clear of third shapes
 
-    tidy            whether it is well formed and all that it draws is inside, apart and clear, whatever was asked for
+    tidy            whether nothing is wrong with the text but the numbering, and all that it draws is inside, apart and
+                    clear, whatever was asked for
 
-    Missing nodes and connections count as neither inside, apart nor clear: leaving things out does not tidy a diagram.
+    What is missing counts as neither inside, apart nor clear: leaving things out does not tidy a diagram.
     """
 
-    well_formed: float
-    ending: float
-    nodes: float
-    connections: float
-    style: float
-    inside: float
-    apart: float
-    clear: float
-    tidy: bool
+    total: float
+    well_formed: float = 0.0
+    ending: float = 0.0
+    numbering: float = 0.0
+    nodes: float = 0.0
+    connections: float = 0.0
+    style: float = 0.0
+    inside: float = 0.0
+    apart: float = 0.0
+    clear: float = 0.0
+    tidy: bool = False
 
     @property
     def structure(self) -> float:
@@ -56,91 +81,88 @@ class Score:
         """The mean of inside, apart and clear."""
         return (self.inside + self.apart + self.clear) / 3
 
-    @property
-    def total(self) -> float:
-        """The score in [0, 1]."""
-        return self.well_formed * self.ending * (self.structure + self.style + self.layout) / 3
-
     def parts(self) -> dict[str, float]:
-        """Every part by name, the total first."""
+        """The score and every part by name."""
         parts = {"score": self.total, "structure": self.structure, "layout": self.layout} | asdict(self)
-        del parts["tidy"]  # is no part of the total
+        del parts["total"], parts["tidy"]
         return {name.replace("_", "-"): value for name, value in parts.items()}
 
 
-def score_diagram(candidate: str, reference: str) -> Score:
-    """Score any text against a reference diagram.
+def score_diagram(candidate: str, reference: str, style_fixed: bool = True, order_fixed: bool = True) -> Score:
+    """Score any text against a reference diagram; `total` of the result is the score in [0, 1].
 
-    `total` of the result is the score in [0, 1]. Raises ValueError where the reference itself is not well
-    formed or has no node; `flaw_of` says what else a reference must not have.
+    Raises ValueError where the reference has no shape, a line that cannot be read or a connection to a shape that does
+    not exist. `flaw_of` says what else a reference must not have.
     """
-    wanted = parse(reference)
-    if wanted.problems or not wanted.nodes:
-        raise ValueError(f"the reference is not a diagram: {wanted.problems[0] if wanted.problems else 'no node'}")
+    wanted = _read_reference(reference)
     found = parse(candidate)
     if not found.nodes:
-        return Score(0.0, CUT_ENDING, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, tidy=False)
-    wanted_numbers = {node.number for node in wanted.nodes}
-    found_numbers = {node.number for node in found.nodes}
-    inside, apart, clear = _layout_counts(found)
-    node_count = max(len(found.nodes), len(wanted.nodes))
+        return Score(total=0.0)
+    readable = _readability(found)
+    well_formed = _well_formed(found)
+    text = (1 - BAD_LINES * (1 - well_formed)) * (1 if found.complete else 1 - CUT)
+
+    def total(comparison: Comparison) -> float:
+        numbering = 1 - NUMBERING if order_fixed and comparison.is_renumbered else 1
+        return comparison.shapes * comparison.links * numbering * text
+
+    # Align only where the numbers leave something open and the best possible alignment could score higher.
+    best = compare(found, wanted, by_number(found, wanted), readable, style_fixed, order_fixed)
+    limit = best_shapes(found, wanted, readable) * text * (1 - NUMBERING if order_fixed else 1)
+    if not best.agrees and total(best) < limit:
+        aligned = compare(found, wanted, align(found, wanted, style_fixed), readable, style_fixed, order_fixed)
+        best = max(best, aligned, key=total)
+    shape_count = max(len(found.nodes), len(wanted.nodes))
     edge_count = max(len(found.edges), len(wanted.edges))
     return Score(
-        well_formed=found.well_formed_count / found.line_count,
-        ending=1.0 if found.complete else CUT_ENDING,
-        nodes=_f1(wanted_numbers, found_numbers, found_numbers),
-        connections=_f1(wanted.edges, found.edges, found.claimed_edges),
-        style=_style(found, wanted),
-        inside=inside / node_count,
-        apart=apart / node_count,
-        clear=clear / edge_count if edge_count else 1.0,
-        tidy=not found.problems and (inside, apart, clear) == (len(found.nodes), len(found.nodes), len(found.edges)),
+        total=total(best),
+        well_formed=well_formed,
+        ending=float(found.complete),
+        numbering=float(not (order_fixed and best.is_renumbered)),
+        nodes=best.nodes,
+        connections=best.connections,
+        style=best.style,
+        inside=sum(readable.inside.values()) / shape_count,
+        apart=sum(readable.apart.values()) / shape_count,
+        clear=sum(readable.clear.values()) / edge_count if edge_count else 1.0,
+        tidy=readable.is_flawless and all(problem.kind == "numbering" for problem in found.problems),
     )
 
 
 def flaw_of(text: str) -> str | None:
-    """What keeps a text from being a reference, which scores 1.0 against itself; None where nothing does."""
+    """What a reference must not have, or None: whatever keeps it from 1.0 against itself, and numbers out of order."""
     diagram = parse(text)
     if diagram.problems or not diagram.nodes:
         return str(diagram.problems[0]) if diagram.problems else "no shapes"
-    flaws = ("a shape lies off the canvas", "two shapes overlap", "a connection runs through a third shape")
-    wanted = len(diagram.nodes), len(diagram.nodes), len(diagram.edges)
-    counts = zip(flaws, _layout_counts(diagram), wanted, strict=True)
-    return next((flaw for flaw, found, all_of_them in counts if found < all_of_them), None)
+    readable = _readability(diagram)
+    flaws = {
+        "a shape lies off the canvas": readable.inside,
+        "two shapes overlap": readable.apart,
+        "a connection runs through a third shape": readable.clear,
+    }
+    return next((flaw for flaw, worths in flaws.items() if any(worth < 1 for worth in worths.values())), None)
 
 
-def _f1(wanted: set | frozenset, found: set | frozenset, claimed: set | frozenset) -> float:
-    """2 |wanted and found| / (|wanted| + |claimed|), where `claimed` may hold more than what was found to exist."""
-    if not wanted and not claimed:
-        return 1.0
-    return 2 * len(wanted & found) / (len(wanted) + len(claimed))
+@lru_cache(maxsize=64)  # every sample of a prompt is scored against the same one
+def _read_reference(text: str) -> Diagram:
+    diagram = parse(text)
+    problem = next((problem for problem in diagram.problems if problem.kind in ("unread", "connection")), None)
+    if problem or not diagram.nodes:
+        raise ValueError(f"the reference is not a diagram: {problem or 'no node'}")
+    return diagram
 
 
-def _style(found: Diagram, wanted: Diagram) -> float:
-    looks = {node.number: _look(node) for node in wanted.nodes}
-    equal = 0
-    for node in found.nodes:
-        if node.number in looks:
-            equal += sum(a == b for a, b in zip(_look(node), looks[node.number], strict=True))
-    either = len(looks.keys() | {node.number for node in found.nodes})
-    return equal / (5 * either)
+def _readability(diagram: Diagram) -> Readability:
+    return readability_of(diagram.nodes, [(start, end) for start, end in diagram.edges if start != end])
 
 
-def _look(node: Node) -> tuple:
-    return node.shape, (node.width, node.height), node.line, node.fill, node.outline
-
-
-def _layout_counts(diagram: Diagram) -> tuple[int, int, int]:
-    """The nodes on the canvas, the nodes that overlap no other, and the connections that run through no third shape."""
-    nodes = diagram.nodes
-    by_number = {node.number: node for node in nodes}
-    crowded = set()
-    for k, node in enumerate(nodes):
-        for other in nodes[:k]:
-            if overlap(node, other):
-                crowded |= {node.number, other.number}
-    clear = 0
-    for start, end in diagram.edges:
-        others = (node for node in nodes if node.number not in (start, end))
-        clear += not any(runs_through(by_number[start], by_number[end], node) for node in others)
-    return sum(map(is_inside_canvas, nodes)), len(nodes) - len(crowded), clear
+def _well_formed(diagram: Diagram) -> float:
+    """The shapes that were read / these and the bad lines, so that one more bad line always costs something."""
+    good: dict[int, float] = {}
+    for problem in diagram.problems:
+        if problem.kind == "unread":
+            good[problem.line] = 0.0
+        elif problem.kind == "blemish":
+            good[problem.line] = good.get(problem.line, 1.0) * (1 - BLEMISH)
+    bad = sum(1 - worth for worth in good.values())
+    return len(diagram.nodes) / (len(diagram.nodes) + bad)

@@ -28,7 +28,7 @@ def main() -> None:
     with step.checks:
         references = read_references(options)
     step.check()
-    if step.is_done(sampling_settings(options, preset)):
+    if step.is_done(sampling_settings(options, preset) | step.scoring.settings()):
         return
 
     from tqdm import tqdm
@@ -60,7 +60,7 @@ def main() -> None:
     with tqdm(total=len(sampled), initial=sum(map(len, plan[:done])), desc="sampling", unit="sample") as progress:
         batches = answer_rows(model, tokenizer, sampled, plan, preset.sampling.temperature, options.seed, done)
         for batch, new in batches:
-            rows = [sample_row(sampled[k], answer) for k, answer in zip(batch, new, strict=True)]
+            rows = [sample_row(sampled[k], answer, step.scoring) for k, answer in zip(batch, new, strict=True)]
             sample_store.append(csv_path, list(references[0].fields), rows)
             answers += new
             progress.update(len(batch))

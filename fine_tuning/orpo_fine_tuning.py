@@ -38,7 +38,7 @@ def main() -> None:
     trained_before, _ = split_prompts(sft_rows, options.seed)
     held_out = held_out_references([*sft_rows, *rows], train_prompts | trained_before, options)
     inputs = {"adapter sha256": sha256(workspace.sft_model / ADAPTER_FILE), "data sha256": sha256(csv_path)}
-    if step.is_done(options.settings() | inputs | preset.settings(step=3)):
+    if step.is_done(options.settings() | inputs | step.scoring.settings() | preset.settings(step=3)):
         return
 
     from transformers import TrainingArguments

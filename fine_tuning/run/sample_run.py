@@ -38,6 +38,8 @@ class SampleRun:
             raise UserError(
                 f"{self.place} holds samples that were drawn with other settings: {'; '.join(differences)}. {remedy}"
             )
+        if self.figures is None and "style fixed" not in stored.settings:
+            raise UserError(f"{self.place} holds samples that an earlier version scored in another way. {remedy}")
         if self.figures is None:  # a finished run is left alone, so it endangers no row
             sample_store.check_own_rows(self.place, stored)
 

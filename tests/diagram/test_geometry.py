@@ -1,11 +1,14 @@
 """The geometry against shapely, which works on polygons; close to a border either answer will do."""
 
+from dataclasses import replace
+from itertools import combinations, permutations
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from shapely import LineString, Point, Polygon, affinity, box
 
-from diagram.geometry import is_inside_canvas, overlap, runs_through
+from diagram.geometry import CORE, crossings, is_inside_canvas, overlap, overlaps, runs_through, share_outside
 from diagram.language import SHAPES, Node
 
 TOLERANCE = 0.004  # of a shape's size
@@ -47,10 +50,46 @@ def test_overlap_is_symmetric_for_boxes_and_boxes_with_ellipses(a, b):
 @settings(max_examples=300)
 def test_runs_through_agrees_with_shapely(start, end, third):
     line = LineString([(start.x, start.y), (end.x, end.y)])
-    surely = outline(third, 1 - TOLERANCE).intersects(line)
-    perhaps = outline(third, 1 + TOLERANCE).intersects(line)
-    assume(surely == perhaps)
-    assert runs_through(start, end, third) is surely
+    for core in (CORE, 1.0):
+        surely = outline(third, core * (1 - TOLERANCE)).intersects(line)
+        perhaps = outline(third, core * (1 + TOLERANCE)).intersects(line)
+        assume(surely == perhaps)
+        assert runs_through(start, end, third, core) is surely
+
+
+def numbered(shapes: list[Node]) -> list[Node]:
+    return [replace(shape, number=number) for number, shape in enumerate(shapes)]
+
+
+@given(st.lists(NODES, max_size=8).map(numbered))
+def test_all_overlaps_are_those_of_every_pair(shapes):
+    found = overlaps(shapes)
+    pairs = {frozenset((a.number, b.number)) for a, b, _ in found}
+    assert len(pairs) == len(found)
+    for a, b in combinations(shapes, 2):
+        assert ({a.number, b.number} in pairs) is overlap(a, b) or a.shape == b.shape == "circle"  # to within 0.2 %
+    for a, b, area in found:
+        assert area == pytest.approx(outline(box_of(a)).intersection(outline(box_of(b))).area, rel=1e-6, abs=1e-6)
+
+
+def box_of(shape: Node) -> Node:
+    return replace(shape, shape="rectangle")
+
+
+@given(st.lists(NODES, min_size=3, max_size=8).map(numbered))
+def test_all_crossings_are_those_of_every_connection_and_third_shape(shapes):
+    edges = list(permutations(range(len(shapes)), 2))
+    assert crossings(shapes, edges) == {
+        (a, b): sum(runs_through(shapes[a], shapes[b], third) for third in shapes if third.number not in (a, b))
+        for a, b in edges
+    }
+
+
+@given(NODES)
+def test_the_share_outside_agrees_with_shapely(shape):
+    whole = outline(box_of(shape))
+    outside = whole.difference(box(0, 0, 1000, 600)).area / whole.area
+    assert share_outside(shape) == pytest.approx(outside, abs=1e-6)
 
 
 @given(NODES)
@@ -90,15 +129,23 @@ def test_a_shape_within_another_overlaps_it_both_ways_round(inner, outer):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_connection_that_ends_before_a_shape_does_not_run_through_it(shape):
-    third = node(300, 100, shape)
-    assert not runs_through(node(0, 100), node(249, 100), third)
-    assert runs_through(node(0, 100), node(250, 100), third)
+def test_a_connection_that_ends_before_the_core_of_a_shape_does_not_run_through_it(shape):
+    third = node(300, 100, shape)  # from 250 to 350, its core from 260 to 340
+    assert not runs_through(node(0, 100), node(259, 100), third)
+    assert runs_through(node(0, 100), node(260, 100), third)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_connection_along_the_border_of_a_shape_only_grazes_it(shape):
+    third = node(300, 100, shape)  # 60 high, its core 48
+    assert not runs_through(node(0, 130), node(900, 130), third)
+    assert not runs_through(node(0, 125), node(900, 125), third)
+    assert runs_through(node(0, 124), node(900, 124), third)
 
 
 @pytest.mark.parametrize(("shape", "meets"), [("rectangle", True), ("round rectangle", True), ("circle", False)])
 def test_a_connection_may_cut_the_corner_of_a_circles_box(shape, meets):
-    assert runs_through(node(240, 85), node(270, 60), node(300, 100, shape)) is meets
+    assert runs_through(node(240, 100), node(275, 60), node(300, 100, shape)) is meets
 
 
 def test_a_connection_without_a_length_is_a_point():

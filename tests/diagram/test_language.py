@@ -97,7 +97,7 @@ def test_a_mutated_diagram_never_raises(text, edits):
         ("(255, 228, 196)", "(256, 228, 196)", "line 1: background colour is (256, 228, 196)"),
         ("(255, 228, 196)", "[255, 228, 196]", "line 1: background colour is [255, 228, 196]"),
         ("(0, 0, 0)", "(0, 0)", "line 1: line colour is (0, 0)"),
-        ("[]]", "(1,)]", "line 1: targets is (1,)"),
+        ("[]]", "()]", "line 1: targets is ()"),
         ("[]]", "[-1]]", "line 1: targets is [-1]"),
         ("[]]", "[7]]", "line 1: points to node 7, which does not exist"),
         ("[]]", "[0]]", "line 1: points to itself"),
@@ -144,9 +144,18 @@ def test_problems_come_in_the_order_of_lines_and_blank_lines_are_problems():
 
 
 @pytest.mark.parametrize(
-    ("ending", "complete"), [("", True), ("\n", True), ("\n\n  ", False), ("\nhello", False), ("\n[1, 2", False)]
+    ("ending", "complete"),
+    [
+        ("", True),
+        ("\n", True),
+        ("\n\n  ", True),
+        (",", True),
+        ("\nhello", False),
+        ("\n[1, 2", False),
+        ("\n" + LINE, False),
+    ],
 )
-def test_a_diagram_is_complete_when_its_last_line_is_a_node(ending, complete):
+def test_a_diagram_is_complete_when_its_last_line_is_a_new_node(ending, complete):
     assert parse(LINE + ending).complete is complete
 
 
@@ -159,6 +168,22 @@ def test_a_line_of_the_greatest_length_is_read_and_a_longer_one_is_not():
     padding = " " * (MAX_LINE_LENGTH - len(LINE))
     assert parse(LINE.replace("[0,", "[0," + padding)).problems == ()
     assert message(LINE.replace("[0,", "[0, " + padding)) == f"line 1: longer than {MAX_LINE_LENGTH} characters"
+
+
+def test_blank_lines_do_not_count_towards_the_greatest_number_of_lines_and_are_bounded_too():
+    lines = [LINE.replace("[0,", f"[{k},") for k in range(MAX_LINES)]
+    assert len(parse("\n\n".join(lines)).nodes) == MAX_LINES
+    endless = parse("\n" * 1_000_000 + LINE)
+    assert endless.nodes == ()
+    assert endless.problems[-1].message == "more than 900 blank lines; the rest is not read"
+
+
+def test_numbers_that_go_on_after_a_gap_are_one_problem():
+    lines = [LINE.replace("[0,", f"[{number},") for number in (1, 2, 3, 5, 6)]
+    assert [str(problem) for problem in parse("\n".join(lines)).problems] == [
+        "line 1: node 1 stands where node 0 is due",
+        "line 4: node 5 stands where node 4 is due",
+    ]
 
 
 def test_no_more_than_the_greatest_number_of_lines_is_read():

@@ -1,0 +1,122 @@
+"""Find which shape of an answer stands for which shape of the reference.
+
+Where the answer's numbers do not agree with the reference's, the shapes are aligned. Several guesses (by place, line,
+number, and what lies around a shape in the graph) are completed, and the best of them improved. The work is bounded,
+and the same texts always give the same result.
+
+A matching maps numbers of the answer to numbers of the reference. Numbers that the answer points to without drawing
+them are matched too, so that a connection to a shape that was left out can be told from a wrong one.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
+from operator import eq
+
+from diagram.alignment import Aligner
+from diagram.graph import Graph, surroundings
+from diagram.nodes import Diagram
+from diagram.weights import CONNECTION, LOOK
+
+Matching = dict[int, int]
+
+_TO_IMPROVE = 2  # of the guesses
+
+# What decides where looks and connections leave the choice open.
+_SURROUNDINGS = 0.05  # for each round in which two shapes have the same around them
+_LINE = 0.0005  # for each line that two shapes are apart
+
+
+def by_number(candidate: Diagram, reference: Diagram) -> Matching:
+    """Match equal numbers."""
+    numbers = {node.number for node in reference.nodes}
+    stated = {node.number for node in candidate.nodes} | {target for _, target in candidate.claimed_edges}
+    return {number: number for number in stated & numbers}
+
+
+def align(candidate: Diagram, reference: Diagram, style_fixed: bool) -> Matching:
+    """The best alignment that was found, whatever the numbers; with `style_fixed` looks count beside the graph."""
+    wanted, found = Graph(reference), Graph(candidate)
+    size = max(len(wanted.numbers), len(found.numbers))
+    wanted.pad(size)
+    found.pad(size)
+    ids: dict[Hashable, int] = {}
+    looks = [
+        [ids.setdefault(node.look if style_fixed else (), len(ids)) for node in graph.nodes]
+        for graph in (wanted, found)
+    ]
+    worth = _worths(looks, list(ids), size)
+    # A right connection in units of a shape: about what it adds to the score.
+    edge = 2 * CONNECTION * len(wanted.nodes) / (len(wanted.nodes) + CONNECTION * wanted.edge_count)
+    most = sum(sorted(map(max, worth), reverse=True)[: min(len(wanted.nodes), len(found.nodes))])
+    most += edge * min(wanted.edge_count, found.edge_count)
+
+    aligner = Aligner(wanted, found, worth, edge)
+    hints = _hints(wanted, found, worth, looks)
+    guesses = [
+        _unique_pairs([(n.x, n.y) for n in wanted.nodes], [(n.x, n.y) for n in found.nodes]),
+        {k: k for k in range(min(len(wanted.nodes), len(found.nodes)))},
+        _unique_pairs(wanted.numbers, found.numbers),
+        {},
+        _mutual_best(hints[: len(wanted.nodes)]),
+    ]
+    hints = [[hint - _LINE * abs(a - p) for p, hint in enumerate(row)] for a, row in enumerate(hints)]
+    rated = []
+    for k, guess in enumerate(guesses):
+        if guess not in guesses[:k]:
+            alignment = aligner.complete(guess, hints)
+            rated.append((aligner.value(alignment), -k, alignment))
+            if rated[-1][0] > most - 1e-9:
+                break
+    rated.sort(reverse=True)
+    if rated[0][0] < most - 1e-9:
+        rated = [(aligner.exchange(alignment), k, alignment) for _, k, alignment in rated[:_TO_IMPROVE]]
+    pairs = zip(wanted.numbers, max(rated)[2], strict=False)
+    return {found.numbers[p]: number for number, p in pairs if p < len(found.numbers)}
+
+
+def share_equal(a: Sequence[object], b: Sequence[object]) -> float:
+    """The share of the entries of two sequences that are equal; 1.0 where there are none."""
+    return sum(map(eq, a, b)) / len(a) if a else 1.0
+
+
+def _worths(looks: Sequence[Sequence[int]], of: Sequence[tuple], size: int) -> list[list[float]]:
+    """What each pair of shapes is worth by itself: 1 and up to LOOK more, for an empty shape nothing."""
+    wanted, found = looks
+    worth = {(a, b): 1 + LOOK * share_equal(of[a], of[b]) for a in set(wanted) for b in set(found)}
+    nothing = [0.0] * (size - len(found))
+    rows = [[worth[a, b] for b in found] + nothing for a in wanted]
+    return rows + [[0.0] * size for _ in range(size - len(wanted))]
+
+
+def _hints(
+    wanted: Graph, found: Graph, worth: Sequence[Sequence[float]], looks: Sequence[Sequence[int]]
+) -> list[list[float]]:
+    """How well each pair of shapes fits by itself and by what lies around it."""
+    hints = [list(row) for row in worth]
+    for around_wanted, around_found in surroundings((wanted, found), looks):
+        peers = defaultdict(list)
+        for p, around in enumerate(around_found):
+            peers[around].append(p)
+        for a, around in enumerate(around_wanted):
+            for p in peers.get(around, ()):
+                hints[a][p] += _SURROUNDINGS
+    return hints
+
+
+def _mutual_best(hints: Sequence[Sequence[float]]) -> dict[int, int]:
+    """Pairs that fit better than any other pair with one of the two."""
+    best_in_column = [max(column) for column in zip(*hints, strict=True)]
+    pairs = {}
+    for a, row in enumerate(hints):
+        best = max(row)
+        p = row.index(best)
+        if row.count(best) == 1 and best == best_in_column[p] and sum(other[p] == best for other in hints) == 1:
+            pairs[a] = p
+    return pairs
+
+
+def _unique_pairs(wanted: Sequence[Hashable], found: Sequence[Hashable]) -> dict[int, int]:
+    """Places in `wanted` and `found` of values that either holds once."""
+    wanted_count, found_count = Counter(wanted), Counter(found)
+    place = {value: k for k, value in enumerate(found)}
+    return {k: place[value] for k, value in enumerate(wanted) if wanted_count[value] == 1 and found_count[value] == 1}

@@ -1,0 +1,199 @@
+"""Read one line of a diagram, as tolerantly as is safe.
+
+Nothing is executed: a line must be a Python list of literals, and is read by `ast.literal_eval`. A deviation that
+leaves no doubt about what is meant, such as a comma after the line or a quoted number, is reported and read.
+"""
+
+import ast
+import math
+import re
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+from diagram.nodes import LINES, MAX_COORDINATE, MAX_LINE_LENGTH, MAX_NUMBER, SHAPES, Node
+
+MAX_STRAY = 3  # characters after the closing bracket
+
+# A line as `format` writes it; Python's own reader takes ten times as long.
+_SMALL, _NUMBER = r"(?:0|[1-9]\d{0,2})", r"(?:0|[1-9]\d{0,3})"
+_SIZE, _PLACE = r"([1-9]\d{0,5})", r"(0|-?[1-9]\d{0,5})"
+_COLOUR = rf"\(({_SMALL}), ({_SMALL}), ({_SMALL})\)"
+_PLAIN = re.compile(
+    rf"\[({_NUMBER}), {_PLACE}, {_PLACE}, '({'|'.join(SHAPES)})', {_SIZE}, {_SIZE}, '({'|'.join(LINES)})', "
+    rf"{_COLOUR}, {_COLOUR}, \[((?:{_NUMBER}(?:, {_NUMBER})*)?)\]\]",
+    re.ASCII,
+)
+# A list that holds at most one level of lists; brackets in quotes are none.
+_TEXT = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+\""""
+_LIST = re.compile(rf"\[(?:[^\[\]'\"]++|{_TEXT}|\[(?:[^\[\]'\"]++|{_TEXT})*+\])*+\]")
+_QUOTED_NUMBER = re.compile(r"-?\d{1,6}", re.ASCII)
+_SHORT_LINES = {"solid": "solid line", "dashed": "dashed line"}
+
+
+class Value(NamedTuple):
+    """A field as it was read, and whether it was written as the format asks."""
+
+    value: object
+    exact: bool = True
+
+
+def read_line(line: str) -> tuple[Node | None, list[str]]:
+    """The node in a line without spaces around it, and how the line deviates from the format.
+
+    Without a node the one message says why there is none.
+    """
+    if len(line) > MAX_LINE_LENGTH:
+        return None, [f"longer than {MAX_LINE_LENGTH} characters"]
+    if node := _plain_node(line):
+        return node, []
+    if not line.startswith("["):
+        return None, ["not a list"]
+    if "#" in line:  # Python would take the rest for a comment
+        return None, ["holds a #, which stands for neither a colour, written (R, G, B), nor a comment"]
+    deviations = []
+    start = 0
+    if line.startswith("[["):
+        start = 1
+        deviations.append("one [ too many at its start")
+    found = _LIST.match(line, start)
+    if not found:
+        return None, ["not a list of numbers, texts and colours" if line.endswith("]") else "not closed with ]"]
+    stray = line[found.end() :].strip()
+    if stray:
+        if len(stray) > MAX_STRAY or not stray.isprintable() or "[" in stray:
+            return None, [f"goes on after its closing ]: {_shorten(stray)}"]
+        deviations.append("a comma after its closing ]" if stray == "," else f"{stray} after its closing ]")
+    if node := _plain_node(found[0]):
+        return node, deviations
+    fields = _literal(found[0])
+    if fields is None:
+        return None, ["not a list of numbers, texts and colours"]
+    if len(fields) != len(_FIELDS):
+        return None, [f"{len(fields)} fields instead of {len(_FIELDS)}"]
+    values, wrong, is_read = [], [], True
+    for (name, read), field in zip(_FIELDS, fields, strict=True):
+        value = read(field)
+        if value is None or not value.exact:
+            wrong.append(f"{name} is {_shorten(field)}")
+        if value is None:
+            is_read = False
+        else:
+            values.append(value.value)
+    if not is_read:
+        return None, ["; ".join(wrong)]
+    return Node(*values), deviations + wrong
+
+
+def _plain_node(text: str) -> Node | None:
+    match = _PLAIN.fullmatch(text)
+    if not match:
+        return None
+    number, x, y, shape, width, height, line, *channels, targets = match.groups()
+    red, green, blue, *outline = map(int, channels)
+    place_and_size = int(x), int(y), int(width), int(height)
+    if max(red, green, blue, *outline) > 255 or max(map(abs, place_and_size)) > MAX_COORDINATE:
+        return None
+    return Node(
+        int(number),
+        *place_and_size[:2],
+        shape,
+        *place_and_size[2:],
+        line,
+        (red, green, blue),
+        tuple(outline),
+        tuple(map(int, targets.split(", "))) if targets else (),
+    )
+
+
+def _literal(text: str) -> list | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as "invalid escape sequence": the text's fault, not the caller's
+            value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError):
+        return None
+    return value if isinstance(value, list) else None
+
+
+def _whole(low: int, high: int) -> Callable[[object], Value | None]:
+    """A reader of whole numbers from `low` to `high`, which may be quoted."""
+
+    def read(field: object) -> Value | None:
+        exact = type(field) is int  # True is an int to isinstance
+        if isinstance(field, str) and _QUOTED_NUMBER.fullmatch(field.strip()):
+            field = int(field)
+        return Value(field, exact) if type(field) is int and low <= field <= high else None
+
+    return read
+
+
+def _pixels(low: int) -> Callable[[object], Value | None]:
+    """A reader of whole numbers from `low` to MAX_COORDINATE, which may be quoted or have a fraction."""
+    whole = _whole(low, MAX_COORDINATE)
+
+    def read(field: object) -> Value | None:
+        if isinstance(field, float) and math.isfinite(field):
+            rounded = whole(round(field))
+            return rounded and Value(rounded.value, exact=False)
+        return whole(field)
+
+    return read
+
+
+def _shape(field: object) -> Value | None:
+    return Value(field) if isinstance(field, str) and field in SHAPES else None
+
+
+def _line(field: object) -> Value | None:
+    if not isinstance(field, str):
+        return None
+    if field in _SHORT_LINES:
+        return Value(_SHORT_LINES[field], exact=False)
+    return Value(field) if field in LINES else None
+
+
+def _items(field: object, kind: type, item: Callable[[object], Value | None]) -> Value | None:
+    """A tuple of what `item` reads, from a list or a tuple; `kind` is the one that the format asks for."""
+    if not isinstance(field, list | tuple):
+        return None
+    items = [item(part) for part in field]
+    values = tuple(part.value for part in items if part)
+    if len(values) < len(items):
+        return None
+    return Value(values, exact=type(field) is kind and all(part.exact for part in items if part))
+
+
+_number = _whole(0, MAX_NUMBER)
+_channel = _whole(0, 255)
+
+
+def _colour(field: object) -> Value | None:
+    colour = _items(field, tuple, _channel)
+    return colour if colour and len(colour.value) == 3 else None
+
+
+def _targets(field: object) -> Value | None:
+    return _items(field, list, _number)
+
+
+_FIELDS: tuple[tuple[str, Callable[[object], Value | None]], ...] = (
+    ("node number", _number),
+    ("x", _pixels(-MAX_COORDINATE)),
+    ("y", _pixels(-MAX_COORDINATE)),
+    ("shape", _shape),
+    ("width", _pixels(1)),
+    ("height", _pixels(1)),
+    ("line", _line),
+    ("background colour", _colour),
+    ("line colour", _colour),
+    ("targets", _targets),
+)
+
+
+def _shorten(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # an int of thousands of digits has no repr
+        return "a number too long to show"
+    return text if len(text) <= 40 else text[:37] + "..."
