@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from diagram.matching import Matching, share_equal
+from diagram.matching import Matching
 from diagram.nodes import Diagram, Node
 from diagram.readability import Readability
 from diagram.weights import CONNECTION, LEFT_OUT, LOOK, STRANGER
@@ -63,7 +63,7 @@ def compare(
         partner = partners.get(node.number)
         if partner is None:
             continue
-        alike = share_equal(node.look, partner.look) if style_fixed else 1.0
+        alike = _share_equal(node, partner) if style_fixed else 1.0
         all_alike = all_alike and alike == 1
         style += alike
         value = (1 - LOOK * (1 - alike)) * readable.inside[node.number] * readable.apart[node.number]
@@ -94,6 +94,12 @@ def best_shapes(found: Diagram, wanted: Diagram, readable: Readability) -> float
     """What `shapes` could be at most under any matching."""
     worths = sorted((readable.inside[node.number] * readable.apart[node.number] for node in found.nodes), reverse=True)
     return sum(worths[: len(wanted.nodes)]) / max(len(found.nodes), len(wanted.nodes))
+
+
+def _share_equal(a: Node, b: Node) -> float:
+    """How much of the look of two shapes is equal."""
+    equal = [x == y for x, y in zip(a.look, b.look, strict=True)]
+    return sum(equal) / len(equal)
 
 
 def _is_renumbered(partners: dict[int, Node], wanted: Diagram) -> bool:

@@ -10,7 +10,6 @@ them are matched too, so that a connection to a shape that was left out can be t
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
-from operator import eq
 
 from diagram.alignment import Aligner
 from diagram.graph import Graph, surroundings
@@ -39,7 +38,7 @@ def align(candidate: Diagram, reference: Diagram, style_fixed: bool) -> Matching
     size = max(len(wanted.numbers), len(found.numbers))
     wanted.pad(size)
     found.pad(size)
-    ids: dict[Hashable, int] = {}
+    ids: dict[tuple, int] = {}
     looks = [
         [ids.setdefault(node.look if style_fixed else (), len(ids)) for node in graph.nodes]
         for graph in (wanted, found)
@@ -74,18 +73,19 @@ def align(candidate: Diagram, reference: Diagram, style_fixed: bool) -> Matching
     return {found.numbers[p]: number for number, p in pairs if p < len(found.numbers)}
 
 
-def share_equal(a: Sequence[object], b: Sequence[object]) -> float:
-    """The share of the entries of two sequences that are equal; 1.0 where there are none."""
-    return sum(map(eq, a, b)) / len(a) if a else 1.0
-
-
 def _worths(looks: Sequence[Sequence[int]], of: Sequence[tuple], size: int) -> list[list[float]]:
     """What each pair of shapes is worth by itself: 1 and up to LOOK more, for an empty shape nothing."""
     wanted, found = looks
-    worth = {(a, b): 1 + LOOK * share_equal(of[a], of[b]) for a in set(wanted) for b in set(found)}
+    holders = defaultdict(list)  # which looks hold a value at a place
+    for b in set(found):
+        for holding in enumerate(of[b]):
+            holders[holding].append(b)
     nothing = [0.0] * (size - len(found))
-    rows = [[worth[a, b] for b in found] + nothing for a in wanted]
-    return rows + [[0.0] * size for _ in range(size - len(wanted))]
+    rows = {}
+    for a in set(wanted):
+        equal = Counter(b for holding in enumerate(of[a]) for b in holders.get(holding, ()))
+        rows[a] = [1 + LOOK * equal[b] / len(of[a]) if of[a] else 1 + LOOK for b in found] + nothing
+    return [rows[a] for a in wanted] + [[0.0] * size for _ in range(size - len(wanted))]
 
 
 def _hints(

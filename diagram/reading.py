@@ -9,7 +9,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from diagram.nodes import LINES, MAX_COORDINATE, MAX_LINE_LENGTH, MAX_NUMBER, SHAPES, Node
 
@@ -34,7 +34,7 @@ _SHORT_LINES = {"solid": "solid line", "dashed": "dashed line"}
 class Value(NamedTuple):
     """A field as it was read, and whether it was written as the format asks."""
 
-    value: object
+    value: Any
     exact: bool = True
 
 
@@ -71,7 +71,9 @@ def read_line(line: str) -> tuple[Node | None, list[str]]:
         return None, ["not a list of numbers, texts and colours"]
     if len(fields) != len(_FIELDS):
         return None, [f"{len(fields)} fields instead of {len(_FIELDS)}"]
-    values, wrong, is_read = [], [], True
+    values: list[Any] = []
+    wrong: list[str] = []
+    is_read = True
     for (name, read), field in zip(_FIELDS, fields, strict=True):
         value = read(field)
         if value is None or not value.exact:
@@ -90,10 +92,11 @@ def _plain_node(text: str) -> Node | None:
     if not match:
         return None
     number, x, y, shape, width, height, line, *channels, targets = match.groups()
-    red, green, blue, *outline = map(int, channels)
+    colours = [int(channel) for channel in channels]
     place_and_size = int(x), int(y), int(width), int(height)
-    if max(red, green, blue, *outline) > 255 or max(map(abs, place_and_size)) > MAX_COORDINATE:
+    if max(colours) > 255 or max(map(abs, place_and_size)) > MAX_COORDINATE:
         return None
+    red, green, blue, red_line, green_line, blue_line = colours
     return Node(
         int(number),
         *place_and_size[:2],
@@ -101,7 +104,7 @@ def _plain_node(text: str) -> Node | None:
         *place_and_size[2:],
         line,
         (red, green, blue),
-        tuple(outline),
+        (red_line, green_line, blue_line),
         tuple(map(int, targets.split(", "))) if targets else (),
     )
 

@@ -17,11 +17,14 @@ Each factor is 1.0 where nothing is wrong, and each fault takes a part of one of
 inside, apart and clear are 1.0 without a flaw, at most 0.5 with one, and less the worse it is (`readability`). The
 figures stand in `weights`.
 
-What holds: the score is 1.0 exactly when nothing is wrong. Every fault lowers it, and another fault elsewhere lowers it
-further. One of n shapes left out costs about 1/n wherever it stood: connections whose shapes are missing count a tenth.
-Text without a shape scores 0.0, any shape more. A copy of a shape is one shape more in either diagram, or lies on what
-it copies and spoils both: padding does not help. Places are judged by inside, apart and clear alone: any clear
-arrangement will do.
+What holds:
+
+- The score is 1.0 exactly when nothing is wrong.
+- Every fault lowers it. Another fault elsewhere lowers it further, unless both together are only another numbering.
+- One of n shapes left out costs about 1/n wherever it stood: connections whose shapes are missing count a tenth.
+- Text without a shape scores 0.0, any shape more.
+- Padding does not help: a copy is one shape more in either diagram, or lies on the shape it copies and spoils both.
+- Any clear arrangement will do: places are judged by inside, apart and clear alone.
 
 Shapes are compared by number, or by the best alignment (`matching`) where that scores higher although the numbering
 then costs its part. What the references do not fix costs nothing: `style_fixed` says whether the look counts and
@@ -136,11 +139,11 @@ def flaw_of(text: str) -> str | None:
         return str(diagram.problems[0]) if diagram.problems else "no shapes"
     readable = _readability(diagram)
     flaws = {
-        "a shape lies off the canvas": readable.inside,
-        "two shapes overlap": readable.apart,
-        "a connection runs through a third shape": readable.clear,
+        "a shape lies off the canvas": min(readable.inside.values()),
+        "two shapes overlap": min(readable.apart.values()),
+        "a connection runs through a third shape": min(readable.clear.values(), default=1.0),
     }
-    return next((flaw for flaw, worths in flaws.items() if any(worth < 1 for worth in worths.values())), None)
+    return next((flaw for flaw, worth in flaws.items() if worth < 1), None)
 
 
 @lru_cache(maxsize=64)  # every sample of a prompt is scored against the same one
