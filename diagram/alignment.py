@@ -1,8 +1,8 @@
-"""Align two graphs: which shape of the one stands for which shape of the other, so that most of it fits.
+"""Align two graphs: assign each shape of one to a shape of the other, so that as many connections as possible agree.
 
-An alignment is a list: entry `a` is the found shape that stands for the wanted shape `a`. Both graphs have the same
-number of shapes, the smaller one with empty shapes at its end, so an alignment is a permutation. The best one cannot be
-computed in a reasonable time; these are a greedy start and a bounded search by exchanges.
+An alignment is a list; entry `a` is the found shape for the wanted shape `a`. The smaller graph is padded with empty
+shapes, so an alignment is a permutation. Finding the best one is NP-hard; this is a heuristic: a greedy start, then a
+bounded local search that exchanges partners.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ from diagram.graph import Graph, bits
 
 Alignment = list[int]
 
-MAX_TRIES = 1_500  # exchanges that are tried
+MAX_TRIES = 1_500  # exchanges; the shape at which the limit is reached is finished
 
 
 class Aligner:
-    """Two graphs of the same size and what fits: `worth[a][p]` for a pair of shapes, `edge` for a right connection."""
+    """Aligns two graphs of one size. `worth[a][p]` is the value of a pair of shapes, `edge` of a right connection."""
 
     def __init__(self, wanted: Graph, found: Graph, worth: Sequence[Sequence[float]], edge: float) -> None:
         self.wanted, self.found, self.worth, self.edge = wanted, found, worth, edge
@@ -23,16 +23,23 @@ class Aligner:
         self.around = [out | into for out, into in zip(wanted.out, wanted.into, strict=True)]
 
     def complete(self, guess: Mapping[int, int], hints: Sequence[Sequence[float]]) -> Alignment:
-        """Add the other shapes to a guess, each beside its neighbours; where none fits, the pair with the best hint."""
+        """Complete a partial alignment greedily.
+
+        The next shape is the one with the most assigned neighbours; it takes the free shape with the best hint and the
+        most right connections. If no such connection is possible, the pair with the best hint is next.
+        """
         alignment = [-1] * self.size
-        out, into = [0] * self.size, [0] * self.size  # the partners of a shape's neighbours
+        out, into = (
+            [0] * self.size,
+            [0] * self.size,
+        )  # of each wanted shape: the found shapes assigned to its neighbours
         found_out, found_into, edge, around = self.found.out, self.found.into, self.edge, self.around
         free = dict.fromkeys(a for a in range(self.size) if a not in guess)
         taken = set(guess.values())
         left = dict.fromkeys(p for p in range(self.size) if p not in taken)
         left_mask = sum(1 << p for p in left)
         matched = 0
-        ready: dict[int, int] = {}  # how many neighbours with a partner a shape has, where that is new
+        ready: dict[int, int] = {}  # shapes next to an assigned one, with their number of assigned neighbours
         best_hint: dict[int, int] = {}
 
         def fit(a: int, p: int) -> float:
@@ -46,7 +53,7 @@ class Aligner:
             elif ready:
                 a = max(ready, key=lambda k: (ready[k], -k))
                 del ready[a]
-                near = 0  # shapes with a connection that would be right
+                near = 0  # found shapes with which a connection of shape a would be right
                 for q in bits(out[a]):
                     near |= found_into[q]
                 for q in bits(into[a]):
@@ -76,13 +83,13 @@ class Aligner:
         return alignment
 
     def value(self, alignment: Alignment) -> float:
-        """How well it fits."""
+        """The worth of all pairs, plus `edge` for each right connection."""
         out = _images(alignment, self.wanted.out)
         right = sum((self.found.out[p] & out[a]).bit_count() for a, p in enumerate(alignment))
         return sum(self.worth[a][p] for a, p in enumerate(alignment)) + self.edge * right
 
     def exchange(self, alignment: Alignment) -> float:
-        """Let two shapes exchange partners wherever that helps; returns how well the alignment fits then."""
+        """Exchange the partners of two shapes while that raises the value. Changes `alignment`; returns its value."""
         found_out, found_into, worth, edge = self.found.out, self.found.into, self.worth, self.edge
         wanted_out, wanted_into, around = self.wanted.out, self.wanted.into, self.around
         out, into = _images(alignment, wanted_out), _images(alignment, wanted_into)
@@ -113,7 +120,7 @@ class Aligner:
                 now = own(a, alignment[a])
                 for b in range(self.size):
                     p, q = alignment[a], alignment[b]
-                    # One of the two must gain by itself, but for neighbours, who change each other's connections.
+                    # Skip pairs that cannot gain: a itself must gain, unless a and b are neighbours.
                     if a == b or own(a, q) <= now and not around[a] >> b & 1:
                         continue
                     if both(a, q, b, p) > both(a, p, b, q) + 1e-9:
@@ -128,5 +135,5 @@ class Aligner:
 
 
 def _images(alignment: Alignment, masks: Sequence[int]) -> list[int]:
-    """The partners of the shapes in each mask."""
+    """Map each mask of wanted shapes to the mask of their partners."""
     return [sum(1 << alignment[k] for k in bits(mask)) for mask in masks]

@@ -1,22 +1,22 @@
-"""Count what an answer has of a reference, once it is known which shape stands for which."""
+"""Compare an answer with a reference under a given matching of their shapes. `diagram.score` has the formulas."""
 
 from dataclasses import dataclass
 
 from diagram.matching import Matching
 from diagram.nodes import Diagram, Node
 from diagram.readability import Readability
-from diagram.weights import CONNECTION, LEFT_OUT, LOOK, STRANGER
+from diagram.weights import CONNECTION, END_LEFT_OUT, LOOK, UNCONFIRMED
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was found of the reference, in [0, 1]. `score` says how the figures add up.
+    """How much of the reference the answer has; all numbers in [0, 1].
 
-    shapes, links           the two factors of the score
-    nodes, connections      share of what either diagram has that both have
-    style                   how much of the look of either diagram's shapes is the reference's
+    shapes, links           the factors `shapes` and `connections` of the score
+    nodes, connections      share of the shapes and of the connections of both diagrams that both have
+    style                   share of the look that is right, over the shapes of both diagrams
     is_renumbered           whether numbers or the order of the lines differ
-    agrees                  whether all that the answer states is right, whatever it leaves out
+    agrees                  whether everything in the answer is right; it may leave something out
     """
 
     shapes: float
@@ -36,12 +36,12 @@ def compare(
     style_fixed: bool,
     order_fixed: bool,
 ) -> Comparison:
-    """Compare an answer with a reference under a matching of their numbers."""
+    """Compare two diagrams; `matching` maps numbers of `found` to numbers of `wanted`."""
     drawn = {node.number for node in found.nodes}
     wanted_edges = wanted.edges
-    right = wrong = stated = 0
+    right = wrong = to_left_out = 0
     links = 0.0
-    joined: set[int] = set()  # shapes with a right connection, or one that would be right if its end were drawn
+    joined: set[int] = set()  # ends of right connections, drawn or not
     for start, end in found.claimed_edges:
         if (matching.get(start), matching.get(end)) not in wanted_edges:
             wrong += 1
@@ -51,14 +51,14 @@ def compare(
             right += 1
             links += readable.clear[start, end]
         else:
-            stated += 1
+            to_left_out += 1  # right, but its end is not drawn
 
     wanted_nodes = {node.number: node for node in wanted.nodes}
     partners = {node.number: wanted_nodes[matching[node.number]] for node in found.nodes if node.number in matching}
     connected = {number for edge in found.claimed_edges for number in edge}
     wanted_connected = {number for edge in wanted_edges for number in edge}
     worth = style = 0.0
-    strangers, all_alike = 0, True
+    unconfirmed, all_alike = 0, True
     for node in found.nodes:
         partner = partners.get(node.number)
         if partner is None:
@@ -68,42 +68,45 @@ def compare(
         style += alike
         value = (1 - LOOK * (1 - alike)) * readable.inside[node.number] * readable.apart[node.number]
         is_alone = node.number not in connected and partner.number not in wanted_connected
-        is_known = node.number in joined or is_alone or not (style_fixed or order_fixed)
-        is_known = is_known or (style_fixed and alike == 1) or (order_fixed and partner.number == node.number)
-        strangers += not is_known
-        worth += value if is_known else STRANGER * value
+        is_confirmed = node.number in joined or is_alone or not (style_fixed or order_fixed)
+        is_confirmed = is_confirmed or (style_fixed and alike == 1) or (order_fixed and partner.number == node.number)
+        unconfirmed += not is_confirmed
+        worth += value if is_confirmed else UNCONFIRMED * value
 
     count = len(wanted.nodes)
-    either = count + len(found.nodes) - len(partners)
-    either_edges = len(wanted_edges) + wrong
+    all_shapes = count + len(found.nodes) - len(partners)
+    all_edges = len(wanted_edges) + wrong
     kept = {partner.number for partner in partners.values()}
     left_out = sum(not kept.issuperset(edge) for edge in wanted_edges)
     return Comparison(
-        shapes=worth / either,
-        links=(count + CONNECTION * (links + LEFT_OUT * stated))
-        / (count + CONNECTION * (either_edges - (1 - LEFT_OUT) * left_out)),
-        nodes=(len(partners) - strangers) / either,
-        connections=right / either_edges if either_edges else 1.0,
-        style=style / either if style_fixed else 1.0,
+        shapes=worth / all_shapes,
+        links=(count + CONNECTION * (links + END_LEFT_OUT * to_left_out))
+        / (count + CONNECTION * (all_edges - (1 - END_LEFT_OUT) * left_out)),
+        nodes=(len(partners) - unconfirmed) / all_shapes,
+        connections=right / all_edges if all_edges else 1.0,
+        style=style / all_shapes if style_fixed else 1.0,
         is_renumbered=_is_renumbered(partners, wanted),
         agrees=len(partners) == len(found.nodes) and all_alike and not wrong and right + left_out == len(wanted_edges),
     )
 
 
 def best_shapes(found: Diagram, wanted: Diagram, readable: Readability) -> float:
-    """What `shapes` could be at most under any matching."""
+    """An upper bound of `Comparison.shapes` under any matching."""
     worths = sorted((readable.inside[node.number] * readable.apart[node.number] for node in found.nodes), reverse=True)
     return sum(worths[: len(wanted.nodes)]) / max(len(found.nodes), len(wanted.nodes))
 
 
 def _share_equal(a: Node, b: Node) -> float:
-    """How much of the look of two shapes is equal."""
+    """Share of the fields of the look that are equal."""
     equal = [x == y for x, y in zip(a.look, b.look, strict=True)]
     return sum(equal) / len(equal)
 
 
 def _is_renumbered(partners: dict[int, Node], wanted: Diagram) -> bool:
-    """Whether shapes have other numbers, or stand in another order, than their partners; `partners` go by line."""
+    """Whether numbers, or the order of the lines, differ from the reference's.
+
+    `partners` holds the reference's shape for each number of the answer, in the order of the answer's lines.
+    """
     line_of = {node.number: line for line, node in enumerate(wanted.nodes)}
     lines = [line_of[partner.number] for partner in partners.values()]
     return any(number != partner.number for number, partner in partners.items()) or lines != sorted(lines)

@@ -1,12 +1,11 @@
-"""Decide from a file's references what an answer must follow: a style, and an order of the numbers.
+"""Decide from the references of a file what an answer must follow: their style, and the order of their numbers.
 
-The style is fixed where nearly all shapes look like several others: shape, size, line and colours repeat. Where every
-diagram has colours of its own, no answer can know them.
+The style is fixed if at least 95 % of all shapes have a look (shape, size, line and colours) that occurs five times or
+more. Otherwise an answer could not know which look to use.
 
-The order is fixed where the references show one that an answer can follow: the lines number the shapes 0, 1, 2 and so
-on, and no connection points back to a lower number, so the numbers follow the flow. Numbers drawn by chance would point
-back half of the time. Numbers without such an order, or too few connections to see one, leave the order open: an answer
-that numbers the same diagram otherwise then loses nothing.
+The order is fixed if at least 95 % of the references with a connection number their shapes along the flow: 0, 1, 2 and
+so on by line, and every connection leads to a higher number. It takes at least five such references. Otherwise the
+numbers follow no rule that an answer could learn, and other numbers cost nothing.
 """
 
 from collections import Counter
@@ -14,19 +13,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from diagram.language import Diagram, parse
+from diagram.nodes import Look
 
-ENOUGH = 5  # shapes of one look; references with a connection
+ENOUGH = 5  # shapes with one look, or references with a connection
 NEARLY_ALL = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Conventions:
-    """What a file's references fix, and what was counted.
+    """What the references of a file fix, and the counts behind it.
 
-    shapes, looks           of all references; `looks` counts different ones
-    common                  shapes whose look occurs five times or more
+    shapes                  shapes in all references
+    looks                   different looks among them
+    common                  shapes with a look that occurs five times or more
     connected               references with a connection
-    in_order                those of them that are numbered along the flow
+    in_order                those of them that number their shapes along the flow
     """
 
     style_fixed: bool
@@ -38,7 +39,7 @@ class Conventions:
     in_order: int
 
     def facts(self) -> dict[str, str]:
-        """What was decided and why, for a log."""
+        """The two decisions and the counts behind them, for a log."""
         style = f"{self.looks} looks, {self.common} of {self.shapes} shapes have one that occurs {ENOUGH} times or more"
         order = f"{self.in_order} of {self.connected} references with connections number their shapes along the flow"
         return {
@@ -48,8 +49,8 @@ class Conventions:
 
 
 def conventions_of(references: Iterable[str]) -> Conventions:
-    """Count the looks and the numbering of reference diagrams; what cannot be read is left out."""
-    looks: Counter[tuple] = Counter()
+    """Decide from the texts of reference diagrams. Lines that cannot be read are ignored."""
+    looks: Counter[Look] = Counter()
     connected = in_order = 0
     for text in references:
         diagram = parse(text)

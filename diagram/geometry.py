@@ -1,8 +1,8 @@
-"""Where shapes lie: inside the canvas, over one another, in the way of a connection.
+"""The geometry of a diagram: shapes off the canvas, shapes that overlap, connections that run through shapes.
 
-A rectangle, rounded or not, is its box; a circle is the ellipse in its box. A connection is the straight line between
-two centres, which is how it is drawn. Shapes that touch overlap. A connection that only grazes a shape is no flaw that
-a reader sees: it runs through where it meets the shape shrunk to 80 %.
+A rectangle, rounded or not, is its box; a circle is the ellipse in its box. Shapes that touch overlap. A connection is
+the straight line between two centres, which is how it is drawn. It runs through a third shape if it meets that shape
+shrunk to 80 %: readers do not mind a connection that only grazes a shape.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from math import cos, pi, sin
 
 from diagram.nodes import CANVAS_HEIGHT, CANVAS_WIDTH, Node
 
-CORE = 0.8  # share of a shape's width and height that a connection must not meet
+CORE = 0.8  # share of a shape's width and height that no other connection may meet
 
 _RING = tuple((cos(2 * pi * k / 64), sin(2 * pi * k / 64)) for k in range(64))
 
@@ -24,7 +24,7 @@ def is_inside_canvas(node: Node) -> bool:
 
 
 def share_outside(node: Node) -> float:
-    """The share of the shape's box that lies off the canvas, 0 to 1."""
+    """Share of the shape's box that lies off the canvas, 0 to 1."""
     width = min(node.x + node.width / 2, CANVAS_WIDTH) - max(node.x - node.width / 2, 0)
     height = min(node.y + node.height / 2, CANVAS_HEIGHT) - max(node.y - node.height / 2, 0)
     return 1 - max(0.0, width) * max(0.0, height) / (node.width * node.height)
@@ -44,7 +44,7 @@ def overlap(a: Node, b: Node) -> bool:
 
 
 def overlaps(nodes: Sequence[Node]) -> list[tuple[Node, Node, float]]:
-    """Every pair of nodes that overlap, and how many square pixels their boxes share."""
+    """All pairs of nodes that overlap, each with the area that their boxes share, in square pixels."""
     boxes = sorted(
         (node.x - node.width / 2, node.x + node.width / 2, node.y - node.height / 2, node.y + node.height / 2, k)
         for k, node in enumerate(nodes)
@@ -67,12 +67,12 @@ def overlaps(nodes: Sequence[Node]) -> list[tuple[Node, Node, float]]:
 
 
 def runs_through(start: Node, end: Node, third: Node, core: float = CORE) -> bool:
-    """True when the connection from `start` to `end` meets the shape `third`, shrunk to `core` of its size."""
+    """True when the connection from `start` to `end` meets the shape `third`, shrunk by the factor `core`."""
     half_width, half_height = core * third.width / 2, core * third.height / 2
     x, y, dx, dy = start.x - third.x, start.y - third.y, end.x - start.x, end.y - start.y
     if third.shape == "circle":
         return _meets_ellipse(x, y, dx, dy, half_width, half_height)
-    # They are apart where the box lies beyond an end of the line, in x or y, or on one side of it.
+    # Separating axes: x, y, and across the line.
     return (
         abs(2 * x + dx) <= abs(dx) + 2 * half_width
         and abs(2 * y + dy) <= abs(dy) + 2 * half_height
@@ -81,7 +81,7 @@ def runs_through(start: Node, end: Node, third: Node, core: float = CORE) -> boo
 
 
 def crossings(nodes: Sequence[Node], edges: Iterable[tuple[int, int]]) -> dict[tuple[int, int], int]:
-    """How many third shapes each connection (from, to), by node numbers, runs through."""
+    """For each connection (from, to), given by node numbers: how many third shapes it runs through."""
     by_number = {node.number: node for node in nodes}
     cores = []
     for node in nodes:
@@ -94,7 +94,7 @@ def crossings(nodes: Sequence[Node], edges: Iterable[tuple[int, int]]) -> dict[t
         x0, y0, dx, dy = start.x, start.y, end.x - start.x, end.y - start.y
         x_min, x_max, y_min, y_max = min(x0, end.x), max(x0, end.x), min(y0, end.y), max(y0, end.y)
         width, height, turn = x_max - x_min, y_max - y_min, dx * y0 - dy * x0
-        # What `runs_through` does, written out: a call for every shape and connection would take most of the time.
+        # `runs_through`, inlined: calling it for every shape and connection takes too long.
         near_line = [
             (x, y, half_width, half_height, node)
             for left, right, top, bottom, x, y, half_width, half_height, node in cores
@@ -116,7 +116,7 @@ def crossings(nodes: Sequence[Node], edges: Iterable[tuple[int, int]]) -> dict[t
 def _meets_ellipse(x: float, y: float, dx: float, dy: float, half_width: float, half_height: float) -> bool:
     """True when the line from (x, y) to (x + dx, y + dy) meets the ellipse around (0, 0)."""
     x, y, dx, dy = x / half_width, y / half_height, dx / half_width, dy / half_height
-    begin = x * x + y * y - 1  # up to 0 inside the unit circle
+    begin = x * x + y * y - 1  # 0 or less inside the unit circle
     length, towards = dx * dx + dy * dy, x * dx + y * dy
     if begin <= 0 or begin + 2 * towards + length <= 0:
         return True
@@ -128,11 +128,12 @@ def _distance_to_origin(x0: float, y0: float, x1: float, y1: float) -> float:
     dx, dy = x1 - x0, y1 - y0
     length_squared = dx * dx + dy * dy
     t = 0.0 if length_squared == 0 else min(1.0, max(0.0, -(x0 * dx + y0 * dy) / length_squared))
-    return ((x0 + t * dx) ** 2 + (y0 + t * dy) ** 2) ** 0.5
+    distance: float = ((x0 + t * dx) ** 2 + (y0 + t * dy) ** 2) ** 0.5
+    return distance
 
 
 def _box_reaches_ellipse(box: Node, ellipse: Node) -> bool:
-    """Scale the ellipse to the unit circle; the box's nearest point to its centre decides."""
+    """Scale the ellipse to the unit circle, and test the point of the box that is nearest to its centre."""
     gap_x = max(0.0, abs(box.x - ellipse.x) - box.width / 2) / (ellipse.width / 2)
     gap_y = max(0.0, abs(box.y - ellipse.y) - box.height / 2) / (ellipse.height / 2)
     return gap_x * gap_x + gap_y * gap_y <= 1
@@ -142,13 +143,15 @@ def _ellipses_meet(a: Node, b: Node) -> bool:
     dx, dy = b.x - a.x, b.y - a.y
     if a.width == a.height and b.width == b.height:
         return 4 * (dx**2 + dy**2) <= (a.width + b.width) ** 2
-    # Scale a to the unit circle; they meet when b's outline comes within 1 of the centre, or b holds the centre.
+    # Scale a to the unit circle. They meet if b holds the circle's centre, or b's outline comes within 1 of it.
     x, y = dx / (a.width / 2), dy / (a.height / 2)
     half_width, half_height = b.width / a.width, b.height / a.height
     distance, reach = (x * x + y * y) ** 0.5, ((x / half_width) ** 2 + (y / half_height) ** 2) ** 0.5
-    if reach <= 1 or 1 / distance + 1 / reach >= 1:  # they meet on the line between the centres
+    if reach <= 1 or 1 / distance + 1 / reach >= 1:  # b holds the centre, or they meet between the centres
         return True
-    if distance + ((half_width * x) ** 2 + (half_height * y) ** 2) ** 0.5 < distance**2:  # a line across it parts them
+    if (
+        distance + ((half_width * x) ** 2 + (half_height * y) ** 2) ** 0.5 < distance**2
+    ):  # a line across the one between the centres separates them
         return False
     points = [(x + half_width * c, y + half_height * s) for c, s in _RING]
     return any(_distance_to_origin(*points[k - 1], *points[k]) <= 1 for k in range(len(points)))

@@ -1,21 +1,23 @@
-"""The graph of a diagram, for comparing it with another: neighbours as bit masks, and what lies around a shape.
+"""The graph of a diagram, for comparing it with another one: neighbours as bit masks, and the surroundings of shapes.
 
-An answer may point to a shape that it does not draw; such a shape is part of the graph too.
+A shape that the text points to but does not draw is part of the graph too.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
 
 from diagram.nodes import Diagram
 
-MAX_UNDRAWN = 100  # numbers that are pointed to and not drawn
-_MAX_STEPS = 4_000  # connections that are followed, over all rounds and directions
+MAX_UNDRAWN = 100  # shapes that the text points to but does not draw
+_MAX_STEPS = 4_000  # connections followed, in all rounds and directions together
 _MAX_ROUNDS = 8
 
 
 class Graph:
-    """Shapes counted from 0 by line, the undrawn at the end. Bit `b` of `out[a]` says that shape a points to shape b.
+    """Shapes count from 0: first the drawn ones by line, then the others.
 
-    `numbers` are the shapes' numbers in the diagram, `into` the same connections as `out`, seen from their ends.
+    numbers     each shape's number in the diagram
+    out         a bit mask for each shape: bit b of out[a] is set if shape a points to shape b
+    into        the same connections from the other end: bit a of into[b]
     """
 
     def __init__(self, diagram: Diagram) -> None:
@@ -39,11 +41,12 @@ class Graph:
 
 
 def surroundings(graphs: Sequence[Graph], looks: Sequence[Sequence[int]]) -> Iterator[list[list[int]]]:
-    """What lies around the drawn shapes of both graphs, round by round: equal numbers for equal surroundings.
+    """Colour the drawn shapes of all graphs by colour refinement (Weisfeiler and Leman, 1968); yields every round.
 
-    A shape's surroundings are its own and its neighbours' of the round before (Weisfeiler and Leman, 1968), which
-    begins with its look. Both directions are followed, then outgoing connections alone, then incoming ones alone: one
-    fault changes what lies around many shapes, but rarely before as well as behind them.
+    A round has a list for each graph with a colour for each drawn shape. At first shapes of one look have one colour;
+    then two shapes keep equal colours only as long as their neighbours' colours are equal too. The rounds run three
+    times: along all connections, along outgoing ones and along incoming ones. A single fault changes the colours of
+    many shapes, but seldom in both directions.
     """
     steps = max(1, max(graph.edge_count for graph in graphs))
     rounds = max(2, min(_MAX_ROUNDS, _MAX_STEPS // (8 * steps)))
@@ -63,7 +66,7 @@ def surroundings(graphs: Sequence[Graph], looks: Sequence[Sequence[int]]) -> Ite
 
 
 def bits(mask: int) -> Iterator[int]:
-    """The places of the ones in a mask, lowest first."""
+    """The positions of the set bits, lowest first."""
     while mask:
         low = mask & -mask
         yield low.bit_length() - 1

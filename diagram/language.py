@@ -7,8 +7,8 @@ A diagram is text, one line per node, each line a Python list:
 x and y are the node's centre in pixels on a canvas of 1000 x 600 with its origin at the top left, width and height are
 in pixels, the two colours are background and line, and nodes are numbered from 0 in the order of their lines.
 
-The text comes from a model and is untrusted: nothing in it is executed, its length is bounded, and `parse` reports what
-is wrong instead of raising.
+The text comes from a model and is untrusted. Nothing in it is executed, its length is limited, and `parse` reports
+problems instead of raising.
 """
 
 from diagram.nodes import (
@@ -50,12 +50,12 @@ _MAX_BLANK_LINES = 900
 
 
 def parse(text: str) -> Diagram:
-    """Read a diagram from any text at all; never raises on a `str`.
+    """Read a diagram from any text; never raises on a `str`.
 
-    A line that holds no node is reported and left out, and so is a node that repeats a number. A line that only
+    Reported and left out: a line without a node, and a node that repeats a number. Reported but read: a line that only
     deviates from the format (a comma after it, a quoted number), a blank line, and a node that is numbered out of
-    order, points to itself, to the same node twice or to a node that does not exist, is reported and read. One
-    newline at the end is no line of its own.
+    order, points to itself, to a node twice or to a node that does not exist. A newline at the end of the text does
+    not begin another line.
     """
     nodes: dict[int, Node] = {}
     line_of: dict[int, int] = {}
@@ -103,7 +103,7 @@ def parse(text: str) -> Diagram:
 
 
 def format(diagram: Diagram) -> str:
-    """Write a diagram as text: one line per node, no newline at the end. The inverse of `parse` for flawless text."""
+    """Write a diagram as text: one line per node, without a newline at the end. Inverts `parse` on flawless text."""
     return "\n".join(_format_node(node) for node in diagram.nodes)
 
 

@@ -1,11 +1,11 @@
-"""Find which shape of an answer stands for which shape of the reference.
+"""Match the shapes of an answer to the shapes of the reference.
 
-Where the answer's numbers do not agree with the reference's, the shapes are aligned. Several guesses (by place, line,
-number, and what lies around a shape in the graph) are completed, and the best of them improved. The work is bounded,
-and the same texts always give the same result.
+`by_number` matches equal numbers. `align` looks for the best alignment, whatever the numbers. It starts with several
+partial guesses: equal positions, equal lines, equal numbers, and similar surroundings in the graph. It completes each
+of them and improves the best two. The work is bounded, and equal texts always give equal results.
 
-A matching maps numbers of the answer to numbers of the reference. Numbers that the answer points to without drawing
-them are matched too, so that a connection to a shape that was left out can be told from a wrong one.
+A matching maps numbers of the answer to numbers of the reference. It includes numbers that the answer points to but
+does not draw, so that a connection to a shape that was left out is not taken for a wrong one.
 """
 
 from collections import Counter, defaultdict
@@ -13,16 +13,16 @@ from collections.abc import Hashable, Sequence
 
 from diagram.alignment import Aligner
 from diagram.graph import Graph, surroundings
-from diagram.nodes import Diagram
+from diagram.nodes import Diagram, Look
 from diagram.weights import CONNECTION, LOOK
 
 Matching = dict[int, int]
 
-_TO_IMPROVE = 2  # of the guesses
+_TO_IMPROVE = 2  # guesses
 
-# What decides where looks and connections leave the choice open.
-_SURROUNDINGS = 0.05  # for each round in which two shapes have the same around them
-_LINE = 0.0005  # for each line that two shapes are apart
+# Tie-breakers where looks and connections do not decide
+_SURROUNDINGS = 0.05  # bonus for each round in which two shapes have the same surroundings
+_LINE = 0.0005  # penalty for each line between two shapes
 
 
 def by_number(candidate: Diagram, reference: Diagram) -> Matching:
@@ -33,18 +33,18 @@ def by_number(candidate: Diagram, reference: Diagram) -> Matching:
 
 
 def align(candidate: Diagram, reference: Diagram, style_fixed: bool) -> Matching:
-    """The best alignment that was found, whatever the numbers; with `style_fixed` looks count beside the graph."""
+    """Find a good alignment, whatever the numbers. With `style_fixed` equal looks count too, not the graph alone."""
     wanted, found = Graph(reference), Graph(candidate)
     size = max(len(wanted.numbers), len(found.numbers))
     wanted.pad(size)
     found.pad(size)
-    ids: dict[tuple, int] = {}
+    ids: dict[Look | tuple[()], int] = {}
     looks = [
         [ids.setdefault(node.look if style_fixed else (), len(ids)) for node in graph.nodes]
         for graph in (wanted, found)
     ]
     worth = _worths(looks, list(ids), size)
-    # A right connection in units of a shape: about what it adds to the score.
+    # What a right connection adds to the score, roughly, where a shape adds 1.
     edge = 2 * CONNECTION * len(wanted.nodes) / (len(wanted.nodes) + CONNECTION * wanted.edge_count)
     most = sum(sorted(map(max, worth), reverse=True)[: min(len(wanted.nodes), len(found.nodes))])
     most += edge * min(wanted.edge_count, found.edge_count)
@@ -73,10 +73,10 @@ def align(candidate: Diagram, reference: Diagram, style_fixed: bool) -> Matching
     return {found.numbers[p]: number for number, p in pairs if p < len(found.numbers)}
 
 
-def _worths(looks: Sequence[Sequence[int]], of: Sequence[tuple], size: int) -> list[list[float]]:
-    """What each pair of shapes is worth by itself: 1 and up to LOOK more, for an empty shape nothing."""
+def _worths(looks: Sequence[Sequence[int]], of: Sequence[tuple[object, ...]], size: int) -> list[list[float]]:
+    """The worth of each pair of shapes without connections: 1 to 1 + LOOK by their look; 0 with an empty shape."""
     wanted, found = looks
-    holders = defaultdict(list)  # which looks hold a value at a place
+    holders = defaultdict(list)  # the looks with a given value in a given field
     for b in set(found):
         for holding in enumerate(of[b]):
             holders[holding].append(b)
@@ -91,7 +91,7 @@ def _worths(looks: Sequence[Sequence[int]], of: Sequence[tuple], size: int) -> l
 def _hints(
     wanted: Graph, found: Graph, worth: Sequence[Sequence[float]], looks: Sequence[Sequence[int]]
 ) -> list[list[float]]:
-    """How well each pair of shapes fits by itself and by what lies around it."""
+    """The worth of each pair of shapes, plus a bonus for similar surroundings."""
     hints = [list(row) for row in worth]
     for around_wanted, around_found in surroundings((wanted, found), looks):
         peers = defaultdict(list)
@@ -104,7 +104,7 @@ def _hints(
 
 
 def _mutual_best(hints: Sequence[Sequence[float]]) -> dict[int, int]:
-    """Pairs that fit better than any other pair with one of the two."""
+    """Pairs with a higher hint than every other pair with one of the two shapes."""
     best_in_column = [max(column) for column in zip(*hints, strict=True)]
     pairs = {}
     for a, row in enumerate(hints):
@@ -116,7 +116,7 @@ def _mutual_best(hints: Sequence[Sequence[float]]) -> dict[int, int]:
 
 
 def _unique_pairs(wanted: Sequence[Hashable], found: Sequence[Hashable]) -> dict[int, int]:
-    """Places in `wanted` and `found` of values that either holds once."""
+    """Pair the positions of each value that occurs exactly once in `wanted` and exactly once in `found`."""
     wanted_count, found_count = Counter(wanted), Counter(found)
     place = {value: k for k, value in enumerate(found)}
     return {k: place[value] for k, value in enumerate(wanted) if wanted_count[value] == 1 and found_count[value] == 1}

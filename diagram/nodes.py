@@ -1,4 +1,4 @@
-"""What a diagram consists of: shapes with their connections, and the problems of the text that they were read from."""
+"""The data of a diagram: shapes with their connections, and the problems of the text that they were read from."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,9 +14,10 @@ MAX_COORDINATE = 100_000
 MAX_NUMBER = 9_999
 
 Colour = tuple[int, int, int]
+Look = tuple[str, int, int, str, Colour, Colour]  # shape, width, height, line, background and line colour
 
-# unread       the line holds no shape that could be read, or one whose number another shape has
-# blemish      the line deviates from the format, and was read all the same
+# unread       no shape could be read from the line, or an earlier shape has its number
+# blemish      the line deviates from the format but could be read, or is blank
 # numbering    the shape's number is not the next one
 # connection   the shape points to itself, or to a shape that does not exist
 Kind = Literal["unread", "blemish", "numbering", "connection"]
@@ -38,8 +39,8 @@ class Node:
     targets: tuple[int, ...]
 
     @property
-    def look(self) -> tuple[str, int, int, str, Colour, Colour]:
-        """Shape, width, height, line, background and line colour: all but number, place and connections."""
+    def look(self) -> Look:
+        """All fields but number, position and connections."""
         return self.shape, self.width, self.height, self.line, self.fill, self.outline
 
 
@@ -60,8 +61,8 @@ class Diagram:
     """The nodes that could be read, and what was wrong with the text.
 
     Node numbers are unique. `line_count` counts the lines, `well_formed_count` those without a problem of their own: a
-    connection to a node that does not exist is a problem, but its line is well formed. `complete` tells whether the
-    last line that is not blank is one of the nodes.
+    connection to a node that does not exist is a problem, but its line is well formed. `complete` is True if
+    the last line that is not blank is one of the nodes.
     """
 
     nodes: tuple[Node, ...]
@@ -78,5 +79,5 @@ class Diagram:
 
     @property
     def claimed_edges(self) -> frozenset[tuple[int, int]]:
-        """Every connection that the text states, also to nodes that do not exist."""
+        """Every connection in the text, also to nodes that do not exist."""
         return frozenset((node.number, target) for node in self.nodes for target in node.targets)

@@ -1,12 +1,12 @@
-"""How readable every shape and every connection of a diagram is, whatever the diagram should show.
+"""The readability of each shape and each connection of a diagram. The reference plays no part.
 
-A flaw halves the worth of what it touches; a worse flaw leaves less. `degree` says how much worse, for
+Without a flaw the worth is 1, with one it is 0.5 x 0.4^degree. The degree is
 
-    a shape off the canvas          the share of it that lies off the canvas, 0 to 1
-    a shape that overlaps others    how much of it the others cover together, each 0 to 1
-    a connection through a shape    how many more shapes it runs through
+    inside      for a shape not wholly on the canvas: the share of its box off the canvas, 0 to 1
+    apart       for a shape that overlaps others: the share of its box that each other box covers, 0 to 1, added up
+    clear       for a connection through third shapes: how many there are, minus 1
 
-A copy laid over a shape halves both and more, so the two are worth less together than one alone.
+A copy that covers a shape exactly leaves 0.5 x 0.4 = 0.2 of each, so both together are worth less than one alone.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from diagram.weights import FLAW, WORSE
 
 @dataclass(frozen=True, slots=True)
 class Readability:
-    """The worth of each shape by its number and of each connection (from, to), in (0, 1]; 1.0 without a flaw."""
+    """The worth of each shape, by its number, and of each connection (from, to), in (0, 1]; 1.0 without a flaw."""
 
     inside: dict[int, float]
     apart: dict[int, float]
@@ -27,12 +27,12 @@ class Readability:
 
     @property
     def is_flawless(self) -> bool:
-        """True when nothing that is drawn has a flaw."""
+        """True if no shape and no connection has a flaw."""
         return all(worth == 1 for part in (self.inside, self.apart, self.clear) for worth in part.values())
 
 
 def readability_of(nodes: Sequence[Node], edges: Iterable[tuple[int, int]]) -> Readability:
-    """Judge shapes with unique numbers and the connections between them."""
+    """Rate shapes, whose numbers must be unique, and connections between them."""
     covered: dict[int, float] = {}
     for a, b, area in overlaps(nodes):
         covered[a.number] = covered.get(a.number, 0.0) + area / (a.width * a.height)
@@ -45,4 +45,5 @@ def readability_of(nodes: Sequence[Node], edges: Iterable[tuple[int, int]]) -> R
 
 
 def _worth(degree: float) -> float:
-    return FLAW * WORSE**degree
+    worth: float = FLAW * WORSE**degree
+    return worth

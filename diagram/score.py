@@ -2,33 +2,63 @@
 
     score = shapes x connections x numbering x lines x ending
 
-Each factor is 1.0 where nothing is wrong, and each fault takes a part of one of them away:
+Every shape of the answer is matched to at most one shape of the reference: by number, or by the best alignment
+(`diagram.matching`), whichever scores higher.
 
-    shapes        the worth of the shapes found / the shapes of either diagram
-                  a shape is worth (1 - 0.25 x how much of its look differs) x inside x apart, and a tenth of that
-                  where neither connection, look nor number shows that it is the one it takes the place of
-    connections   (w + half the worth of the right connections) / (w + half the connections of either diagram),
-                  where w are the shapes wanted; a connection is worth clear
-    numbering     0.97 where the references fix an order and the shapes are numbered or sorted otherwise
-    lines         1 - 0.2 x (1 - g), where g is the shapes read / these and the bad lines;
-                  a line with a blemish that is read all the same is a fifth of a bad line
-    ending        0.9 where the last line is not a whole shape
+    shapes       sum of worth over the matched shapes / number of shapes in both diagrams, a matched pair counted once
 
-inside, apart and clear are 1.0 without a flaw, at most 0.5 with one, and less the worse it is (`readability`). The
-figures stand in `weights`.
+                 worth = (1 - 0.25 x differing / 6) x inside x apart
+                 differing: how many of shape, width, height, line, background and line colour are not the reference's
+                 x 0.1 where nothing confirms the match: no right connection, not the look, not the number. A shape
+                 without connections that is matched to another such shape needs no confirmation
 
-What holds:
+    connections  (n + sum of weight x clear over the right ones) / (n + sum of weight over all of both diagrams)
+
+                 n: shapes of the reference
+                 weight: 0.5; 0.05 for a connection of the reference with an end that the answer left out. Such a one is
+                 right, with clear = 1, where the answer still states it
+                 a connection that both diagrams have counts once
+
+    numbering    0.97 if the numbers or the order of the lines differ from the reference's, else 1
+
+    lines        1 - 0.2 x bad / (shapes read + bad)
+
+                 bad: the sum over all lines of 1 where the line cannot be read or repeats a number, 0.2 where it has a
+                 blemish, and 1 - 0.8^k where it has k blemishes. A blank line is a blemish, and so is a deviation from
+                 the format that can still be read
+
+    ending       0.9 if the last line holds no new shape, else 1
+
+`inside`, `apart` and `clear` are 1 for a shape or a connection without a flaw in its layout, and 0.5 x 0.4^degree with
+one; `diagram.readability` defines the degree. The constants are in `diagram.weights`.
+
+`style_fixed=False` ignores the look: differing is 0, and the look confirms no match. `order_fixed=False` ignores the
+numbering: the factor is 1, and the number confirms no match. With both False, no match needs confirmation.
+`diagram.conventions` decides both from the references.
+
+What always holds:
 
 - The score is 1.0 exactly when nothing is wrong.
-- Every fault lowers it. Another fault elsewhere lowers it further, unless both together are only another numbering.
-- One of n shapes left out costs about 1/n wherever it stood: connections whose shapes are missing count a tenth.
-- Text without a shape scores 0.0, any shape more.
-- Padding does not help: a copy is one shape more in either diagram, or lies on the shape it copies and spoils both.
-- Any clear arrangement will do: places are judged by inside, apart and clear alone.
+- Every fault lowers it. A second fault elsewhere lowers it further, unless the two together only change the numbering.
+- Leaving out one of n shapes costs about 1/n, wherever it stood.
+- Text without a shape scores 0.0, and text with a shape more.
+- Padding does not help. A copy counts as one more shape, and where it covers its original, both are worth less.
+- Positions are free: only inside, apart and clear depend on them.
 
-Shapes are compared by number, or by the best alignment (`matching`) where that scores higher although the numbering
-then costs its part. What the references do not fix costs nothing: `style_fixed` says whether the look counts and
-`order_fixed` whether the numbering does; `conventions` decides both from the references.
+An example. The answer leaves out the last shape and the connection to it, changes a colour and adds a comma:
+
+>>> reference = '''[0, 150, 300, 'circle', 80, 80, 'solid arrow', (255, 255, 255), (0, 0, 0), [1]]
+... [1, 450, 300, 'circle', 80, 80, 'solid arrow', (255, 255, 255), (0, 0, 0), [2]]
+... [2, 750, 300, 'circle', 80, 80, 'solid arrow', (255, 255, 255), (0, 0, 0), []]'''
+>>> answer = '''[0, 150, 300, 'circle', 80, 80, 'solid arrow', (255, 255, 255), (0, 0, 0), [1]]
+... [1, 450, 300, 'circle', 80, 80, 'solid arrow', (200, 255, 255), (0, 0, 0), []],'''
+>>> shapes = (1 + (1 - 0.25 * 1 / 6)) / 3
+>>> connections = (3 + 0.5) / (3 + 0.5 + 0.05)
+>>> lines = 1 - 0.2 * 0.2 / (2 + 0.2)
+>>> round(shapes * connections * 1 * lines * 1, 6)
+0.631882
+>>> round(score_diagram(answer, reference).total, 6)
+0.631882
 """
 
 from dataclasses import asdict, dataclass
@@ -38,7 +68,7 @@ from diagram.comparison import Comparison, best_shapes, compare
 from diagram.language import Diagram, parse
 from diagram.matching import align, by_number
 from diagram.readability import Readability, readability_of
-from diagram.weights import BAD_LINES, BLEMISH, CUT, NUMBERING
+from diagram.weights import BAD_LINES, BLEMISH, CUT_OFF, NUMBERING
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +76,21 @@ class Score:
     """A score and its parts, each in [0, 1].
 
     total           the score
-    well_formed     shapes read / these and the bad lines, of which a blemish is a fifth
-    ending          1.0, or 0.0 where the last line is not a whole shape
-    numbering       1.0, or 0.0 where the references fix an order and the shapes are numbered or sorted otherwise
-    nodes           share of the shapes of either diagram that were found
-    connections     share of the connections of either diagram that are right
-    style           how much of the look of either diagram's shapes is right; 1.0 where the style is not fixed
-    inside          how well the shapes lie on the canvas
-    apart           how well the shapes keep apart
-    clear           how well the connections keep clear of third shapes
+    well_formed     shapes read / (shapes read + bad), as in `lines` above
+    ending          1.0, or 0.0 if the last line holds no new shape
+    numbering       1.0, or 0.0 if the order is fixed and the numbers or the order of the lines differ
+    nodes           matched shapes / shapes of both diagrams; matches that nothing confirms are left out
+    connections     right connections / connections of both diagrams
+    style           share of the look that is right, over the shapes of both diagrams; 1.0 if the style is not fixed
+    inside          mean worth of the shapes' places on the canvas
+    apart           mean worth of the distances between shapes
+    clear           mean worth of the connections' ways past other shapes
 
-    tidy            whether nothing is wrong with the text but the numbering, and all that it draws is inside, apart and
-                    clear, whatever was asked for
+    tidy            True if the text has no problem but its numbering, and all that it draws is inside, apart and clear;
+                    the reference plays no part
 
-    What is missing counts as neither inside, apart nor clear: leaving things out does not tidy a diagram.
+    A pair of matched shapes or connections counts once in "of both diagrams". The three means count everything that the
+    answer has less of than the reference as 0, so leaving things out never raises them.
     """
 
     total: float
@@ -94,8 +125,8 @@ class Score:
 def score_diagram(candidate: str, reference: str, style_fixed: bool = True, order_fixed: bool = True) -> Score:
     """Score any text against a reference diagram; `total` of the result is the score in [0, 1].
 
-    Raises ValueError where the reference has no shape, a line that cannot be read or a connection to a shape that does
-    not exist. `flaw_of` says what else a reference must not have.
+    Raises ValueError if the reference has no shape, a line that cannot be read, or a connection to itself or to a shape
+    that does not exist. `flaw_of` is stricter: it finds everything that a reference should not have.
     """
     wanted = _read_reference(reference)
     found = parse(candidate)
@@ -103,13 +134,13 @@ def score_diagram(candidate: str, reference: str, style_fixed: bool = True, orde
         return Score(total=0.0)
     readable = _readability(found)
     well_formed = _well_formed(found)
-    text = (1 - BAD_LINES * (1 - well_formed)) * (1 if found.complete else 1 - CUT)
+    text = (1 - BAD_LINES * (1 - well_formed)) * (1 if found.complete else 1 - CUT_OFF)
 
     def total(comparison: Comparison) -> float:
         numbering = 1 - NUMBERING if order_fixed and comparison.is_renumbered else 1
         return comparison.shapes * comparison.links * numbering * text
 
-    # Align only where the numbers leave something open and the best possible alignment could score higher.
+    # Alignment takes the most time. Skip it if the match by number is perfect, or if no alignment could score higher.
     best = compare(found, wanted, by_number(found, wanted), readable, style_fixed, order_fixed)
     limit = best_shapes(found, wanted, readable) * text * (1 - NUMBERING if order_fixed else 1)
     if not best.agrees and total(best) < limit:
@@ -133,7 +164,7 @@ def score_diagram(candidate: str, reference: str, style_fixed: bool = True, orde
 
 
 def flaw_of(text: str) -> str | None:
-    """What a reference must not have, or None: whatever keeps it from 1.0 against itself, and numbers out of order."""
+    """The first flaw of a reference, or None: then it scores 1.0 against itself and is numbered in order."""
     diagram = parse(text)
     if diagram.problems or not diagram.nodes:
         return str(diagram.problems[0]) if diagram.problems else "no shapes"
@@ -146,7 +177,7 @@ def flaw_of(text: str) -> str | None:
     return next((flaw for flaw, worth in flaws.items() if worth < 1), None)
 
 
-@lru_cache(maxsize=64)  # every sample of a prompt is scored against the same one
+@lru_cache(maxsize=64)  # all samples of a prompt have the same reference
 def _read_reference(text: str) -> Diagram:
     diagram = parse(text)
     problem = next((problem for problem in diagram.problems if problem.kind in ("unread", "connection")), None)
@@ -160,12 +191,12 @@ def _readability(diagram: Diagram) -> Readability:
 
 
 def _well_formed(diagram: Diagram) -> float:
-    """The shapes that were read / these and the bad lines, so that one more bad line always costs something."""
-    good: dict[int, float] = {}
+    """Shapes read / (shapes read + bad). Not the share of good lines: every further bad line must cost something."""
+    goodness: dict[int, float] = {}  # of the lines with a problem
     for problem in diagram.problems:
         if problem.kind == "unread":
-            good[problem.line] = 0.0
+            goodness[problem.line] = 0.0
         elif problem.kind == "blemish":
-            good[problem.line] = good.get(problem.line, 1.0) * (1 - BLEMISH)
-    bad = sum(1 - worth for worth in good.values())
+            goodness[problem.line] = goodness.get(problem.line, 1.0) * (1 - BLEMISH)
+    bad = sum(1 - good for good in goodness.values())
     return len(diagram.nodes) / (len(diagram.nodes) + bad)

@@ -1,12 +1,13 @@
-"""Ways to damage a diagram, one fault each, for tests of the score.
+"""Damages: functions that put a single fault into a diagram, for tests of the score.
 
-A damage takes nodes, a source of chance and the numbers of shapes to leave alone. It returns the damaged nodes and the
-numbers of the shapes that it touched, or None where there is nothing that it could damage.
+A damage takes nodes, a random generator and the numbers of shapes that it must not touch. It returns the damaged nodes
+and the numbers of the shapes that it touched, or None if it found nothing to damage.
 """
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ Nodes = list[Node]
 Damage = Callable[[Nodes, Random, Collection[int]], tuple[Nodes, set[int]] | None]
 
 COLUMN, ROW = 200, 110
-NOWHERE = 77  # the number of no shape
+NOWHERE = 77  # no shape has this number
 
 
 def text_of(nodes: Nodes) -> str:
@@ -25,7 +26,7 @@ def text_of(nodes: Nodes) -> str:
 
 @st.composite
 def diagrams(draw: st.DrawFn, most_columns: int = 5) -> Nodes:
-    """A flawless diagram of four shapes or more, each with a look of its own, in columns wired from left to right."""
+    """A flawless diagram of four or more shapes with different looks, in columns connected from left to right."""
     counts = draw(st.lists(st.integers(1, 5), min_size=2, max_size=most_columns).filter(lambda counts: sum(counts) > 3))
     rng = draw(st.randoms(use_true_random=False))
     columns, total = [], 0
@@ -60,12 +61,12 @@ def _untouched(nodes: Nodes, touched: Collection[int]) -> Nodes:
 
 
 def _edges(nodes: Nodes, touched: Collection[int]) -> list[tuple[int, int]]:
-    """Connections between shapes that are there and untouched."""
+    """Connections between untouched shapes."""
     numbers = {node.number for node in _untouched(nodes, touched)}
     return [(node.number, end) for node in nodes for end in node.targets if {node.number, end} <= numbers]
 
 
-def changed(nodes: Nodes, number: int, **fields: object) -> Nodes:
+def changed(nodes: Nodes, number: int, **fields: Any) -> Nodes:
     return [replace(node, **fields) if node.number == number else node for node in nodes]
 
 
@@ -73,7 +74,7 @@ def targets_of(nodes: Nodes, number: int) -> tuple[int, ...]:
     return next(node.targets for node in nodes if node.number == number)
 
 
-def _change(**fields: Callable) -> Damage:
+def _change(**fields: Callable[[Node], Any]) -> Damage:
     """Change fields of one shape."""
 
     def damage(nodes: Nodes, rng: Random, touched: Collection[int]) -> tuple[Nodes, set[int]] | None:
@@ -103,7 +104,7 @@ def disconnect(nodes, rng, touched):
 
 
 def connect(nodes, rng, touched):
-    """Point back, which no connection of these diagrams does."""
+    """Add a connection to a lower number; `diagrams` makes none of those."""
     whole = _untouched(nodes, touched)
     if len(whole) < 2:
         return None
@@ -175,7 +176,7 @@ LOOK: dict[str, Damage] = {
 
 
 def _edit(change: Callable[[str], str]) -> Callable[[list[str], Random, Collection[int]], tuple[list[str], int] | None]:
-    """Edit one line of a text; takes and returns the places of lines as a damage does numbers of shapes."""
+    """Edit one line of a text. Works like a damage, with indices of lines instead of numbers of shapes."""
 
     def damage(lines: list[str], rng: Random, touched: Collection[int]) -> tuple[list[str], int] | None:
         whole = [k for k, line in enumerate(lines) if k not in touched and change(line) != line]

@@ -161,7 +161,7 @@ def test_a_diagram_is_complete_when_its_last_line_is_a_new_node(ending, complete
 
 def test_a_colour_with_a_hash_is_told_apart_from_an_open_line():
     coloured = re.sub(r"\(\d+, \d+, \d+\)", "'#ff0000'", LINE, count=1)
-    assert message(coloured) == "line 1: holds a #, which stands for neither a colour, written (R, G, B), nor a comment"
+    assert message(coloured) == "line 1: holds a #; colours are written (R, G, B), and comments are not allowed"
 
 
 def test_a_line_of_the_greatest_length_is_read_and_a_longer_one_is_not():
