@@ -15,9 +15,10 @@ Every shape of the answer is matched to at most one shape of the reference: by n
     connections  (n + sum of weight x clear over the right ones) / (n + sum of weight over all of both diagrams)
 
                  n: shapes of the reference
-                 weight: 0.5; 0.05 for a connection of the reference with an end that the answer left out. Such a one is
-                 right, with clear = 1, where the answer still states it
-                 a connection that both diagrams have counts once
+                 right: the ends are matched to the ends of a connection of the reference; such a pair counts once
+                 weight: 0.5; 0.05 for a connection of the reference with an end that the answer left out. If the answer
+                 still points to the shape that it left out, the connection is right, with clear = 1
+                 connections of a shape to itself or to a shape that does not exist count as well, with 0.5
 
     numbering    0.97 if the numbers or the order of the lines differ from the reference's, else 1
 

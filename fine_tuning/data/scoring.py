@@ -1,4 +1,4 @@
-"""How the answers of a run are scored: step 1 decides it from its CSV, and every later step scores alike."""
+"""Step 1 decides from its CSV whether answers must follow the references' style and order; later steps use the same."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,9 +13,11 @@ from fine_tuning.run.run_state import RunState
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """What the references fix, so that an answer must follow it: the look of shapes, and the order of their numbers.
+    """A function that scores an answer against a reference, with fixed or free style and order.
 
-    `facts` say for the log what was counted.
+    style_fixed     whether the look of shapes counts
+    order_fixed     whether the numbers of shapes and the order of the lines count
+    facts           the decisions and the counts behind them, for the log; None if they were read from run.json
     """
 
     style_fixed: bool = True
@@ -27,18 +29,22 @@ class Scoring:
         return score_diagram(answer, reference, self.style_fixed, self.order_fixed)
 
     def settings(self) -> dict[str, bool]:
-        """What run.json stores."""
+        """The settings to store in run.json."""
         return {"style fixed": self.style_fixed, "order fixed": self.order_fixed}
 
 
 def scoring_of(rows: Iterable[Row]) -> Scoring:
-    """Decide from the references in `rows`."""
+    """Decide from the answers of `rows`, which must all be references."""
     conventions = conventions_of(row.answer for row in rows)
     return Scoring(conventions.style_fixed, conventions.order_fixed, conventions.facts())
 
 
 def stored_scoring(options: Options) -> Scoring:
-    """What step 1 decided. A run of an earlier version did not store it; then its CSV, which is the same, decides."""
+    """What step 1 decided and stored in run.json.
+
+    Runs of an earlier version did not store it. Then decide from the SFT CSV, which cannot have changed since.
+    Raises DamagedFile for run.json and UserError for the CSV.
+    """
     run: dict[str, Any] = RunState(options.workspace.sft_model).read() or {"settings": {}}
     settings = run["settings"]
     if "style fixed" in settings and "order fixed" in settings:

@@ -1,4 +1,4 @@
-"""The geometry against shapely, which works on polygons; close to a border either answer will do."""
+"""The geometry agrees with shapely. Shapely works on polygons, so cases close to a border are not compared."""
 
 from dataclasses import replace
 from itertools import combinations, permutations
@@ -62,7 +62,7 @@ def numbered(shapes: list[Node]) -> list[Node]:
 
 
 @given(st.lists(NODES, max_size=8).map(numbered))
-def test_all_overlaps_are_those_of_every_pair(shapes):
+def test_all_overlaps_at_once_agree_with_pair_by_pair(shapes):
     found = overlaps(shapes)
     pairs = {frozenset((a.number, b.number)) for a, b, _ in found}
     assert len(pairs) == len(found)
@@ -77,7 +77,7 @@ def box_of(shape: Node) -> Node:
 
 
 @given(st.lists(NODES, min_size=3, max_size=8).map(numbered))
-def test_all_crossings_are_those_of_every_connection_and_third_shape(shapes):
+def test_all_crossings_at_once_agree_with_one_by_one(shapes):
     edges = list(permutations(range(len(shapes)), 2))
     assert crossings(shapes, edges) == {
         (a, b): sum(runs_through(shapes[a], shapes[b], third) for third in shapes if third.number not in (a, b))
@@ -99,7 +99,7 @@ def test_inside_the_canvas_agrees_with_shapely(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_shape_that_touches_the_canvas_edge_is_inside_and_one_pixel_on_it_is_not(shape):
+def test_a_shape_may_touch_the_edge_of_the_canvas_but_not_cross_it_by_one_pixel(shape):
     assert is_inside_canvas(node(50, 30, shape))
     assert is_inside_canvas(node(950, 570, shape))
     assert not is_inside_canvas(node(49, 30, shape))
@@ -110,7 +110,7 @@ def test_a_shape_that_touches_the_canvas_edge_is_inside_and_one_pixel_on_it_is_n
 
 @pytest.mark.parametrize("a", SHAPES)
 @pytest.mark.parametrize("b", SHAPES)
-def test_shapes_side_by_side_overlap_when_they_touch_and_not_one_pixel_apart(a, b):
+def test_shapes_overlap_when_they_touch_but_not_one_pixel_apart(a, b):
     assert overlap(node(100, 100, a), node(200, 100, b))
     assert not overlap(node(100, 100, a), node(201, 100, b))
 
@@ -122,22 +122,22 @@ def test_circles_may_share_the_corners_of_their_boxes():
 
 @pytest.mark.parametrize("inner", SHAPES)
 @pytest.mark.parametrize("outer", SHAPES)
-def test_a_shape_within_another_overlaps_it_both_ways_round(inner, outer):
+def test_a_shape_within_another_overlaps_it_in_either_order(inner, outer):
     small, large = node(510, 300, inner, 20, 10), node(500, 300, outer, 400, 300)
     assert overlap(small, large)
     assert overlap(large, small)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_connection_that_ends_before_the_core_of_a_shape_does_not_run_through_it(shape):
-    third = node(300, 100, shape)  # from 250 to 350, its core from 260 to 340
+def test_a_connection_that_ends_before_the_shrunk_shape_does_not_run_through_it(shape):
+    third = node(300, 100, shape)  # from 250 to 350, shrunk from 260 to 340
     assert not runs_through(node(0, 100), node(259, 100), third)
     assert runs_through(node(0, 100), node(260, 100), third)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_connection_along_the_border_of_a_shape_only_grazes_it(shape):
-    third = node(300, 100, shape)  # 60 high, its core 48
+    third = node(300, 100, shape)  # 60 high, shrunk 48
     assert not runs_through(node(0, 130), node(900, 130), third)
     assert not runs_through(node(0, 125), node(900, 125), third)
     assert runs_through(node(0, 124), node(900, 124), third)

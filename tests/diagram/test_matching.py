@@ -1,4 +1,4 @@
-"""Shapes are matched by number, or by the best alignment."""
+"""Shapes are matched by number or by alignment."""
 
 from dataclasses import replace
 from random import Random
@@ -21,7 +21,7 @@ def renumber(nodes: list[Node], numbers: dict[int, int]) -> list[Node]:
 
 
 def moved(nodes: list[Node], rng: Random) -> list[Node]:
-    """Every shape somewhere else."""
+    """All shapes at random positions."""
     return [replace(node, x=rng.randrange(1000), y=rng.randrange(600)) for node in nodes]
 
 
@@ -31,7 +31,7 @@ def diagram(nodes: list[Node]) -> Diagram:
 
 @given(diagrams(), st.randoms(use_true_random=False), st.booleans())
 @settings(deadline=None)
-def test_an_alignment_finds_every_shape_again_by_its_look(nodes, rng, keep_places):
+def test_an_alignment_finds_every_shape_by_its_look(nodes, rng, keep_places):
     order = rng.sample(range(200), len(nodes))
     answer = renumber(nodes, {node.number: number for node, number in zip(nodes, order, strict=True)})
     answer = answer if keep_places else moved(answer, rng)
@@ -52,7 +52,7 @@ def test_an_alignment_by_the_graph_alone_keeps_every_connection(nodes, rng):
 
 @given(diagrams(), st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_a_shape_that_is_left_out_shifts_no_other(nodes, rng):
+def test_a_shape_that_is_left_out_does_not_shift_the_others(nodes, rng):
     missing = rng.choice(nodes)
     rest = [node for node in nodes if node is not missing]
     answer = moved(renumber(rest, {node.number: k for k, node in enumerate(rest)} | {missing.number: 90}), rng)
@@ -61,7 +61,7 @@ def test_a_shape_that_is_left_out_shifts_no_other(nodes, rng):
 
 
 @given(diagrams())
-def test_numbers_match_themselves_also_where_they_are_only_pointed_to(nodes):
+def test_equal_numbers_match_even_if_they_are_only_pointed_to(nodes):
     answer = changed(nodes[:-1], 0, targets=(*nodes[0].targets, 77))
     pointed_to = {end for node in answer for end in node.targets}
     found = by_number(diagram(answer), diagram(nodes))
@@ -71,7 +71,7 @@ def test_numbers_match_themselves_also_where_they_are_only_pointed_to(nodes):
 @pytest.mark.parametrize("style_fixed", [True, False])
 @given(diagrams(), diagrams())
 @settings(deadline=None, max_examples=30)
-def test_an_alignment_uses_no_number_twice_and_is_always_the_same(style_fixed, nodes, others):
+def test_an_alignment_uses_each_number_once_and_is_reproducible(style_fixed, nodes, others):
     found = align(diagram(nodes), diagram(others), style_fixed)
     assert len(set(found.values())) == len(found) == min(len(nodes), len(others))
     assert align(diagram(nodes), diagram(others), style_fixed) == found

@@ -1,4 +1,4 @@
-"""Reading is tolerant where there is no doubt what is meant, and nowhere else."""
+"""A line that deviates from the format is read if it has only one possible meaning."""
 
 import time
 
@@ -36,7 +36,7 @@ def blemishes(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("old", "new", "message"), BLEMISHES.values(), ids=BLEMISHES)
-def test_a_line_with_a_blemish_is_read_as_it_is_meant_and_reported(old, new, message):
+def test_a_line_with_a_blemish_is_read_and_reported(old, new, message):
     text = LINE.replace(old, new, 1)
     assert parse(text).nodes == (NODE,)
     assert blemishes(text)[0] == message
@@ -52,7 +52,7 @@ def test_dashed_is_a_dashed_line():
     assert parse(LINE.replace("solid line", "dashed")).nodes[0].line == "dashed line"
 
 
-def test_a_blank_line_is_a_blemish_and_costs_no_shape():
+def test_a_blank_line_is_a_blemish_and_hides_no_shape():
     found = parse(f"\n{LINE}\n\n{LINE.replace('[0', '[1')}\n\n")
     assert [node.number for node in found.nodes] == [0, 1]
     assert [(problem.line, problem.kind) for problem in found.problems if problem.message == "blank"] == [
@@ -65,7 +65,7 @@ def test_a_blank_line_is_a_blemish_and_costs_no_shape():
 @pytest.mark.parametrize(
     "text",
     [
-        LINE + " " + LINE.replace("[0", "[1"),  # which of the two is meant
+        LINE + " " + LINE.replace("[0", "[1"),  # two shapes in one line
         LINE + ", [3]",
         LINE + "x" * (MAX_STRAY + 1),
         LINE + "\x00",
@@ -86,14 +86,14 @@ def test_a_blank_line_is_a_blemish_and_costs_no_shape():
         LINE.replace("[0,", "[07,"),
     ],
 )
-def test_what_leaves_a_doubt_is_not_read(text):
+def test_an_ambiguous_or_wrong_line_is_not_read(text):
     found = parse(text)
     assert found.nodes == ()
     assert [problem.kind for problem in found.problems] == ["unread"]
 
 
 @pytest.mark.parametrize("quoted", ['"]"', "'['", "'it\\'s ['"])
-def test_brackets_in_quotes_are_no_brackets(quoted):
+def test_brackets_in_quotes_do_not_count(quoted):
     assert "shape is" in str(parse(LINE.replace("'rectangle'", quoted)).problems[0])
 
 
@@ -112,16 +112,16 @@ def test_brackets_in_quotes_are_no_brackets(quoted):
         st.lists(st.integers(100, 9_999), unique=True, max_size=5).map(tuple),
     )
 )
-def test_pythons_own_reader_and_the_fast_one_read_the_same(node):
+def test_the_fast_pattern_and_literal_eval_read_the_same(node):
     line = format(Diagram((node,)))
-    slowly = line.replace(", ", " , ", 1)  # which the fast one does not take
+    slowly = line.replace(", ", " , ", 1)  # the pattern does not match this
     assert parse(line).nodes == parse(slowly).nodes == (node,)
 
 
 @pytest.mark.parametrize(
     "line", ["[" * 1_999, "[" + "'" * 1_998, "[" + "[]" * 999, "[" + "[1, " * 400, "['" + "\\" * 1_990]
 )
-def test_hostile_brackets_and_quotes_are_read_in_no_time(line):
+def test_hostile_brackets_and_quotes_take_less_than_half_a_second(line):
     start = time.process_time()
     assert parse("\n".join([line] * 100)).nodes == ()
     assert time.process_time() - start < 0.5

@@ -1,4 +1,4 @@
-"""Every fault costs something, a second one more, and nothing that is no fault costs anything."""
+"""Every fault lowers the score, a second fault lowers it further, and nothing else lowers it."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from diagram import flaw_of, parse, score_diagram
 from diagram.language import Node
 
 CHANCE = st.randoms(use_true_random=False)
-# Without a fixed order, what is only a matter of numbers is no fault: a redirected connection may give the same graph.
+# If the order is free, these may give the same graph with other numbers, which costs nothing.
 SAME_GRAPH = {"redirected connection", "shape added"}
 
 
@@ -21,7 +21,7 @@ def total(nodes: list[Node] | str, reference: list[Node], style_fixed: bool = Tr
 
 
 @given(diagrams())
-def test_the_diagrams_of_these_tests_are_flawless(nodes):
+def test_the_undamaged_diagrams_are_flawless(nodes):
     assert flaw_of(text_of(nodes)) is None
     assert total(nodes, nodes) == total(nodes, nodes, style_fixed=False, order_fixed=False) == 1.0
 
@@ -45,7 +45,7 @@ def test_every_fault_lowers_the_score(name, nodes, rng):
 @pytest.mark.parametrize("first", GRAPH | LAYOUT | LOOK)
 @given(diagrams(), st.sampled_from(sorted(GRAPH | LAYOUT | LOOK)), CHANCE)
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_a_second_fault_elsewhere_lowers_it_further(first, nodes, second, rng):
+def test_a_second_fault_elsewhere_lowers_the_score_further(first, nodes, second, rng):
     damage = (GRAPH | LAYOUT | LOOK)[first](nodes, rng, ())
     assume(damage)
     once, touched = damage
@@ -57,7 +57,7 @@ def test_a_second_fault_elsewhere_lowers_it_further(first, nodes, second, rng):
 @pytest.mark.parametrize("first", GRAPH | LAYOUT)
 @given(diagrams(), st.sampled_from(sorted((GRAPH | LAYOUT).keys() - SAME_GRAPH)), CHANCE)
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_a_second_fault_lowers_it_further_also_where_the_style_is_free(first, nodes, second, rng):
+def test_a_second_fault_lowers_the_score_further_if_the_style_is_free(first, nodes, second, rng):
     damage = (GRAPH | LAYOUT)[first](nodes, rng, ())
     assume(damage)
     once, touched = damage
@@ -69,7 +69,7 @@ def test_a_second_fault_lowers_it_further_also_where_the_style_is_free(first, no
 @pytest.mark.parametrize("name", BLEMISHES)
 @given(diagrams(), CHANCE)
 @settings(max_examples=30, deadline=None)
-def test_a_blemish_is_read_and_costs_a_little_and_the_next_one_again(name, nodes, rng):
+def test_a_blemish_is_read_and_each_further_one_costs_less_than_a_shape(name, nodes, rng):
     lines = text_of(nodes).split("\n")
     scores, touched = [1.0], set()
     while len(scores) < 4 and (damaged := BLEMISHES[name](lines, rng, touched)):
@@ -82,7 +82,7 @@ def test_a_blemish_is_read_and_costs_a_little_and_the_next_one_again(name, nodes
 
 @given(diagrams(), CHANCE)
 @settings(deadline=None)
-def test_a_fault_in_the_text_lowers_the_score_whatever_else_is_wrong(nodes, rng):
+def test_a_bad_line_lowers_the_score_of_any_damaged_answer(nodes, rng):
     damaged = nodes
     for _ in range(3):
         damaged, _ = rng.choice(list((GRAPH | LAYOUT | LOOK).values()))(damaged, rng, ()) or (damaged, set())
@@ -97,7 +97,7 @@ def test_a_fault_in_the_text_lowers_the_score_whatever_else_is_wrong(nodes, rng)
 
 @given(diagrams())
 @settings(deadline=None)
-def test_one_of_n_shapes_left_out_costs_about_one_nth_wherever_it_stood(nodes):
+def test_leaving_out_one_of_n_shapes_costs_about_one_nth_wherever_it_stood(nodes):
     for k in range(len(nodes)):
         cost = 1 - total([*nodes[:k], *nodes[k + 1 :]], nodes)
         assert 0.99 < cost * len(nodes) < 1.25
@@ -121,7 +121,7 @@ def renumbered(nodes: list[Node], numbers: list[int]) -> list[Node]:
 
 @given(diagrams(), st.integers(1, 500), CHANCE)
 @settings(deadline=None)
-def test_other_numbers_cost_one_small_part_where_the_order_is_fixed_and_nothing_elsewhere(nodes, shift, rng):
+def test_other_numbers_cost_3_percent_if_the_order_is_fixed_and_nothing_if_it_is_free(nodes, shift, rng):
     count = len(nodes)
     for numbers in (
         [number + shift for number in range(count)],
@@ -138,7 +138,7 @@ def test_other_numbers_cost_one_small_part_where_the_order_is_fixed_and_nothing_
 
 @given(diagrams(), CHANCE)
 @settings(deadline=None)
-def test_lines_in_another_order_cost_what_other_numbers_cost(nodes, rng):
+def test_lines_in_another_order_cost_the_same_as_other_numbers(nodes, rng):
     lines = rng.sample(nodes, len(nodes))
     assert total(lines, nodes) == (pytest.approx(0.97) if lines != nodes else 1.0)
     assert total(lines, nodes, order_fixed=False) == 1.0
@@ -162,7 +162,7 @@ def test_padding_an_answer_with_copies_never_helps(nodes, rng, kept, order_fixed
 
 @given(diagrams())
 @settings(deadline=None)
-def test_an_answer_that_repeats_itself_scores_lower_with_every_line_but_above_half(nodes):
+def test_each_repeated_line_lowers_the_score_but_not_below_one_half(nodes):
     lines = text_of(nodes).split("\n")
     scores = [total("\n".join([*lines, *lines[:count]]), nodes) for count in range(len(lines) + 1)]
     assert scores == sorted(set(scores), reverse=True)
@@ -181,7 +181,7 @@ def test_a_worse_flaw_costs_more(nodes):
 
 @given(diagrams())
 @settings(deadline=None)
-def test_a_readable_answer_in_another_style_scores_well_and_an_unreadable_one_does_not(nodes):
+def test_another_style_costs_less_than_a_fifth_and_an_unreadable_layout_much_more(nodes):
     other_style = [replace(node, shape="circle", width=50, height=50, fill=(1, 1, 1)) for node in nodes]
     assert total(other_style, nodes) > 0.8
     assert total([replace(node, x=500, y=300) for node in nodes], nodes) < 0.1

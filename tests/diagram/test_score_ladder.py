@@ -1,4 +1,4 @@
-"""Answers of falling quality to one request: the score must put them in the order that a person would."""
+"""Answers of falling quality to one request: the score must rank them as a person would."""
 
 import json
 from pathlib import Path
@@ -38,11 +38,11 @@ def test_one_blemish_costs_less_than_one_in_every_line():
 
 
 @pytest.mark.parametrize("what", LEFT_OUT)
-def test_a_shape_left_out_costs_its_share_wherever_it_stood(what):
+def test_leaving_out_a_shape_costs_its_share_wherever_it_stood(what):
     assert 1 - score(what) == pytest.approx(1 / SHAPES, abs=0.015)
 
 
-def test_other_numbers_cost_less_than_a_shape_and_nothing_where_no_order_is_fixed():
+def test_other_numbers_cost_less_than_a_shape_and_nothing_if_the_order_is_free():
     assert max(map(score, LEFT_OUT)) < score("numbered from 1") < 1
     assert score("numbered from 1", order_fixed=False) == 1.0
 
