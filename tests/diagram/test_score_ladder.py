@@ -1,6 +1,7 @@
 """Answers of falling quality to one request: the score must rank them as a person would."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,11 @@ def test_most_of_a_diagram_scores_above_some_of_it_and_some_above_none():
 
 def test_a_pile_of_the_same_shapes_scores_below_one_of_them():
     assert 0 < score("twice as many shapes, all the same") < score("only the first line")
+
+
+def test_the_documentation_shows_these_scores():
+    page = (Path(__file__).parents[2] / "docs" / "LANGUAGE.md").read_text("utf-8")
+    rows = {what: f"{score(what):.3f}" for what in ANSWERS}
+    shown = dict(re.findall(r"^\| (.+?) \| ([01]\.\d{3}) \|$", page, re.MULTILINE))
+    assert len(shown) == 10
+    assert shown.items() <= rows.items()
