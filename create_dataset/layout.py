@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import networkx as nx
 
 from create_dataset.house_style import Look
-from diagram import CANVAS_HEIGHT, CANVAS_WIDTH, Diagram, Node, format, score_diagram
+from diagram import CANVAS_HEIGHT, CANVAS_WIDTH, Diagram, Node, flaw_of, format
+from diagram.geometry import runs_through
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,15 @@ def place(graph: nx.DiGraph, looks: Mapping[str, Look], pitch: Pitch) -> Diagram
 
 
 def is_readable(diagram: Diagram, clearance: int = 6) -> bool:
-    """True if the diagram still has a perfect score with every shape enlarged by `clearance` pixels on each side."""
+    """True if shapes enlarged by `clearance` pixels on each side have no flaw and no connection touches another one."""
     enlarged = [
         replace(node, width=node.width + 2 * clearance, height=node.height + 2 * clearance) for node in diagram.nodes
     ]
-    text = format(replace(diagram, nodes=tuple(enlarged)))
-    return score_diagram(text, text).total == 1.0
+    by_number = {node.number: node for node in enlarged}
+    touches = any(
+        runs_through(by_number[start], by_number[end], third, core=1.0)
+        for start, end in diagram.edges
+        for third in enlarged
+        if third.number not in (start, end)
+    )
+    return not touches and flaw_of(format(replace(diagram, nodes=tuple(enlarged)))) is None

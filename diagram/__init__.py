@@ -1,5 +1,6 @@
 """The diagram language: parse and format it, score an answer against a reference, draw it as a picture."""
 
+from diagram.conventions import Conventions, conventions_of
 from diagram.language import (
     CANVAS_HEIGHT,
     CANVAS_WIDTH,
@@ -18,10 +19,12 @@ __all__ = [
     "CANVAS_WIDTH",
     "LINES",
     "SHAPES",
+    "Conventions",
     "Diagram",
     "Node",
     "Problem",
     "Score",
+    "conventions_of",
     "flaw_of",
     "format",
     "parse",

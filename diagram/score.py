@@ -1,52 +1,110 @@
 """Score an answer against a reference.
 
-    score = well_formed x ending x (structure + style + layout) / 3
+    score = shapes x connections x numbering x lines x ending
 
-What must hold multiplies: the share of lines that are well formed, and an ending that is not cut. What is graded is
-averaged: the right nodes and connections, the house style, and a layout one can read. Every part lies in [0, 1] and is
-exactly 1.0 when nothing in it is wrong, so the score is 1.0 exactly for a flawless answer. Positions are judged by the
-layout alone: any clear arrangement will do.
+Every shape of the answer is matched to at most one shape of the reference: by number, or by the best alignment
+(`diagram.matching`), whichever scores higher.
 
-Nodes are compared by number, since a request fixes the numbering: shapes are numbered in the order it names them.
+    shapes       sum of worth over the matched shapes / number of shapes in both diagrams, a matched pair counted once
+
+                 worth = (1 - 0.25 x differing / 6) x inside x apart
+                 differing: how many of shape, width, height, line, background and line colour are not the reference's
+                 x 0.1 where nothing confirms the match: no right connection, not the look, not the number. A shape
+                 without connections that is matched to another such shape needs no confirmation
+
+    connections  (n + sum of weight x clear over the right ones) / (n + sum of weight over all of both diagrams)
+
+                 n: shapes of the reference
+                 right: the ends are matched to the ends of a connection of the reference; such a pair counts once
+                 weight: 0.5; 0.05 for a connection of the reference with an end that the answer left out. If the answer
+                 still points to the shape that it left out, the connection is right, with clear = 1
+                 connections of a shape to itself or to a shape that does not exist count as well, with 0.5
+
+    numbering    0.97 if the numbers or the order of the lines differ from the reference's, else 1
+
+    lines        1 - 0.2 x bad / (shapes read + bad)
+
+                 bad: the sum over all lines of 1 where the line cannot be read or repeats a number, 0.2 where it has a
+                 blemish, and 1 - 0.8^k where it has k blemishes. A blank line is a blemish, and so is a deviation from
+                 the format that can still be read
+
+    ending       0.9 if the last line holds no new shape, else 1
+
+`inside`, `apart` and `clear` are 1 for a shape or a connection without a flaw in its layout, and 0.5 x 0.4^degree with
+one; `diagram.readability` defines the degree. The constants are in `diagram.weights`.
+
+`style_fixed=False` ignores the look: differing is 0, and the look confirms no match. `order_fixed=False` ignores the
+numbering: the factor is 1, and the number confirms no match. With both False, no match needs confirmation.
+`diagram.conventions` decides both from the references.
+
+What always holds:
+
+- The score is 1.0 exactly when nothing is wrong.
+- Every fault lowers it. A second fault elsewhere lowers it further, unless the two together only change the numbering.
+- Leaving out one of n shapes costs about 1/n, wherever it stood.
+- Text without a shape scores 0.0, and text with a shape more.
+- Padding does not help. A copy counts as one more shape, and where it covers its original, both are worth less.
+- Positions are free: only inside, apart and clear depend on them.
+
+An example. The answer leaves out the last shape and the connection to it, changes a colour and adds a comma:
+
+>>> reference = '''[0, 150, 300, 'circle', 80, 80, 'solid arrow', (255, 255, 255), (0, 0, 0), [1]]
+... [1, 450, 300, 'circle', 80, 80, 'solid arrow', (255, 255, 255), (0, 0, 0), [2]]
+... [2, 750, 300, 'circle', 80, 80, 'solid arrow', (255, 255, 255), (0, 0, 0), []]'''
+>>> answer = '''[0, 150, 300, 'circle', 80, 80, 'solid arrow', (255, 255, 255), (0, 0, 0), [1]]
+... [1, 450, 300, 'circle', 80, 80, 'solid arrow', (200, 255, 255), (0, 0, 0), []],'''
+>>> shapes = (1 + (1 - 0.25 * 1 / 6)) / 3
+>>> connections = (3 + 0.5) / (3 + 0.5 + 0.05)
+>>> lines = 1 - 0.2 * 0.2 / (2 + 0.2)
+>>> round(shapes * connections * 1 * lines * 1, 6)
+0.631882
+>>> round(score_diagram(answer, reference).total, 6)
+0.631882
 """
 
-from collections.abc import Set
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import lru_cache
 
-from diagram.geometry import is_inside_canvas, overlap, runs_through
-from diagram.language import Diagram, Node, parse
-
-CUT_ENDING = 0.5  # an answer whose last line is cut is worth half of what the rest of it is worth
+from diagram.comparison import Comparison, best_shapes, compare
+from diagram.language import Diagram, parse
+from diagram.matching import align, by_number
+from diagram.readability import Readability, readability_of
+from diagram.weights import BAD_LINES, BLEMISH, CUT_OFF, NUMBERING
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The parts of a score, each in [0, 1].
+    """A score and its parts, each in [0, 1].
 
-    well_formed     share of lines that are a node of their own, numbered in order
-    ending          1.0, or CUT_ENDING where the last line is not a whole node
-    nodes           F1 of the node numbers
-    connections     F1 of the connections (from, to)
-    style           share of shape, size, line and both colours that equal the reference's, over all nodes of either
-    inside          share of nodes that lie wholly on the canvas
-    apart           share of nodes that overlap no other
-    clear           share of connections that run through no third shape
+    total           the score
+    well_formed     shapes read / (shapes read + bad), as in `lines` above
+    ending          1.0, or 0.0 if the last line holds no new shape
+    numbering       1.0, or 0.0 if the order is fixed and the numbers or the order of the lines differ
+    nodes           matched shapes / shapes of both diagrams; matches that nothing confirms are left out
+    connections     right connections / connections of both diagrams
+    style           share of the look that is right, over the shapes of both diagrams; 1.0 if the style is not fixed
+    inside          mean worth of the shapes' places on the canvas
+    apart           mean worth of the distances between shapes
+    clear           mean worth of the connections' ways past other shapes
 
-    tidy            whether it is well formed and all that it draws is inside, apart and clear, whatever was asked for
+    tidy            True if the text has no problem but its numbering, and all that it draws is inside, apart and clear;
+                    the reference plays no part
 
-    Missing nodes and connections count as neither inside, apart nor clear: leaving things out does not tidy a diagram.
+    A pair of matched shapes or connections counts once in "of both diagrams". The three means count everything that the
+    answer has less of than the reference as 0, so leaving things out never raises them.
     """
 
-    well_formed: float
-    ending: float
-    nodes: float
-    connections: float
-    style: float
-    inside: float
-    apart: float
-    clear: float
-    tidy: bool
+    total: float
+    well_formed: float = 0.0
+    ending: float = 0.0
+    numbering: float = 0.0
+    nodes: float = 0.0
+    connections: float = 0.0
+    style: float = 0.0
+    inside: float = 0.0
+    apart: float = 0.0
+    clear: float = 0.0
+    tidy: bool = False
 
     @property
     def structure(self) -> float:
@@ -58,91 +116,88 @@ class Score:
         """The mean of inside, apart and clear."""
         return (self.inside + self.apart + self.clear) / 3
 
-    @property
-    def total(self) -> float:
-        """The score in [0, 1]."""
-        return self.well_formed * self.ending * (self.structure + self.style + self.layout) / 3
-
     def parts(self) -> dict[str, float]:
-        """Every part by name, the total first."""
+        """The score and every part by name."""
         parts = {"score": self.total, "structure": self.structure, "layout": self.layout} | asdict(self)
-        del parts["tidy"]  # is no part of the total
+        del parts["total"], parts["tidy"]
         return {name.replace("_", "-"): value for name, value in parts.items()}
 
 
-def score_diagram(candidate: str, reference: str) -> Score:
-    """Score any text against a reference diagram.
+def score_diagram(candidate: str, reference: str, style_fixed: bool = True, order_fixed: bool = True) -> Score:
+    """Score any text against a reference diagram; `total` of the result is the score in [0, 1].
 
-    `total` of the result is the score in [0, 1]. Raises ValueError where the reference itself is not well
-    formed or has no node; `flaw_of` says what else a reference must not have.
+    Raises ValueError if the reference has no shape, a line that cannot be read, or a connection to itself or to a shape
+    that does not exist. `flaw_of` is stricter: it finds everything that a reference should not have.
     """
-    wanted = parse(reference)
-    if wanted.problems or not wanted.nodes:
-        raise ValueError(f"the reference is not a diagram: {wanted.problems[0] if wanted.problems else 'no node'}")
+    wanted = _read_reference(reference)
     found = parse(candidate)
     if not found.nodes:
-        return Score(0.0, CUT_ENDING, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, tidy=False)
-    wanted_numbers = {node.number for node in wanted.nodes}
-    found_numbers = {node.number for node in found.nodes}
-    inside, apart, clear = _layout_counts(found)
-    node_count = max(len(found.nodes), len(wanted.nodes))
+        return Score(total=0.0)
+    readable = _readability(found)
+    well_formed = _well_formed(found)
+    text = (1 - BAD_LINES * (1 - well_formed)) * (1 if found.complete else 1 - CUT_OFF)
+
+    def total(comparison: Comparison) -> float:
+        numbering = 1 - NUMBERING if order_fixed and comparison.is_renumbered else 1
+        return comparison.shapes * comparison.links * numbering * text
+
+    # Alignment takes the most time. Skip it if the match by number is perfect, or if no alignment could score higher.
+    best = compare(found, wanted, by_number(found, wanted), readable, style_fixed, order_fixed)
+    limit = best_shapes(found, wanted, readable) * text * (1 - NUMBERING if order_fixed else 1)
+    if not best.agrees and total(best) < limit:
+        aligned = compare(found, wanted, align(found, wanted, style_fixed), readable, style_fixed, order_fixed)
+        best = max(best, aligned, key=total)
+    shape_count = max(len(found.nodes), len(wanted.nodes))
     edge_count = max(len(found.edges), len(wanted.edges))
     return Score(
-        well_formed=found.well_formed_count / found.line_count,
-        ending=1.0 if found.complete else CUT_ENDING,
-        nodes=_f1(wanted_numbers, found_numbers, found_numbers),
-        connections=_f1(wanted.edges, found.edges, found.claimed_edges),
-        style=_style(found, wanted),
-        inside=inside / node_count,
-        apart=apart / node_count,
-        clear=clear / edge_count if edge_count else 1.0,
-        tidy=not found.problems and (inside, apart, clear) == (len(found.nodes), len(found.nodes), len(found.edges)),
+        total=total(best),
+        well_formed=well_formed,
+        ending=float(found.complete),
+        numbering=float(not (order_fixed and best.is_renumbered)),
+        nodes=best.nodes,
+        connections=best.connections,
+        style=best.style,
+        inside=sum(readable.inside.values()) / shape_count,
+        apart=sum(readable.apart.values()) / shape_count,
+        clear=sum(readable.clear.values()) / edge_count if edge_count else 1.0,
+        tidy=readable.is_flawless and all(problem.kind == "numbering" for problem in found.problems),
     )
 
 
 def flaw_of(text: str) -> str | None:
-    """What keeps a text from being a reference, which scores 1.0 against itself; None where nothing does."""
+    """The first flaw of a reference, or None: then it scores 1.0 against itself and is numbered in order."""
     diagram = parse(text)
     if diagram.problems or not diagram.nodes:
         return str(diagram.problems[0]) if diagram.problems else "no shapes"
-    flaws = ("a shape lies off the canvas", "two shapes overlap", "a connection runs through a third shape")
-    wanted = len(diagram.nodes), len(diagram.nodes), len(diagram.edges)
-    counts = zip(flaws, _layout_counts(diagram), wanted, strict=True)
-    return next((flaw for flaw, found, all_of_them in counts if found < all_of_them), None)
+    readable = _readability(diagram)
+    flaws = {
+        "a shape lies off the canvas": min(readable.inside.values()),
+        "two shapes overlap": min(readable.apart.values()),
+        "a connection runs through a third shape": min(readable.clear.values(), default=1.0),
+    }
+    return next((flaw for flaw, worth in flaws.items() if worth < 1), None)
 
 
-def _f1(wanted: Set[Any], found: Set[Any], claimed: Set[Any]) -> float:
-    """2 |wanted and found| / (|wanted| + |claimed|), where `claimed` may hold more than what was found to exist."""
-    if not wanted and not claimed:
-        return 1.0
-    return 2 * len(wanted & found) / (len(wanted) + len(claimed))
+@lru_cache(maxsize=64)  # all samples of a prompt have the same reference
+def _read_reference(text: str) -> Diagram:
+    diagram = parse(text)
+    problem = next((problem for problem in diagram.problems if problem.kind in ("unread", "connection")), None)
+    if problem or not diagram.nodes:
+        raise ValueError(f"the reference is not a diagram: {problem or 'no node'}")
+    return diagram
 
 
-def _style(found: Diagram, wanted: Diagram) -> float:
-    looks = {node.number: _look(node) for node in wanted.nodes}
-    equal = 0
-    for node in found.nodes:
-        if node.number in looks:
-            equal += sum(a == b for a, b in zip(_look(node), looks[node.number], strict=True))
-    either = len(looks.keys() | {node.number for node in found.nodes})
-    return equal / (5 * either)
+def _readability(diagram: Diagram) -> Readability:
+    return readability_of(diagram.nodes, [(start, end) for start, end in diagram.edges if start != end])
 
 
-def _look(node: Node) -> tuple[Any, ...]:
-    return node.shape, (node.width, node.height), node.line, node.fill, node.outline
-
-
-def _layout_counts(diagram: Diagram) -> tuple[int, int, int]:
-    """The nodes on the canvas, the nodes that overlap no other, and the connections that run through no third shape."""
-    nodes = diagram.nodes
-    by_number = {node.number: node for node in nodes}
-    crowded = set()
-    for k, node in enumerate(nodes):
-        for other in nodes[:k]:
-            if overlap(node, other):
-                crowded |= {node.number, other.number}
-    clear = 0
-    for start, end in diagram.edges:
-        others = (node for node in nodes if node.number not in (start, end))
-        clear += not any(runs_through(by_number[start], by_number[end], node) for node in others)
-    return sum(map(is_inside_canvas, nodes)), len(nodes) - len(crowded), clear
+def _well_formed(diagram: Diagram) -> float:
+    """Shapes read / (shapes read + bad). Not the share of good lines: every further bad line must cost something."""
+    goodness: dict[int, float] = {}  # of the lines with a problem
+    for problem in diagram.problems:
+        if problem.kind == "unread":
+            goodness[problem.line] = 0.0
+        elif problem.kind == "blemish":
+            goodness[problem.line] = goodness.get(problem.line, 1.0) * (1 - BLEMISH)
+    bad = sum(1 - good for good in goodness.values())
+    return len(diagram.nodes) / (len(diagram.nodes) + bad)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.orpo_csv import check_sampling
+from fine_tuning.data.scoring import Scoring, scoring_of, stored_scoring
 from fine_tuning.data.split import divide, limit_prompts, split_prompts
 from fine_tuning.run.commands import restart_command, stop_suggesting_restart
 from fine_tuning.run.entry_point import run
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from fine_tuning.training.memory_check import Loss
     from fine_tuning.training.trainer import AdapterTrainerMixin
 
-__all__ = ["Step", "divide", "limit_prompts", "new_adapter", "run", "split_prompts", "tuned_model"]
+__all__ = ["Step", "divide", "limit_prompts", "new_adapter", "run", "scoring_of", "split_prompts", "tuned_model"]
 
 LOG_NAMES = ("log_train_final_sft", "log_create_orpo_dataset", "log_train_final_orpo")
 
@@ -72,6 +73,7 @@ class Step:
         self.preset = preset_for(self.options.is_embedded)
         self.checks = Checks()
         self.settings: dict[str, Any] = {}
+        self.scoring = Scoring()  # step 1 decides it, and the steps after it follow
         self.workspace.claim()
         log_name = LOG_NAMES[number - 1]
         self.state: State = (
@@ -92,6 +94,8 @@ class Step:
         with self.checks:
             self.workspace.check()
         self.checks.finish()
+        if self.number > 1:
+            self.scoring = stored_scoring(self.options)
         if self.number == 3:
             check_sampling(self.options, self.preset)
 
@@ -155,6 +159,8 @@ class Step:
         self.log.set("Settings", self.settings)
         if data:
             self.log.set("Data", data)
+        if self.scoring.facts:
+            self.log.set("What the references fix", self.scoring.facts)
         self.log.set("Machine", machine() | self._needs)
 
     def trainer_arguments(self, settings: SftSettings | OrpoSettings, examples: int) -> dict[str, Any]:
@@ -200,7 +206,9 @@ class Step:
         self.log.progress("Validation: answering the held-out prompts.")
         batch_size, seed = self.preset.sampling.batch_size, self.options.seed
         bar = f"validation {name}"
-        self._validations[name] = validate(merge_for_generation(model), tokenizer, rows, batch_size, seed, bar)
+        self._validations[name] = validate(
+            merge_for_generation(model), tokenizer, rows, batch_size, seed, bar, score=self.scoring
+        )
         log_validation(self.log, "Validation", self._validations)
         return {f"validation {figure}": value for figure, value in self._validations[name].figures().items()}
 

@@ -28,7 +28,7 @@ def main() -> None:
     with step.checks:
         references = read_references(options)
     step.check()
-    if step.is_done(sampling_settings(options, preset)):
+    if step.is_done(sampling_settings(options, preset) | step.scoring.settings()):
         return
 
     from tqdm import tqdm
@@ -59,10 +59,10 @@ def main() -> None:
     start = time.perf_counter()
     initial = sum(map(len, plan[:batches_done]))
     with tqdm(total=len(to_sample), initial=initial, desc="sampling", unit="sample") as progress:
-        temperature = preset.sampling.temperature
+        temperature, score = preset.sampling.temperature, step.scoring
         batches = answer_rows(model, tokenizer, to_sample, plan, temperature, options.seed, batches_done)
         for batch, batch_answers in batches:
-            rows = [sample_row(to_sample[k], answer) for k, answer in zip(batch, batch_answers, strict=True)]
+            rows = [sample_row(to_sample[k], answer, score) for k, answer in zip(batch, batch_answers, strict=True)]
             sample_store.append(csv_path, list(references[0].fields), rows)
             answers += batch_answers
             progress.update(len(batch))

@@ -40,7 +40,7 @@ def main() -> None:
     sft_prompts, _ = split_prompts(sft_rows, options.seed)  # step 1 trained on them
     held_out = held_out_references([*sft_rows, *rows], train_prompts | sft_prompts, options)
     inputs = {"adapter sha256": sha256(workspace.sft_model / ADAPTER_FILE), "data sha256": sha256(csv_path)}
-    if step.is_done(options.settings() | inputs | preset.settings(step=3)):
+    if step.is_done(options.settings() | inputs | step.scoring.settings() | preset.settings(step=3)):
         return
 
     from transformers import TrainingArguments

@@ -12,7 +12,7 @@ You can stop it at any time. The same command continues from the last checkpoint
 
 from statistics import fmean
 
-from fine_tuning.common import Step, divide, limit_prompts, new_adapter, run, split_prompts
+from fine_tuning.common import Step, divide, limit_prompts, new_adapter, run, scoring_of, split_prompts
 from fine_tuning.data.sft_csv import read_sft_rows
 from fine_tuning.run.errors import UserError, about
 from fine_tuning.run.files import sha256
@@ -28,7 +28,9 @@ def main() -> None:
     step.check()
     rows = limit_prompts(all_rows, options.max_rows)
     train_prompts, _ = split_prompts(rows, options.seed)
-    if step.is_done(options.settings() | {"data sha256": sha256(csv_path)} | preset.settings(step=1)):
+    step.scoring = scoring_of(all_rows)  # do the references fix a style and an order?
+    settings = options.settings() | {"data sha256": sha256(csv_path)} | step.scoring.settings()
+    if step.is_done(settings | preset.settings(step=1)):
         return
 
     from datasets import Dataset

@@ -11,6 +11,8 @@ from fine_tuning.run.errors import DamagedFile, UserError
 from fine_tuning.run.files import make_folder, sync_entries, sync_folder, write_atomically
 
 ADAPTER_FILE = "adapter_model.safetensors"
+# Settings that runs of an earlier version did not store. They follow from the data, which is compared.
+ADDED_LATER = ("style fixed", "order fixed")
 
 
 class RunState:
@@ -100,5 +102,5 @@ def changes(stored: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[s
     return [
         f"{name} was {stored.get(name)!r} and is now {now.get(name)!r}"
         for name in names or sorted(stored.keys() | now.keys())
-        if stored.get(name) != now.get(name)
+        if stored.get(name) != now.get(name) and not (name in ADDED_LATER and name not in stored)
     ]

@@ -38,8 +38,10 @@ class SampleRun:
             raise UserError(
                 f"{self.place} holds samples that were drawn with other settings: {'; '.join(differences)}. {remedy}"
             )
-        if self.figures is None:  # a finished run changes nothing, so it can lose no row
+        if self.figures is None:  # a finished run changes nothing, so it can lose no row and mix no scores
             sample_store.check_no_other_rows(self.place, stored)
+            if "style fixed" not in stored.settings:
+                raise UserError(f"{self.place} holds samples that an earlier version scored in another way. {remedy}")
 
     def begin(self, settings: Mapping[str, Any], restart: bool) -> None:
         """On `restart`, remove the samples of an earlier run. Raises UserError if other rows would be lost."""

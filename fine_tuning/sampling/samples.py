@@ -5,20 +5,21 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from diagram import parse, score_diagram
+from diagram import parse
 from diagram.contact_sheet import answered, contact_sheet
 from fine_tuning.data.csv_rows import Row, shape_info
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.plots import score_plot
 from fine_tuning.sampling.generation import Answer
+from fine_tuning.sampling.validation import Scorer
 
 SHEET_CELLS = 12
 
 
-def sample_row(reference: Row, answer: Answer) -> dict[str, str]:
+def sample_row(reference: Row, answer: Answer, score: Scorer) -> dict[str, str]:
     """The CSV row of a sample: the reference's columns, with this answer and its score."""
-    score = score_diagram(answer.text, reference.answer).total
-    fields = {"output_data": answer.text, "score": f"{score:.6g}"}
+    total = score(answer.text, reference.answer).total
+    fields = {"output_data": answer.text, "score": f"{total:.6g}"}
     return reference.fields | fields | sample_info(reference.fields, answer.ended)
 
 

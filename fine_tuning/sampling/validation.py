@@ -1,7 +1,7 @@
 """Validate a model: answer held-out prompts and score every answer against its reference."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -17,6 +17,8 @@ from fine_tuning.sampling.batches import plan_batches
 from fine_tuning.sampling.generation import Answer, Model, answer_rows
 
 SHEET_CELLS = 12
+
+Scorer = Callable[[str, str], Score]  # of an answer and its reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ def validate(
     seed: int,
     title: str,
     temperature: float = 0,
+    score: Scorer = score_diagram,
 ) -> Validation:
     """Answer every row's prompt and score the answers. `temperature` 0 is greedy decoding.
 
@@ -88,7 +91,7 @@ def validate(
             progress.update(len(batch))
     seconds = time.perf_counter() - start
     in_order = [answers[k] for k in range(len(rows))]
-    scores = [score_diagram(answer.text, row.answer) for answer, row in zip(in_order, rows, strict=True)]
+    scores = [score(answer.text, row.answer) for answer, row in zip(in_order, rows, strict=True)]
     return Validation(rows, in_order, scores, seconds)
 
 

@@ -1,4 +1,4 @@
-"""The language: what is written is read back, and no text whatever makes `parse` raise."""
+"""What `format` writes, `parse` reads back, and no text makes `parse` raise."""
 
 import re
 import warnings
@@ -97,7 +97,7 @@ def test_a_mutated_diagram_never_raises(text, edits):
         ("(255, 228, 196)", "(256, 228, 196)", "line 1: background colour is (256, 228, 196)"),
         ("(255, 228, 196)", "[255, 228, 196]", "line 1: background colour is [255, 228, 196]"),
         ("(0, 0, 0)", "(0, 0)", "line 1: line colour is (0, 0)"),
-        ("[]]", "(1,)]", "line 1: targets is (1,)"),
+        ("[]]", "()]", "line 1: targets is ()"),
         ("[]]", "[-1]]", "line 1: targets is [-1]"),
         ("[]]", "[7]]", "line 1: points to node 7, which does not exist"),
         ("[]]", "[0]]", "line 1: points to itself"),
@@ -115,7 +115,7 @@ def test_a_problem_says_what_is_wrong(old, new, expected):
     assert message(LINE.replace(old, new, 1)) == expected
 
 
-def test_a_repeated_number_is_reported_and_its_first_node_kept():
+def test_a_repeated_number_is_reported_and_the_first_node_kept():
     found = parse(LINE + "\n" + LINE.replace("'rectangle'", "'circle'"))
     assert [str(problem) for problem in found.problems] == ["line 2: node 0 was there before"]
     assert [node.shape for node in found.nodes] == ["rectangle"]
@@ -127,7 +127,7 @@ def test_a_target_given_twice_is_reported_and_its_node_kept():
     assert found.edges == {(0, 1)}
 
 
-def test_a_dangling_target_is_claimed_but_no_edge_and_its_line_is_well_formed():
+def test_a_dangling_target_is_a_claimed_edge_only_and_its_line_is_well_formed():
     found = parse(LINE.replace("[]]", "[5]]"))
     assert (found.edges, found.claimed_edges) == (frozenset(), {(0, 5)})
     assert found.well_formed_count == 1
@@ -144,24 +144,49 @@ def test_problems_come_in_the_order_of_lines_and_blank_lines_are_problems():
 
 
 @pytest.mark.parametrize(
-    ("ending", "complete"), [("", True), ("\n", True), ("\n\n  ", False), ("\nhello", False), ("\n[1, 2", False)]
+    ("ending", "complete"),
+    [
+        ("", True),
+        ("\n", True),
+        ("\n\n  ", True),
+        (",", True),
+        ("\nhello", False),
+        ("\n[1, 2", False),
+        ("\n" + LINE, False),
+    ],
 )
-def test_a_diagram_is_complete_when_its_last_line_is_a_node(ending, complete):
+def test_a_diagram_is_complete_when_its_last_line_is_a_new_node(ending, complete):
     assert parse(LINE + ending).complete is complete
 
 
-def test_a_colour_with_a_hash_is_told_apart_from_an_open_line():
+def test_a_colour_with_a_hash_gets_a_message_of_its_own():
     coloured = re.sub(r"\(\d+, \d+, \d+\)", "'#ff0000'", LINE, count=1)
-    assert message(coloured) == "line 1: holds a #, which stands for neither a colour, written (R, G, B), nor a comment"
+    assert message(coloured) == "line 1: holds a #; colours are written (R, G, B), and comments are not allowed"
 
 
-def test_a_line_of_the_greatest_length_is_read_and_a_longer_one_is_not():
+def test_a_line_of_maximum_length_is_read_and_a_longer_one_is_not():
     padding = " " * (MAX_LINE_LENGTH - len(LINE))
     assert parse(LINE.replace("[0,", "[0," + padding)).problems == ()
     assert message(LINE.replace("[0,", "[0, " + padding)) == f"line 1: longer than {MAX_LINE_LENGTH} characters"
 
 
-def test_no_more_than_the_greatest_number_of_lines_is_read():
+def test_blank_lines_have_a_limit_of_their_own():
+    lines = [LINE.replace("[0,", f"[{k},") for k in range(MAX_LINES)]
+    assert len(parse("\n\n".join(lines)).nodes) == MAX_LINES
+    endless = parse("\n" * 1_000_000 + LINE)
+    assert endless.nodes == ()
+    assert endless.problems[-1].message == "more than 900 blank lines; the rest is not read"
+
+
+def test_each_gap_in_the_numbers_is_one_problem():
+    lines = [LINE.replace("[0,", f"[{number},") for number in (1, 2, 3, 5, 6)]
+    assert [str(problem) for problem in parse("\n".join(lines)).problems] == [
+        "line 1: node 1 stands where node 0 is due",
+        "line 4: node 5 stands where node 4 is due",
+    ]
+
+
+def test_lines_beyond_the_maximum_are_not_read():
     lines = [LINE.replace("[0,", f"[{k},") for k in range(MAX_LINES + 50)]
     assert parse("\n".join(lines[:MAX_LINES])).problems == ()
     assert message("\n".join(lines)) == f"line {MAX_LINES + 1}: more than {MAX_LINES} lines; the rest is not read"
