@@ -25,14 +25,11 @@ class Aligner:
     def complete(self, guess: Mapping[int, int], hints: Sequence[Sequence[float]]) -> Alignment:
         """Complete a partial alignment greedily.
 
-        The next shape is the one with the most assigned neighbours; it takes the free shape with the best hint and the
-        most right connections. If no such connection is possible, the pair with the best hint is next.
+        The next shape is the one with the most assigned neighbours; it takes the free shape with the highest sum of
+        hint and right connections. If none would have a right connection, the pair with the best hint is next.
         """
         alignment = [-1] * self.size
-        out, into = (
-            [0] * self.size,
-            [0] * self.size,
-        )  # of each wanted shape: the found shapes assigned to its neighbours
+        out, into = [0] * self.size, [0] * self.size  # for each wanted shape: the partners of its neighbours
         found_out, found_into, edge, around = self.found.out, self.found.into, self.edge, self.around
         free = dict.fromkeys(a for a in range(self.size) if a not in guess)
         taken = set(guess.values())

@@ -113,9 +113,7 @@ def _plain_node(text: str) -> Node | None:
 def _literal(text: str) -> list[object] | None:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # such as "invalid escape sequence": it is about the text, not about the caller
+            warnings.simplefilter("ignore")  # such as "invalid escape sequence", which the caller cannot mend
             value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError):
         return None

@@ -8,9 +8,9 @@ Every shape of the answer is matched to at most one shape of the reference: by n
     shapes       sum of worth over the matched shapes / number of shapes in both diagrams, a matched pair counted once
 
                  worth = (1 - 0.25 x differing / 6) x inside x apart
-                 differing: how many of shape, width, height, line, background and line colour are not the reference's
-                 x 0.1 where nothing confirms the match: no right connection, not the look, not the number. A shape
-                 without connections that is matched to another such shape needs no confirmation
+                 differing: how many of shape, width, height, line, background and line colour differ
+                 An unconfirmed match is worth a tenth of that. A match is confirmed by a right connection of the
+                 shape, an equal look, an equal number, or if neither shape has any connection
 
     connections  (n + sum of weight x clear over the right ones) / (n + sum of weight over all of both diagrams)
 
