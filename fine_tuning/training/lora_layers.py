@@ -2,7 +2,9 @@
 
 PEFT's layer supports many kinds of adapters and checks at every call which one it has. It also scales the adapter's
 output in a separate operation, forward and backward, on a tensor as large as the layer's output. Without both, a
-training step of the embedded model takes 6 to 9 % less time.
+training step of the embedded model on two CPU cores is 1.11 times as fast for ORPO and 1.03 times for SFT (medians of
+eight rounds, taking turns with PEFT's layers), and the real architecture peaks at 1.248 times its weights for ORPO
+where PEFT's layers take 1.256 (counted by `fine_tuning.training.memory`). On a GPU no gain in speed was measured.
 """
 
 from collections.abc import Iterator
