@@ -43,7 +43,8 @@ What always holds:
 - Every fault lowers it. A second fault elsewhere lowers it further, unless the two together only change the numbering.
 - Leaving out one of n shapes costs about 1/n, wherever it stood.
 - Text without a shape scores 0.0, and text with a shape more.
-- Padding does not help. A copy counts as one more shape, and where it covers its original, both are worth less.
+- Padding does not help. A copy counts as one more shape, and where it covers its original, both are worth less. In
+  about one random padding of 10,000, of answers with few shapes, the alignment finds a better match: 0.003 was gained.
 - Positions are free: only inside, apart and clear depend on them.
 
 An example. The answer leaves out the last shape and the connection to it, changes a colour and adds a comma:
