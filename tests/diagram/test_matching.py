@@ -30,7 +30,7 @@ def diagram(nodes: list[Node]) -> Diagram:
 
 
 @given(diagrams(), st.randoms(use_true_random=False), st.booleans())
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_an_alignment_finds_every_shape_by_its_look(nodes, rng, keep_places):
     order = rng.sample(range(200), len(nodes))
     answer = renumber(nodes, {node.number: number for node, number in zip(nodes, order, strict=True)})
@@ -41,7 +41,7 @@ def test_an_alignment_finds_every_shape_by_its_look(nodes, rng, keep_places):
 
 
 @given(diagrams(), st.randoms(use_true_random=False))
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_an_alignment_by_the_graph_alone_keeps_every_connection(nodes, rng):
     order = rng.sample(range(200), len(nodes))
     answer = moved(renumber(nodes, {node.number: number for node, number in zip(nodes, order, strict=True)}), rng)
@@ -51,7 +51,7 @@ def test_an_alignment_by_the_graph_alone_keeps_every_connection(nodes, rng):
 
 
 @given(diagrams(), st.randoms(use_true_random=False))
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_a_shape_that_is_left_out_does_not_shift_the_others(nodes, rng):
     missing = rng.choice(nodes)
     rest = [node for node in nodes if node is not missing]
@@ -61,7 +61,7 @@ def test_a_shape_that_is_left_out_does_not_shift_the_others(nodes, rng):
 
 
 @given(diagrams())
-@settings(derandomize=True)
+@settings(max_examples=40, derandomize=True)
 def test_equal_numbers_match_even_if_they_are_only_pointed_to(nodes):
     answer = changed(nodes[:-1], 0, targets=(*nodes[0].targets, 77))
     pointed_to = {end for node in answer for end in node.targets}
@@ -71,7 +71,7 @@ def test_equal_numbers_match_even_if_they_are_only_pointed_to(nodes):
 
 @pytest.mark.parametrize("style_fixed", [True, False])
 @given(diagrams(), diagrams())
-@settings(deadline=None, max_examples=30, derandomize=True)
+@settings(deadline=None, max_examples=25, derandomize=True)
 def test_an_alignment_uses_each_number_once_and_is_reproducible(style_fixed, nodes, others):
     found = align(diagram(nodes), diagram(others), style_fixed)
     assert len(set(found.values())) == len(found) == min(len(nodes), len(others))

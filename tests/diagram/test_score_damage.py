@@ -24,7 +24,7 @@ def total(nodes: list[Node] | str, reference: list[Node], style_fixed: bool = Tr
 
 
 @given(diagrams())
-@settings(derandomize=True)
+@settings(max_examples=40, derandomize=True)
 def test_the_undamaged_diagrams_are_flawless(nodes):
     assert flaw_of(text_of(nodes)) is None
     assert total(nodes, nodes) == total(nodes, nodes, style_fixed=False, order_fixed=False) == 1.0
@@ -32,7 +32,7 @@ def test_the_undamaged_diagrams_are_flawless(nodes):
 
 @pytest.mark.parametrize("name", GRAPH | LAYOUT | LOOK)
 @given(diagrams(), CHANCE)
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 def test_every_fault_lowers_the_score(name, nodes, rng):
     damage = (GRAPH | LAYOUT | LOOK)[name](nodes, rng, ())
     assume(damage)
@@ -48,7 +48,7 @@ def test_every_fault_lowers_the_score(name, nodes, rng):
 
 @pytest.mark.parametrize("first", GRAPH | LAYOUT | LOOK)
 @given(diagrams(), st.sampled_from(sorted(GRAPH | LAYOUT | LOOK)), CHANCE)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 def test_a_second_fault_elsewhere_lowers_the_score_further(first, nodes, second, rng):
     damage = (GRAPH | LAYOUT | LOOK)[first](nodes, rng, ())
     assume(damage)
@@ -60,7 +60,7 @@ def test_a_second_fault_elsewhere_lowers_the_score_further(first, nodes, second,
 
 @pytest.mark.parametrize("first", GRAPH | LAYOUT)
 @given(diagrams(), st.sampled_from(sorted((GRAPH | LAYOUT).keys() - SAME_GRAPH)), CHANCE)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 def test_a_second_fault_lowers_the_score_further_if_the_style_is_free(first, nodes, second, rng):
     damage = (GRAPH | LAYOUT)[first](nodes, rng, ())
     assume(damage)
@@ -72,7 +72,7 @@ def test_a_second_fault_lowers_the_score_further_if_the_style_is_free(first, nod
 
 @pytest.mark.parametrize("name", BLEMISHES)
 @given(diagrams(), CHANCE)
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 def test_a_blemish_is_read_and_each_further_one_costs_less_than_a_shape(name, nodes, rng):
     lines = text_of(nodes).split("\n")
     scores, touched = [1.0], set()
@@ -85,7 +85,7 @@ def test_a_blemish_is_read_and_each_further_one_costs_less_than_a_shape(name, no
 
 
 @given(diagrams(), CHANCE)
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_a_bad_line_lowers_the_score_of_any_damaged_answer(nodes, rng):
     damaged = nodes
     for _ in range(3):
@@ -100,7 +100,7 @@ def test_a_bad_line_lowers_the_score_of_any_damaged_answer(nodes, rng):
 
 
 @given(diagrams())
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_leaving_out_one_of_n_shapes_costs_about_one_nth_wherever_it_stood(nodes):
     for k in range(len(nodes)):
         cost = 1 - total([*nodes[:k], *nodes[k + 1 :]], nodes)
@@ -108,7 +108,7 @@ def test_leaving_out_one_of_n_shapes_costs_about_one_nth_wherever_it_stood(nodes
 
 
 @given(diagrams())
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_more_of_a_diagram_scores_higher(nodes):
     for part in (nodes, nodes[::-1]):
         scores = [total(part[:count], nodes, order_fixed=False) for count in range(len(nodes) + 1)]
@@ -124,7 +124,7 @@ def renumbered(nodes: list[Node], numbers: list[int]) -> list[Node]:
 
 
 @given(diagrams(), st.integers(1, 500), CHANCE)
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_other_numbers_cost_3_percent_if_the_order_is_fixed_and_nothing_if_it_is_free(nodes, shift, rng):
     count = len(nodes)
     for numbers in (
@@ -141,7 +141,7 @@ def test_other_numbers_cost_3_percent_if_the_order_is_fixed_and_nothing_if_it_is
 
 
 @given(diagrams(), CHANCE)
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_lines_in_another_order_cost_the_same_as_other_numbers(nodes, rng):
     lines = rng.sample(nodes, len(nodes))
     assert total(lines, nodes) == (pytest.approx(0.97) if lines != nodes else 1.0)
@@ -149,7 +149,7 @@ def test_lines_in_another_order_cost_the_same_as_other_numbers(nodes, rng):
 
 
 @given(diagrams(), CHANCE, st.booleans())
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_every_copy_of_a_shape_lowers_the_score_of_a_whole_answer(nodes, rng, order_fixed):
     answer, score = nodes, 1.0
     for number in range(30, 34):
@@ -160,7 +160,7 @@ def test_every_copy_of_a_shape_lowers_the_score_of_a_whole_answer(nodes, rng, or
 
 
 @given(diagrams(), CHANCE, st.integers(1, 20), st.booleans())
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_padding_a_partial_or_damaged_answer_gains_next_to_nothing(nodes, rng, kept, order_fixed):
     answer = nodes[:kept] if rng.random() < 0.5 else rng.sample(nodes, min(kept, len(nodes)))
     for _ in range(rng.randrange(3)):
@@ -176,7 +176,7 @@ def test_padding_a_partial_or_damaged_answer_gains_next_to_nothing(nodes, rng, k
 
 
 @given(diagrams())
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_each_repeated_line_lowers_the_score_but_not_below_one_half(nodes):
     lines = text_of(nodes).split("\n")
     scores = [total("\n".join([*lines, *lines[:count]]), nodes) for count in range(len(lines) + 1)]
@@ -185,7 +185,7 @@ def test_each_repeated_line_lowers_the_score_but_not_below_one_half(nodes):
 
 
 @given(diagrams())
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_a_worse_flaw_costs_more(nodes):
     first, second = nodes[0], nodes[1]
     off = [total(changed(nodes, first.number, y=y), nodes) for y in (-1, -5, -10, -300)]
@@ -195,7 +195,7 @@ def test_a_worse_flaw_costs_more(nodes):
 
 
 @given(diagrams())
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_another_style_costs_less_than_a_fifth_and_an_unreadable_layout_much_more(nodes):
     other_style = [replace(node, shape="circle", width=50, height=50, fill=(1, 1, 1)) for node in nodes]
     assert total(other_style, nodes) > 0.8
