@@ -10,15 +10,8 @@ from fine_tuning.run.errors import UserError
 from fine_tuning.run.options import Options
 from fine_tuning.run.presets import Preset
 from fine_tuning.run.run_state import changes
-from fine_tuning.run.sample_store import SamplingState
 from fine_tuning.run.step_order import TUNED_MODEL, sampling_settings
 from fine_tuning.run.workspace import SFT_CSV
-
-
-def read_state(options: Options) -> SamplingState | None:
-    """How the CSV's samples were drawn; None if there are none. Raises DamagedFile."""
-    workspace = options.workspace
-    return None if workspace.is_new else sample_store.read_state(workspace.file_to_read(workspace.orpo_csv))
 
 
 def read_references(options: Options) -> list[Row]:
@@ -28,7 +21,7 @@ def read_references(options: Options) -> list[Row]:
     """
     workspace = options.workspace
     path = workspace.file_to_read(workspace.orpo_csv)
-    stored = read_state(options)
+    stored = options.workspace.sampling_state()
     size = None
     if path.is_file():
         if stored:
@@ -57,7 +50,7 @@ def read_answers(options: Options) -> list[Row]:
     """
     workspace = options.workspace
     path = workspace.file_to_read(workspace.orpo_csv)
-    stored = read_state(options)
+    stored = options.workspace.sampling_state()
     if stored and path.is_file() and not sample_store.is_complete(path, stored):
         raise UserError(f"{path}: step 2 has not finished. Continue it: {options.command('orpo_create_dataset')}")
     return read_rows(path, scored=True, remedy=workspace.remedy)
@@ -65,7 +58,7 @@ def read_answers(options: Options) -> list[Row]:
 
 def check_sampling(options: Options, preset: Preset) -> None:
     """Raise UserError if the samples were drawn for other references or by another model. Needs a finished step 1."""
-    stored = read_state(options)
+    stored = options.workspace.sampling_state()
     if not stored:
         return
     path = options.workspace.orpo_csv

@@ -25,13 +25,13 @@ class SampleRun:
     @property
     def figures(self) -> dict[str, Any] | None:
         """The figures of a finished run, if all samples are in the CSV and the result is in the log; else None."""
-        stored = self._stored()
+        stored = self.workspace.sampling_state()
         is_whole = stored is not None and sample_store.is_complete(self.place, stored)
         return stored_result(self.workspace.log, self.log_name) if is_whole else None
 
     def check(self, settings: Mapping[str, Any], remedy: str) -> None:
         """Raise UserError, ending with `remedy`, if the CSV holds samples drawn with other settings."""
-        stored = self._stored()
+        stored = self.workspace.sampling_state()
         if stored is None:
             return
         if differences := changes(stored.settings, settings):
@@ -50,6 +50,3 @@ class SampleRun:
 
     def finish(self, settings: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
         """Do nothing: the samples and the log are already on disk."""
-
-    def _stored(self) -> sample_store.SamplingState | None:
-        return None if self.workspace.is_new else sample_store.read_state(self.place)

@@ -11,7 +11,7 @@ from fine_tuning.run.commands import PROJECT, path_from_here
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.files import make_folder, sync_entries
 from fine_tuning.run.lock import take_lock
-from fine_tuning.run.sample_store import copy_references
+from fine_tuning.run.sample_store import SamplingState, copy_references, read_state
 
 SFT_CSV, ORPO_CSV = "sft_dataset_llm.csv", "orpo_dataset_llm.csv"
 
@@ -57,6 +57,10 @@ class Workspace:
     def file_to_read(self, csv: Path) -> Path:
         """The file to read for one of the two CSVs: in a new workspace, the committed one."""
         return PROJECT / "create_dataset" / csv.name if self.is_new else csv
+
+    def sampling_state(self) -> SamplingState | None:
+        """How the samples in the ORPO CSV were drawn; None if there are none. Raises DamagedFile."""
+        return None if self.is_new else read_state(self.orpo_csv)
 
     def check(self) -> None:
         """Raise UserError with every folder of the workspace that cannot be read and written."""
