@@ -8,7 +8,7 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +17,8 @@ from diagram import flaw_of
 from fine_tuning.run.errors import UserError
 
 MAX_PROBLEMS_SHOWN = 20
+ENDED_WORDS = {"": True, "true": True, "false": False}
+SPLIT_WORDS = {"": "", "train": "train", "validation": "validation"}
 MAX_FAMILY_LENGTH = 60  # characters; families are shown in the log's tables
 
 
@@ -29,6 +31,8 @@ class Row:
     family  the kind of diagram; every family is split in the same proportion
     fields  all cells by their columns
     number  position in the file: 1 is the first row after the header
+    ended   False if the answer was cut off before its end; from the optional column `ended`
+    split   "train", "validation" or "" (the split decides); from the optional column `split`
     """
 
     prompt: str
@@ -37,6 +41,8 @@ class Row:
     family: str
     fields: dict[str, str]
     number: int = 0
+    ended: bool = True
+    split: str = ""
 
     @property
     def request(self) -> str:
@@ -192,7 +198,17 @@ def _read_row(header: list[str], record: list[str], scored: bool, number: int) -
         flaw = flaw_of(answer)
         if flaw:
             raise UserError(f"output_data is not a flawless diagram: {flaw}. Correct it, or delete the row")
-    return Row(prompt, answer, score, _family(fields), fields, number)
+    ended = _word(fields, "ended", ENDED_WORDS)
+    split = _word(fields, "split", SPLIT_WORDS)
+    return Row(prompt, answer, score, _family(fields), fields, number, ENDED_WORDS[ended], SPLIT_WORDS[split])
+
+
+def _word(fields: Mapping[str, str], column: str, words: Collection[str]) -> str:
+    """The cell of an optional column, in lower case. Raises UserError unless it is one of `words`."""
+    word = fields.get(column, "").strip().lower()
+    if word not in words:
+        raise UserError(f"{column} is {word[:40]!r}; it must be {' or '.join(filter(None, words))}, or empty")
+    return word
 
 
 def _find_repeats(rows: Sequence[Row], problems: Problems) -> None:
