@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.orpo_csv import check_sampling
 from fine_tuning.data.scoring import Scoring, scoring_of, stored_scoring
-from fine_tuning.data.split import divide, limit_prompts, split_prompts
+from fine_tuning.data.split import limit_prompts, split_prompts
 from fine_tuning.run.commands import restart_command, stop_suggesting_restart
 from fine_tuning.run.entry_point import run
 from fine_tuning.run.errors import Checks
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from fine_tuning.training.memory_check import Loss
     from fine_tuning.training.trainer import AdapterTrainerMixin
 
-__all__ = ["Step", "divide", "limit_prompts", "new_adapter", "run", "scoring_of", "split_prompts", "tuned_model"]
+__all__ = ["Step", "limit_prompts", "new_adapter", "run", "scoring_of", "split_prompts", "tuned_model"]
 
 LOG_NAMES = ("log_train_final_sft", "log_create_orpo_dataset", "log_train_final_orpo")
 

@@ -33,7 +33,7 @@ def main() -> None:
 
     from tqdm import tqdm
 
-    from fine_tuning.data.tokens import encode_rows
+    from fine_tuning.data.tokens import rows_that_fit
     from fine_tuning.sampling.batches import plan_batches
     from fine_tuning.sampling.generation import answer_rows, merge_for_generation
     from fine_tuning.sampling.samples import log_samples, sample_figures, sample_row
@@ -42,8 +42,8 @@ def main() -> None:
     # 2. Plan all batches: several samples for each prompt, grouped by the length of the reference.
     tokenizer = load_tokenizer(options)
     with about(workspace.file_to_read(workspace.orpo_csv)):
-        encoded = encode_rows(tokenizer, references, preset.max_length)
-    to_sample = [row for row, _ in encoded for _ in range(preset.sampling.samples_per_prompt)]
+        fitting = rows_that_fit(tokenizer, references, preset.max_length)
+    to_sample = [row for row in fitting for _ in range(preset.sampling.samples_per_prompt)]
     plan = plan_batches([len(row.answer) for row in to_sample], preset.sampling.batch_size)
 
     # 3. Load the tuned model and merge its adapter. Find out how many batches are done; cut off an incomplete one.
@@ -76,8 +76,8 @@ def main() -> None:
     data = {
         "file": csv_path.name,
         "references": state.reference_rows,
-        "prompts sampled": len(encoded),
-        "prompts left out (too long)": len(references) - len(encoded),
+        "prompts sampled": len(fitting),
+        "prompts left out (too long)": len(references) - len(fitting),
         "rows now": len(all_rows),
         "sha256 now": sha256(csv_path),
     }

@@ -10,13 +10,14 @@ One BOS, one EOS. The EOS belongs to the completion and is trained, so the model
 template writes after EOS is left out: nothing is ever generated after it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
 from fine_tuning.data.csv_rows import MAX_PROBLEMS_SHOWN, Row
 from fine_tuning.run.errors import UserError
 
+ROW_PARTS = ("input_ids", "labels")
 MAX_SHARE_TOO_LONG = 0.1  # of the rows: beyond this share, refuse instead of dropping them
 
 
@@ -47,15 +48,14 @@ def encode_row(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> 
 
 def encode_rows(
     tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_length: int
-) -> list[tuple[Row, dict[str, list[int]]]]:
-    """The rows of at most `max_length` tokens, each with its ids and labels from `encode_row`.
+) -> Iterator[tuple[Row, dict[str, list[int]]]]:
+    """Yield the rows of at most `max_length` tokens, each with its ids and labels from `encode_row`.
 
-    Longer rows are left out. Raises UserError if they are more than MAX_SHARE_TOO_LONG of all, or if a row contains a
-    special token.
+    Longer rows are left out. After the last row, raises UserError if those are more than MAX_SHARE_TOO_LONG of all, or
+    if a row contains a special token.
     """
     # No token encodes more characters than its name has. So very long rows are recognised without encoding them.
     longest_token = max(map(len, tokenizer.get_vocab()))
-    kept: list[tuple[Row, dict[str, list[int]]]] = []
     problems: list[str] = []
     too_long: list[int] = []
     for row in rows:
@@ -68,7 +68,7 @@ def encode_rows(
             problems.append(f"row {row.number}: {error}: {row.prompt[:60]!r}. Remove it from the text")
             continue
         if len(example["input_ids"]) <= max_length:
-            kept.append((row, example))
+            yield row, example
         else:
             too_long.append(row.number)
     if len(too_long) > MAX_SHARE_TOO_LONG * len(rows):
@@ -80,7 +80,11 @@ def encode_rows(
     if problems:
         more = len(problems) - MAX_PROBLEMS_SHOWN
         raise UserError(*problems[:MAX_PROBLEMS_SHOWN], *([f"and {more} more problems"] if more > 0 else []))
-    return kept
+
+
+def rows_that_fit(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_length: int) -> list[Row]:
+    """The rows that `encode_rows` keeps. Raises UserError as it does."""
+    return [row for row, _ in encode_rows(tokenizer, rows, max_length)]
 
 
 def decode_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> tuple[str, bool]:

@@ -46,20 +46,19 @@ class LongestStep:
         )
 
 
-def longest_row_loss(rows: Sequence[Mapping[str, Sequence[int]]]) -> Loss:
-    """A function of the model: the loss of step 1 on the row with the most tokens.
+def row_loss(row: Mapping[str, Sequence[int]]) -> Loss:
+    """A function of the model: the loss of step 1 on a row of `input_ids` and `labels`.
 
     On a GPU this is TRL's loss, and trying it also compiles TRL's kernels. These compute the logits tile by tile. On a
     CPU and when counting, the logits are computed in chunks, which needs about as little memory.
     """
-    longest = max(rows, key=lambda row: len(row["input_ids"]))
-    prompt = longest["labels"].count(-100)
+    prompt = row["labels"].count(-100)
 
     def loss_of(model: PeftModel) -> Tensor:
         base = base_of(model)
-        ids = torch.tensor([longest["input_ids"]], device=base.device)
+        ids = torch.tensor([row["input_ids"]], device=base.device)
         if ids.device.type == "cuda":
-            return trl_loss(base, ids, torch.tensor([longest["labels"]], device=ids.device))
+            return trl_loss(base, ids, torch.tensor([row["labels"]], device=ids.device))
         hidden = base.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, prompt - 1 : -1]
         return -token_log_probs(hidden, ids[0, prompt:], base.get_output_embeddings()).mean()
 
@@ -74,13 +73,12 @@ def trl_loss(model: PreTrainedModel, ids: Tensor, labels: Tensor) -> Tensor:
     return model(input_ids=ids, labels=labels, use_cache=False, fused_lm_head=True).loss
 
 
-def longest_pair_loss(pairs: Sequence[EncodedPair], orpo: OrpoSettings) -> Loss:
-    """A function of the model: the loss of step 3 on the pair with the most tokens, which needs the most memory."""
-    longest = max(pairs, key=lambda pair: sum(map(len, pair.values())))
+def preference_loss(pair: EncodedPair, orpo: OrpoSettings) -> Loss:
+    """A function of the model: the loss of step 3 on a pair."""
 
     def loss_of(model: PeftModel) -> Tensor:
         base = base_of(model)
-        batch = collate_pairs([longest])
+        batch = collate_pairs([pair])
         batch |= {name: value.to(base.device) for name, value in batch.items() if isinstance(value, Tensor)}
         return pair_loss(base, batch, orpo.lambda_, orpo.nll_over_prompt).loss
 

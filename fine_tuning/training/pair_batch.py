@@ -10,7 +10,7 @@ Attention runs twice: over prompt and chosen, and over prompt and rejected. One 
 the mask hides, and could not use the fast kernels that take no mask.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from fine_tuning.data.tokens import encode_completion, encode_prompt
 from fine_tuning.run.errors import UserError
 
 PAIR_ATTENTION = "sdpa_within_pairs"
+PAIR_PARTS = ("prompt", "chosen", "rejected")
 
 EncodedPair = dict[str, list[int]]
 
@@ -41,19 +42,17 @@ def encode_pair(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> EncodedPair:
 
 def encode_fitting(
     tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_length: int
-) -> list[tuple[Pair, EncodedPair]]:
-    """Encode pairs. Leaves out pairs with a special token, and pairs whose prompt and longer answer together have more
-    than `max_length` tokens.
+) -> Iterator[tuple[Pair, EncodedPair]]:
+    """Encode pairs one by one. Leaves out pairs with a special token, and pairs whose prompt and longer answer together
+    have more than `max_length` tokens.
     """
-    kept = []
     for pair in pairs:
         try:
             encoded = encode_pair(tokenizer, pair)
         except UserError:
             continue
         if len(encoded["prompt"]) + max(len(encoded["chosen"]), len(encoded["rejected"])) <= max_length:
-            kept.append((pair, encoded))
-    return kept
+            yield pair, encoded
 
 
 def collate_pairs(pairs: Sequence[EncodedPair]) -> dict[str, Any]:
