@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from fine_tuning.sampling.validation import Validation
     from fine_tuning.training.memory_check import Loss
+    from fine_tuning.training.pair_batch import EncodedPair
     from fine_tuning.training.trainer import AdapterTrainerMixin
 
 __all__ = ["Step", "limit_prompts", "new_adapter", "run", "scoring_of", "split_prompts", "tuned_model"]
@@ -143,6 +144,15 @@ class Step:
             f"needs {self._needs['counted memory of a step']}, and the libraries need some more"
         )
         try_on_gpu(step, make_model)
+
+    def check_forward(self, model: PeftModel, pair: EncodedPair) -> None:
+        """Compare the forward pass of ORPO's loss with the model's own on a pair. Raises UserError if they differ."""
+        from fine_tuning.training.device import choose_dtype
+        from fine_tuning.training.forward_check import check_pair_forward
+
+        options = self.options
+        difference = check_pair_forward(model, pair, choose_dtype(options.dtype), options.model_name)
+        self.log.set("Check of the forward pass", {"difference from the model's own, mean log-probability": difference})
 
     def begin(self, title: str, data: Mapping[str, Any] | None = None) -> None:
         """Lock the workspace, discard an earlier run on --restart, store the settings, and start the log.

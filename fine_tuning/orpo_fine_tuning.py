@@ -87,8 +87,10 @@ def main() -> None:
     # 4. Validate the adapter of step 1: answer the held-out prompts and score the answers.
     before = step.validate("after SFT", load(), tokenizer, held_out)
 
-    # 5. Train the same adapter further. Unlike DPO, ORPO needs no reference model.
+    # 5. Train the same adapter further. Unlike DPO, ORPO needs no reference model. Its loss has a forward pass of its
+    #    own, which must agree with the model's.
     model = load(trainable=True)
+    step.check_forward(model, encoded.longest)
     arguments = step.trainer_arguments(preset.orpo, len(train_set)) | {"eval_on_start": True}
     if not validation_set:
         arguments |= {"eval_on_start": False, "eval_strategy": "no"}

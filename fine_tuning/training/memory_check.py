@@ -17,6 +17,7 @@ from fine_tuning.training.device import device_name
 from fine_tuning.training.lora_layers import lean_adapters
 from fine_tuning.training.memory import GIB, MemoryCount, count_step
 from fine_tuning.training.orpo_loss import pair_loss, token_log_probs
+from fine_tuning.training.output_layer import output_layer_of
 from fine_tuning.training.pair_batch import EncodedPair, collate_pairs
 
 Loss = Callable[[PeftModel], Tensor]
@@ -60,7 +61,7 @@ def row_loss(row: Mapping[str, Sequence[int]]) -> Loss:
         if ids.device.type == "cuda":
             return trl_loss(base, ids, torch.tensor([row["labels"]], device=ids.device))
         hidden = base.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, prompt - 1 : -1]
-        return -token_log_probs(hidden, ids[0, prompt:], base.get_output_embeddings()).mean()
+        return -token_log_probs(hidden, ids[0, prompt:], output_layer_of(base)).mean()
 
     return loss_of
 
