@@ -141,7 +141,11 @@ def _nearest(name: str) -> str:
     """Which setting a wrong name may mean."""
     plain = name.lower().replace("-", "_").replace(" ", "_").strip("_")
     same_end = [known for known in SETTINGS if known.rpartition(".")[2] == plain.rpartition(".")[2]]
-    near = same_end or difflib.get_close_matches(plain[:LONGEST_SHOWN], SETTINGS, n=1, cutoff=0.5)
+    near = (
+        [plain]
+        if plain in SETTINGS
+        else same_end or difflib.get_close_matches(plain[:LONGEST_SHOWN], SETTINGS, n=1, cutoff=0.5)
+    )
     return f"Did you mean {' or '.join(near)}?" if near else f"--help lists all settings; an example: --set {EXAMPLE}"
 
 

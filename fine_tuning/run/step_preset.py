@@ -48,9 +48,11 @@ def preset_after_step_1(options: Options) -> tuple[Preset, str]:
     adapter = {name: value for name, value in trained.items() if name not in DEFAULTS_OF_LATER_STEPS}
     if other := {name: given[name] for name in adapter if name in given and given[name] != adapter[name]}:
         was = ", ".join(_assigned({name: adapter[name] for name in other}))
+        repeated = options_of_run(options, run["settings"] if run else {}).settings_given | given
+        command = replace(options, set_values=tuple(repeated.items())).command("sft_fine_tuning")
         raise UserError(
             f"{' '.join(set_flags(other))}: step 1 has trained its adapter with {was}, and later steps use the same "
-            f"adapter. Leave out this flag, or repeat step 1 with it: {command} --restart"
+            f"adapter. Leave that out, or repeat step 1 with it: {command} --restart"
         )
     preset = preset_for(options)
     taken = {
