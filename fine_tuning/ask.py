@@ -20,9 +20,9 @@ from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.files import sha256, write_atomically
 from fine_tuning.run.model_check import check_model
 from fine_tuning.run.options import Options, make_parser, set_environment, to_options
-from fine_tuning.run.presets import preset_for
 from fine_tuning.run.run_state import ADAPTER_FILE, RunState
 from fine_tuning.run.step_order import check_step_1
+from fine_tuning.run.step_preset import preset_after_step_1
 
 MAX_NEW_TOKENS = 1280
 ENDINGS = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
@@ -51,8 +51,12 @@ def main() -> None:
     with checks:
         check_step_1(options)
     with checks:
+        preset, taken_over = preset_after_step_1(options)
+    with checks:
         check_output(args.output)
     checks.finish()
+    if taken_over:
+        print(taken_over, file=sys.stderr)
 
     from create_dataset.create_dataset import INSTRUCTION
     from diagram import parse
@@ -67,7 +71,7 @@ def main() -> None:
 
     # 3. Generate the answer with greedy decoding, and draw it.
     folder = latest_adapter(options)
-    model = merge_for_generation(tuned_model(options, preset_for(options.is_embedded), folder))
+    model = merge_for_generation(tuned_model(options, preset, folder))
     (answer,) = generate_batch(model, tokenizer, [prompt], MAX_NEW_TOKENS, temperature=0, seed=options.seed)
     diagram = parse(answer.text)
     try:

@@ -25,7 +25,9 @@ def test_help_is_printed_within_two_seconds_and_without_torch(start, script):
     assert (run.returncode, run.stderr) == (0, "")
     assert f"python {script}" in run.stdout
     flags = {"--model", "--revision", "--workspace", "--dtype", "--load-in-4bit"}
-    flags |= {"--output", "--instruction"} if script.endswith("ask.py") else {"--seed", "--max-rows", "--restart"}
+    flags |= (
+        {"--output", "--instruction"} if script.endswith("ask.py") else {"--seed", "--max-rows", "--restart", "--set"}
+    )
     if script.startswith("create_dataset/"):
         flags = {"--seed", "--output"}
     assert set(re.findall(r"^  (--[\w-]+)", run.stdout, re.MULTILINE)) - {"--help"} == flags
