@@ -22,10 +22,11 @@ from fine_tuning.run.errors import Checks
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.model_check import check_model
 from fine_tuning.run.options import Options, parse_options, set_environment
-from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings, preset_for
+from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings
 from fine_tuning.run.run_state import RunState
 from fine_tuning.run.sample_run import SampleRun
 from fine_tuning.run.step_order import check_split, check_step_1
+from fine_tuning.run.step_preset import preset_after_step_1, preset_for
 from fine_tuning.run.verdict import sampling_verdict, training_verdict, wall_time
 
 if TYPE_CHECKING:
@@ -71,8 +72,11 @@ class Step:
         self.options = parse_options(description)
         set_environment(self.options)
         self.workspace = self.options.workspace
-        self.preset = preset_for(self.options.is_embedded)
         self.checks = Checks()
+        self.preset, self._taken_over = preset_for(self.options), ""
+        if number > 1:
+            with self.checks:
+                self.preset, self._taken_over = preset_after_step_1(self.options)
         self.settings: dict[str, Any] = {}
         self.scoring = Scoring()  # step 1 decides it, and the steps after it follow
         self.workspace.claim()
@@ -106,11 +110,13 @@ class Step:
         Raises UserError if the stored run has other settings. `begin` and `finish` store the settings given here.
         """
         self.settings = dict(settings)
-        if self.options.restart:
-            return False
-        self.state.check(settings, f"To discard it and repeat step {self.number}: {restart_command()}")
-        figures = self.state.figures
+        figures = None
+        if not self.options.restart:
+            self.state.check(settings, f"To discard it and repeat step {self.number}: {restart_command()}")
+            figures = self.state.figures
         if figures is None:
+            if self._taken_over:
+                print(self._taken_over)
             return False
         print(f"step {self.number} is done: {self.state.place}. To repeat it, add --restart")
         print(json.dumps(figures))

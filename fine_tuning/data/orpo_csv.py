@@ -11,6 +11,7 @@ from fine_tuning.run.options import Options
 from fine_tuning.run.presets import Preset
 from fine_tuning.run.run_state import changes
 from fine_tuning.run.step_order import TUNED_MODEL, sampling_settings
+from fine_tuning.run.step_preset import options_of_run
 from fine_tuning.run.workspace import SFT_CSV
 
 
@@ -52,7 +53,8 @@ def read_answers(options: Options) -> list[Row]:
     path = workspace.file_to_read(workspace.orpo_csv)
     stored = options.workspace.sampling_state()
     if stored and path.is_file() and not sample_store.is_complete(path, stored):
-        raise UserError(f"{path}: step 2 has not finished. Continue it: {options.command('orpo_create_dataset')}")
+        command = options_of_run(options, stored.settings).command("orpo_create_dataset")
+        raise UserError(f"{path}: step 2 has not finished. Continue it: {command}")
     return read_rows(path, scored=True, remedy=workspace.remedy)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fine_tuning.run.commands import PROJECT, default_workspace, flags, program, program_of
-from fine_tuning.run.errors import UserError
+from fine_tuning.run.errors import Checks, UserError
+from fine_tuning.run.set_flag import read_settings, set_flags, settings_help
 from fine_tuning.run.workspace import Workspace
 
 DEFAULT_MODEL = "deepseek-ai/deepseek-coder-1.3b-instruct"
@@ -20,7 +21,7 @@ SEED = 2025
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The flags that all scripts share."""
+    """The flags that all scripts share. `set_values` are the names and values of the settings given by --set."""
 
     model: str = DEFAULT_MODEL
     revision: str | None = None
@@ -30,6 +31,12 @@ class Options:
     dtype: str = "auto"
     load_in_4bit: bool = False
     restart: bool = False
+    set_values: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def settings_given(self) -> dict[str, Any]:
+        """The training settings that the user has given with --set, by name; all others are the preset's."""
+        return dict(self.set_values)
 
     @property
     def is_embedded(self) -> bool:
@@ -90,6 +97,7 @@ class Options:
             parts += ["--dtype", self.dtype]
         if self.load_in_4bit:
             parts.append("--load-in-4bit")
+        parts += set_flags(self.settings_given)
         return shlex.join([*program_of(script), *parts])
 
 
@@ -130,24 +138,48 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         help=f"folder to read and write in (default: {default_workspace()})",
     )
     if not is_step:
-        parser.set_defaults(max_rows=None, seed=SEED, restart=False)
+        parser.set_defaults(max_rows=None, seed=SEED, restart=False, set=[])
         return parser
     run.add_argument("--max-rows", type=_positive, help="use only this many prompts of each CSV, to try things out")
     run.add_argument(
         "--seed", type=_seed, default=SEED, help=f"seed of the split, training and sampling (default: {SEED})"
     )
     run.add_argument("--restart", action="store_true", help="discard the earlier run of this step and repeat it")
+    settings = parser.add_argument_group(
+        "training settings", f"Names, meanings and defaults for --set:\n\n{settings_help()}"
+    )
+    settings.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a training setting, as in --set sft.epochs=2. Repeat the flag to change several",
+    )
     return parser
 
 
 def to_options(args: argparse.Namespace) -> Options:
-    """The shared flags as options. Raises UserError if the workspace is a file."""
+    """The shared flags as options. Raises UserError if the workspace is a file, and with every problem of --set."""
     workspace = Workspace(args.workspace.resolve())
-    if workspace.root.exists() and not workspace.root.is_dir():
-        raise UserError(f"--workspace {args.workspace}: this is a file, not a folder")
+    checks = Checks()
+    with checks:
+        if workspace.root.exists() and not workspace.root.is_dir():
+            raise UserError(f"--workspace {args.workspace}: this is a file, not a folder")
+    values: dict[str, Any] = {}
+    with checks:
+        values = read_settings(args.set)
+    checks.finish()
     revision = args.revision or (DEFAULT_REVISION if args.model == DEFAULT_MODEL else None)
     return Options(
-        args.model, revision, workspace, args.seed, args.max_rows, args.dtype, args.load_in_4bit, args.restart
+        args.model,
+        revision,
+        workspace,
+        args.seed,
+        args.max_rows,
+        args.dtype,
+        args.load_in_4bit,
+        args.restart,
+        set_values=tuple(values.items()),
     )
 
 

@@ -141,10 +141,13 @@ def device_description() -> str:
 def _too_large(step: LongestStep) -> str:
     free, total = torch.cuda.mem_get_info()
     remedies = []
+    if not step.gradient_checkpointing:
+        remedies.append("use --set gradient_checkpointing=true")
     if not step.load_in_4bit:
         remedies.append(f"use --load-in-4bit, which needs {_gib(step.count(load_in_4bit=True).peak)}")
     if step.dtype is torch.float32:
         remedies.append("use --dtype auto, which needs half as much")
+    remedies.append("leave out the longest rows with a smaller --set max_length")
     remedies.append("close other programs that use the GPU")
     return (
         f"a step on the longest {step.example} does not fit on the GPU. It needs {_gib(step.count().peak)}, plus what "

@@ -89,6 +89,12 @@ def test_flags_already_given_are_not_suggested(small_gpu):
     assert "--load-in-4bit" not in problem and "--dtype auto" in problem
     (problem,) = problems_of(try_on_gpu, replace(STEP, dtype=torch.bfloat16), does_not_fit)
     assert "--load-in-4bit" in problem and "--dtype auto" not in problem
+    assert "gradient_checkpointing" not in problem and "--set max_length" in problem
+
+
+def test_gradient_checkpointing_is_suggested_where_it_is_off(small_gpu):
+    (problem,) = problems_of(try_on_gpu, replace(STEP, gradient_checkpointing=False), does_not_fit)
+    assert "use --set gradient_checkpointing=true" in problem
 
 
 def test_an_error_that_is_not_about_memory_is_raised(small_gpu):
