@@ -33,8 +33,8 @@ def main() -> None:
     with step.checks:
         answers = read_answers(options)
     step.check()
-    rows = limit_prompts(answers, options.max_rows)
     with about(csv_path):
+        rows = limit_prompts(answers, options.max_rows)
         train_prompts, _ = split_prompts(rows, options.seed)
     pairs = pairs_to_train_on(rows, train_prompts, options, preset)
     sft_prompts, _ = split_prompts(sft_rows, options.seed)  # step 1 trained on them

@@ -4,9 +4,9 @@ from collections.abc import Container, Sequence
 
 from fine_tuning.data.csv_rows import MAX_PROBLEMS_SHOWN, Row, read_rows
 from fine_tuning.data.preference_pairs import Pair, make_pairs
-from fine_tuning.data.split import held_out_rows, limit_prompts, references_of
+from fine_tuning.data.split import held_out_rows, limit_prompts, references_of, split_prompts
 from fine_tuning.run import sample_store
-from fine_tuning.run.errors import UserError
+from fine_tuning.run.errors import UserError, about
 from fine_tuning.run.options import Options
 from fine_tuning.run.presets import Preset
 from fine_tuning.run.run_state import changes
@@ -30,7 +30,9 @@ def read_references(options: Options) -> list[Row]:
                 sample_store.check_no_other_rows(path, stored)
         size = sample_store.reference_size(path, stored)
     rows = read_rows(path, scored=True, remedy=workspace.remedy, unique=True, size=size)
-    references = references_of(limit_prompts(rows, options.max_rows))
+    with about(path):
+        used = limit_prompts(rows, options.max_rows)
+        references = references_of(used)
     if len(references) < 2:
         raise UserError(f"{path}: {len(references)} prompts have a row with score 1.0; at least 2 are needed")
     with_reference = {row.prompt for row in rows if row.score == 1}
@@ -40,6 +42,8 @@ def read_references(options: Options) -> list[Row]:
             f"{path}, row {numbers}: the prompt has no row with score 1.0 to score its samples against "
             f"({len(without)} such rows). Add one, or delete the row"
         )
+    with about(path):  # step 3 splits the same prompts
+        split_prompts(used, options.seed)
     return references
 
 

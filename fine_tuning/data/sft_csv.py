@@ -1,7 +1,8 @@
 """Read the SFT CSV, which step 1 trains on and step 3 validates with."""
 
 from fine_tuning.data.csv_rows import Row, read_rows
-from fine_tuning.run.errors import UserError
+from fine_tuning.data.split import limit_prompts, split_prompts
+from fine_tuning.run.errors import about
 from fine_tuning.run.options import Options
 
 
@@ -10,7 +11,6 @@ def read_sft_rows(options: Options) -> list[Row]:
     workspace = options.workspace
     path = workspace.file_to_read(workspace.sft_csv)
     rows = read_rows(path, scored=False, remedy=workspace.remedy, unique=True)
-    prompts = {row.prompt for row in rows}
-    if min(len(prompts), options.max_rows or len(prompts)) < 2:
-        raise UserError(f"{path}: at least 2 different prompts are needed, one for training and one for validation")
+    with about(path):  # they must allow a split
+        split_prompts(limit_prompts(rows, options.max_rows), options.seed)
     return rows

@@ -1,16 +1,21 @@
 """Choose rows by prompt: limit their number, find the references, split 80 % for training and 20 % for validation.
 
-All rows of one prompt are on the same side of the split, and every family is split in the same proportion.
+All rows of one prompt are on the same side of the split. A CSV may name the side in its column `split`; the seed divides
+the other prompts, every family in the same proportion.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from random import Random
 from typing import Protocol, TypeVar
 
-from fine_tuning.data.csv_rows import Row
+from fine_tuning.data.csv_rows import MAX_PROBLEMS_SHOWN, Row
 from fine_tuning.run.errors import UserError
 
 VALIDATION_SHARE = 0.2
+_MEND_SPLIT = (
+    "all prompts that are used have the other word. Write both words, `train` and `validation`, leave cells empty for "
+    "the seed to divide, or delete the column. With --max-rows, use more rows"
+)
 
 Example = TypeVar("Example")
 
@@ -23,14 +28,21 @@ class HasPrompt(Protocol):
 
 
 def limit_prompts(rows: Sequence[Row], max_prompts: int | None) -> list[Row]:
-    """The rows of at most `max_prompts` prompts, in the file's order. Families keep their proportions."""
-    prompts = _prompts_by_family(rows)
-    total = sum(map(len, prompts.values()))
+    """The rows of at most `max_prompts` prompts, in the file's order.
+
+    Families, and the sides that the column `split` names, keep their proportions.
+    """
+    side_of = stated_sides(rows)
+    groups: dict[tuple[str, str], list[str]] = {}
+    for family, names in _prompts_by_family(rows).items():
+        for name in names:
+            groups.setdefault((family, side_of.get(name, "")), []).append(name)
+    total = sum(map(len, groups.values()))
     if max_prompts is None or max_prompts >= total:
         return list(rows)
     kept: set[str] = set()
-    sizes = [len(names) for names in prompts.values()]
-    for names, share in zip(prompts.values(), _share_out(max_prompts, sizes, range(len(sizes))), strict=True):
+    sizes = [len(names) for names in groups.values()]
+    for names, share in zip(groups.values(), _share_out(max_prompts, sizes, range(len(sizes))), strict=True):
         kept.update(names[:share])
     return [row for row in rows if row.prompt in kept]
 
@@ -44,24 +56,62 @@ def references_of(rows: Sequence[Row]) -> list[Row]:
     return list(first.values())
 
 
-def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
-    """The prompts for training and those for validation, 80/20 in every family.
+def stated_sides(rows: Iterable[Row]) -> dict[str, str]:
+    """The side, "train" or "validation", of each prompt for which a row names one in the column `split`.
 
-    Raises UserError if there are fewer than two prompts.
+    Raises UserError with the numbers of rows that name different sides for one prompt.
     """
+    first: dict[str, Row] = {}
+    problems: list[str] = []
+    for row in rows:
+        if row.split:
+            before = first.setdefault(row.prompt, row)
+            if before.split != row.split:
+                problems.append(
+                    f"row {row.number}: split is {row.split!r}, but row {before.number} has the same prompt and "
+                    f"{before.split!r}. Give all rows of a prompt the same split"
+                )
+    if problems:
+        more = len(problems) - MAX_PROBLEMS_SHOWN
+        raise UserError(*problems[:MAX_PROBLEMS_SHOWN], *([f"and {more} more such rows"] if more > 0 else []))
+    return {prompt: row.split for prompt, row in first.items()}
+
+
+def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
+    """The prompts for training and those for validation.
+
+    Without a column `split` the seed chooses 20 % for validation, in every family. Prompts whose side the column names
+    are on that side. If it names any for validation, all others are for training. If it names some for training only,
+    the seed chooses among the others, as near as possible to 20 % of all. Raises UserError if a side would be empty,
+    or as `stated_sides` does.
+    """
+    side_of = stated_sides(rows)
     prompts = _prompts_by_family(rows)
     total = sum(map(len, prompts.values()))
     if total < 2:
         raise UserError("at least 2 different prompts are needed, one for training and one for validation")
-    wanted = min(total - 1, max(1, round(VALIDATION_SHARE * total)))
+    validation = {prompt for prompt, side in side_of.items() if side == "validation"}
+    if len(validation) == total:
+        raise UserError(f"the column split leaves no prompt for training: {_MEND_SPLIT}")
+    if not validation:
+        if len(side_of) == total:
+            raise UserError(f"the column split leaves no prompt for validation: {_MEND_SPLIT}")
+        free = {family: [name for name in names if name not in side_of] for family, names in prompts.items()}
+        validation = _draw_validation({family: names for family, names in free.items() if names}, total, seed)
+    return {row.prompt for row in rows} - validation, validation
+
+
+def _draw_validation(prompts: Mapping[str, Sequence[str]], total: int, seed: int) -> set[str]:
+    """Draw 20 % of `total` prompts from those of each family; at least 1, and at least 1 prompt of all is left."""
     sizes = [len(names) for names in prompts.values()]
+    wanted = min(sum(sizes), total - 1, max(1, round(VALIDATION_SHARE * total)))
     # Small families may get no validation prompt. The seed decides which ones do.
     shares = _share_out(wanted, sizes, order=Random(seed).sample(range(len(sizes)), len(sizes)))
     rng = Random(seed)
     validation: set[str] = set()
     for names, share in zip(prompts.values(), shares, strict=True):
         validation.update(rng.sample(names, share))
-    return {row.prompt for row in rows} - validation, validation
+    return validation
 
 
 def divide(
