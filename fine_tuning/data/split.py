@@ -1,7 +1,7 @@
 """Choose rows by prompt: limit their number, find the references, split 80 % for training and 20 % for validation.
 
-All rows of one prompt are on the same side of the split. A CSV may name the side in its column `split`; the seed divides
-the other prompts, every family in the same proportion.
+All rows of one prompt are on the same side of the split. A CSV may name the side in its column `split`. The seed
+divides the other prompts, every family in the same proportion.
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ def limit_prompts(rows: Sequence[Row], max_prompts: int | None) -> list[Row]:
     """
     side_of = stated_sides(rows)
     groups: dict[tuple[str, str], list[str]] = {}
-    for family, names in _prompts_by_family(rows).items():
+    for family, names in prompts_by_family(rows).items():
         for name in names:
             groups.setdefault((family, side_of.get(name, "")), []).append(name)
     total = sum(map(len, groups.values()))
@@ -86,7 +86,7 @@ def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
     or as `stated_sides` does.
     """
     side_of = stated_sides(rows)
-    prompts = _prompts_by_family(rows)
+    prompts = prompts_by_family(rows)
     total = sum(map(len, prompts.values()))
     if total < 2:
         raise UserError("at least 2 different prompts are needed, one for training and one for validation")
@@ -96,22 +96,23 @@ def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
     if not validation:
         if len(side_of) == total:
             raise UserError(f"the column split leaves no prompt for validation: {_MEND_SPLIT}")
-        free = {family: [name for name in names if name not in side_of] for family, names in prompts.items()}
-        validation = _draw_validation({family: names for family, names in free.items() if names}, total, seed)
+        unnamed = {family: [name for name in names if name not in side_of] for family, names in prompts.items()}
+        free = {family: names for family, names in unnamed.items() if names}
+        wanted = min(total - 1, max(1, round(VALIDATION_SHARE * total)))
+        validation = draw_prompts(free, min(wanted, sum(map(len, free.values()))), seed)
     return {row.prompt for row in rows} - validation, validation
 
 
-def _draw_validation(prompts: Mapping[str, Sequence[str]], total: int, seed: int) -> set[str]:
-    """Draw 20 % of `total` prompts from those of each family; at least 1, and at least 1 prompt of all is left."""
+def draw_prompts(prompts: Mapping[str, Sequence[str]], wanted: int, seed: int) -> set[str]:
+    """Draw `wanted` of the prompts, in proportion from each family."""
     sizes = [len(names) for names in prompts.values()]
-    wanted = min(sum(sizes), total - 1, max(1, round(VALIDATION_SHARE * total)))
-    # Small families may get no validation prompt. The seed decides which ones do.
+    # Small families may get no prompt. The seed decides which ones do.
     shares = _share_out(wanted, sizes, order=Random(seed).sample(range(len(sizes)), len(sizes)))
     rng = Random(seed)
-    validation: set[str] = set()
+    drawn: set[str] = set()
     for names, share in zip(prompts.values(), shares, strict=True):
-        validation.update(rng.sample(names, share))
-    return validation
+        drawn.update(rng.sample(names, share))
+    return drawn
 
 
 def divide(
@@ -130,7 +131,7 @@ def held_out_rows(rows: Sequence[Row], trained: Container[str]) -> list[Row]:
     return [row for row in references_of(rows) if row.prompt not in trained]
 
 
-def _prompts_by_family(rows: Iterable[Row]) -> dict[str, list[str]]:
+def prompts_by_family(rows: Iterable[Row]) -> dict[str, list[str]]:
     """The distinct prompts of each family; a prompt belongs to the family of its first row."""
     family_of: dict[str, str] = {}
     for row in rows:

@@ -12,6 +12,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 CONSOLE_COMMAND = "text-to-diagram"
 SUBCOMMANDS = {
+    "import": "import_dataset",
     "sft": "sft_fine_tuning",
     "sample": "orpo_create_dataset",
     "orpo": "orpo_fine_tuning",

@@ -4,12 +4,13 @@ import contextlib
 import os
 import shlex
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fine_tuning.run.commands import PROJECT, path_from_here
 from fine_tuning.run.errors import UserError
-from fine_tuning.run.files import make_folder, sync_entries
+from fine_tuning.run.files import make_folder, sync_entries, write_atomically
 from fine_tuning.run.lock import take_lock
 from fine_tuning.run.sample_store import SamplingState, copy_references, read_state
 
@@ -90,16 +91,34 @@ class Workspace:
         make_folder(self.root)
         self._take_lock()
         if self.is_new:
-            folder = self.sft_csv.parent
-            temporary = folder.with_name(f".{folder.name}.tmp")  # both CSVs appear, or neither
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir()
-            for csv in (self.sft_csv, self.orpo_csv):
-                copy_references(self.file_to_read(csv), temporary / csv.name)
-            sync_entries(temporary)
-            os.replace(temporary, folder)
-            sync_entries(self.root)
+            self._create(lambda target: copy_references(self.file_to_read(target), target))
         make_folder(self.log)
+
+    def fill(self, contents: Mapping[str, bytes]) -> None:
+        """Lock the workspace and write its two CSVs, given by their names.
+
+        In a new workspace both appear, or neither. Otherwise one after the other is replaced. Raises UserError if
+        another process has locked it.
+        """
+        make_folder(self.root)
+        self._take_lock()
+        if self.is_new:
+            self._create(lambda target: write_atomically(target, contents[target.name]))
+        else:
+            for csv in (self.sft_csv, self.orpo_csv):
+                write_atomically(csv, contents[csv.name])
+
+    def _create(self, write: Callable[[Path], None]) -> None:
+        """Create the folder of the CSVs with both in it; `write` writes one of them."""
+        folder = self.sft_csv.parent
+        temporary = folder.with_name(f".{folder.name}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        for csv in (self.sft_csv, self.orpo_csv):
+            write(temporary / csv.name)
+        sync_entries(temporary)
+        os.replace(temporary, folder)
+        sync_entries(self.root)
 
     @property
     def _lock(self) -> Path:
