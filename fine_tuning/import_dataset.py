@@ -19,12 +19,13 @@ a score, 2 of 9 prompts are for the ORPO CSV. If there are only pairs or scores,
 Answers must be diagrams; rejected ones, and those with a score below 1, may be anything. The program says what became
 of every row that it does not take. Row 1 is the first row after the header, or the first line of a JSONL file.
 
+If your columns have other names, give them: --prompt-column, --answer-column, --chosen-column, --rejected-column.
+
 next    python fine_tuning/run_all.py --workspace mine
 """
 
 import argparse
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from fine_tuning.data.importing.examples import Example, Report, examples_of
@@ -39,7 +40,12 @@ from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.options import SEED
 from fine_tuning.run.workspace import Workspace
 
-COLUMNS = ("prompt", "answer", "chosen", "rejected")
+COLUMNS = {  # which the user may name: --prompt-column and so on
+    "prompt": "prompts",
+    "answer": "answers",
+    "chosen": "chosen answers",
+    "rejected": "rejected answers",
+}
 
 
 def main() -> None:
@@ -49,6 +55,7 @@ def main() -> None:
     named = {name: column for name in COLUMNS if (column := getattr(args, f"{name}_column"))}
     report = Report()
     examples: list[Example] = []
+    descriptions: list[str] = []
     checks = Checks()
     with checks:
         check_target(workspace, args.overwrite)
@@ -57,16 +64,17 @@ def main() -> None:
             table = read_table(path, lambda columns: count_known(columns, named), args.encoding, args.sheet)
             layout, found = examples_of(table, named, report, path.name if len(args.files) > 1 else "")
             examples += found
-            print(printable(description(path, table, layout, named)))
+            descriptions.append(description(path, table, layout))
     checks.finish()
 
     # 2. Decide which rows go into which CSV.
     shared = share_out(examples, report, args.orpo_share, SEED)
     if not shared.sft:
-        raise UserError("no row can be used", *refusals(report))
+        raise UserError("no row can be used", *descriptions, *refusals(report))
 
     # 3. Write both CSVs. Then say what became of the rows.
     write_csvs(workspace, csv_text(shared.sft, scored=False), csv_text(shared.orpo, scored=True))
+    print(printable("\n".join(descriptions)))
     if report.fences:
         print(f"code fences removed from the answers of {report.fences} rows")
     if report.rewritten:
@@ -111,10 +119,8 @@ def parse_flags() -> argparse.Namespace:
         help=f"folder to write the two CSVs in; a new one is made (default: {default_workspace()})",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace CSVs that no run has used yet")
-    for name in COLUMNS:
-        parser.add_argument(
-            f"--{name}-column", metavar="NAME", help=f"the column with the {name}, if it has another name"
-        )
+    for name, meaning in COLUMNS.items():
+        parser.add_argument(f"--{name}-column", metavar="NAME", help=f"the column with the {meaning}")
     parser.add_argument("--encoding", help="encoding of text files, such as cp949 (default: found out, and printed)")
     parser.add_argument("--sheet", help="sheet of an Excel file (default: the first one with known columns)")
     parser.add_argument(
@@ -136,7 +142,7 @@ def _share(text: str) -> float:
     return share
 
 
-def description(path: Path, table: Table, layout: Layout, named: Mapping[str, str]) -> str:
+def description(path: Path, table: Table, layout: Layout) -> str:
     """What was read from a file: its format, the columns that are used and those that are not."""
     unused = [column for column in table.columns if column not in layout.used() and column.strip()]
     text = f"{path}: {table.format}. Columns: {', '.join(layout.used())}"

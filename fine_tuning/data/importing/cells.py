@@ -10,6 +10,7 @@ from typing import Any
 USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 ROLES = {"user": USER, "human": USER, "assistant": ASSISTANT, "gpt": ASSISTANT, "model": ASSISTANT, "system": SYSTEM}
 _OPENING_FENCE = re.compile(r"```[\w+-]*[ \t]*(?:\n|$)")
+_ESCAPED_LINE_END = re.compile(r"\]\\n\[")  # as some programs export line ends
 _CLOSING_FENCE = re.compile(r"(?:^|\n)[ \t]*```$")
 
 
@@ -60,7 +61,7 @@ def answer_of(cell: object, name: str) -> tuple[str, bool]:
             cell = "\n".join(cell)
         elif all(isinstance(item, list) for item in cell):
             cell = "\n".join(repr(_with_colours(item)) for item in cell)
-    return _without_fence(text_of(cell, name))
+    return _without_fence(_ESCAPED_LINE_END.sub("]\n[", text_of(cell, name)))
 
 
 def _with_colours(shape: Sequence[object]) -> list[object]:

@@ -85,8 +85,9 @@ def find_layout(columns: Sequence[str], named: Mapping[str, str]) -> Layout:
         layout = Layout(chat=chat, score=first(["score"]), ended=first(["ended"]))
     else:
         raise UserError(
-            f"no layout fits its columns: {_list(columns)}. These are known: {LAYOUTS}. Rename the columns, or name "
-            "them: --prompt-column NAME --answer-column NAME, or --prompt-column, --chosen-column and --rejected-column"
+            f"no layout fits its columns: {_list(columns)}. The first line must name the columns. Layouts: "
+            f"{LAYOUTS}. Rename the columns, or name them: --prompt-column NAME --answer-column NAME, or "
+            "--prompt-column, --chosen-column and --rejected-column"
         )
     layout = replace(layout, split=first(["split"]), info=first(["dest_shape_info"]), family=first(FAMILIES))
     count = Counter(map(plain_name, columns))

@@ -308,9 +308,13 @@ def test_lines_with_one_meaning_and_answers_as_lists_are_written_in_the_exact_fo
     as_list = [[0, 100, 300, "circle", 80, 80, "solid arrow", [255, 228, 196], [0, 0, 0], []]]
     rows = [{"prompt": f"p{k}", "completion": drawing(k)} for k in range(6)]
     rows += [{"prompt": "a", "completion": as_list}, {"prompt": "b", "completion": line() + ","}]
-    rows += [{"prompt": "c", "completion": line().split("\n")}]
+    rows += [
+        {"prompt": "c", "completion": [line(), line(1, 900)]},
+        {"prompt": "d", "completion": f"{line()}\\n{line(1, 900)}"},
+    ]
     answers = dict(both(importing(rows__json=rows)))
-    assert answers["a"] == answers["b"] == answers["c"] == line()
+    assert answers["a"] == answers["b"] == line()
+    assert answers["c"] == answers["d"] == f"{line()}\n{line(1, 900)}"
 
 
 def test_numbers_are_prompts_and_what_is_not_text_is_named(importing):
@@ -335,7 +339,8 @@ def test_scores_out_of_range_are_named(importing):
 
 def test_if_no_row_can_be_used_the_reasons_are_the_error_and_nothing_is_written(importing, tmp_path):
     problems = problems_of(importing, rows__csv=csv_of(["prompt", "completion"], [["a", "b"], ["c", "d"]]))
-    assert problems[0] == "no row can be used" and "row 1 (line 1: not a list), row 2" in problems[1]
+    assert problems[0] == "no row can be used" and "Columns: prompt, completion" in problems[1]
+    assert "row 1 (line 1: not a list), row 2" in problems[2]
     assert not (tmp_path / "mine").exists()
 
 
