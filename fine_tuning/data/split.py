@@ -3,7 +3,8 @@
 All rows of one prompt are on the same side of the split, and every family is split in the same proportion.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from functools import partial
 from random import Random
 from typing import Protocol, TypeVar
 
@@ -33,6 +34,11 @@ def limit_prompts(rows: Sequence[Row], max_prompts: int | None) -> list[Row]:
     for names, share in zip(prompts.values(), _share_out(max_prompts, sizes, range(len(sizes))), strict=True):
         kept.update(names[:share])
     return [row for row in rows if row.prompt in kept]
+
+
+def limit_to(max_prompts: int | None) -> Callable[[Sequence[Row]], list[Row]] | None:
+    """`limit_prompts` for a given number of prompts; None if there is no limit."""
+    return None if max_prompts is None else partial(limit_prompts, max_prompts=max_prompts)
 
 
 def references_of(rows: Sequence[Row]) -> list[Row]:
