@@ -15,7 +15,7 @@ from fine_tuning.run.entry_point import printable
 from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.files import sha256
 from fine_tuning.run.model_check import check_model
-from fine_tuning.run.options import Options, make_parser, set_environment, to_options
+from fine_tuning.run.options import Options, make_parser, set_environment, to_options, user_path
 from fine_tuning.run.presets import preset_for
 from fine_tuning.run.run_state import ADAPTER_FILE, RunState
 from fine_tuning.run.step_order import check_step_1
@@ -31,7 +31,9 @@ def main() -> None:
         "--instruction",
         help="what follows the request in every prompt of your training data (default: as in the committed CSVs)",
     )
-    parser.add_argument("--output", type=Path, default=Path("diagram.png"), help="the picture (default: diagram.png)")
+    parser.add_argument(
+        "--output", type=user_path, default=Path("diagram.png"), help="the picture (default: diagram.png)"
+    )
     args = parser.parse_args(flags())
     options = to_options(args)
     set_environment(options)

@@ -6,18 +6,20 @@ Importing this module does not import torch, which takes seconds: mistakes in fl
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fine_tuning.data.csv_rows import Row
+from fine_tuning.data.csv_rows import CsvRows, Row
 from fine_tuning.data.orpo_csv import check_sampling
+from fine_tuning.data.problems import Note, Problems
 from fine_tuning.data.scoring import Scoring, scoring_of, stored_scoring
 from fine_tuning.data.split import divide, limit_prompts, split_prompts
 from fine_tuning.run.commands import restart_command, stop_suggesting_restart
-from fine_tuning.run.entry_point import run
+from fine_tuning.run.entry_point import one_line, run
 from fine_tuning.run.errors import Checks
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.model_check import check_model
@@ -56,13 +58,15 @@ class State(Protocol):
 class Step:
     """One run of a script: what all three do before and after training or sampling.
 
-    A script reads its CSVs inside `with step.checks`. Then it calls, in this order: `check`, which raises all problems
-    at once; `is_done`; `begin`, when every check has passed; `finish`, with its figures.
+    A script reads its CSVs with `read`, inside `with step.checks`. Then it calls, in this order: `check`, which raises
+    all problems at once; `is_done`; `encode`; `begin`, when every check has passed; `finish`, with its figures.
     """
 
     def __init__(self, number: int, description: str | None) -> None:
         self._start = time.perf_counter()
         self._needs: dict[str, str] = {}
+        self._warnings: list[str] = []  # not printed yet
+        self._notes: dict[str, str] = {}  # for the log
         self._peak_memory = 0
         self._validations: dict[str, Validation] = {}
         self.continues = False  # True if an earlier start did a part of this run
@@ -83,6 +87,35 @@ class Step:
         )
         self.log = TrainingLog(self.workspace.log, log_name, "")
 
+    def read(self, read: Callable[[Options], CsvRows]) -> list[Row]:
+        """The rows that `read` finds. Its notes become warnings, which `is_done` prints, and entries of the log."""
+        found = read(self.options)
+        self._note(found.notes)
+        return found.rows
+
+    def encode(
+        self, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], csv_path: Path
+    ) -> list[tuple[Row, dict[str, list[int]]]]:
+        """`encode_rows` for rows of a CSV; prints which ones are left out. Raises UserError as `encode_rows` does."""
+        from fine_tuning.data.tokens import encode_rows
+
+        problems = Problems(csv_path, self.options.skip_bad_rows)
+        encoded = encode_rows(tokenizer, rows, self.preset.max_length, problems)
+        self._note(problems.notes())
+        self._print_warnings()
+        return encoded
+
+    def _note(self, notes: Iterable[Note]) -> None:
+        for note in notes:
+            self._warnings.append(note.line)
+            before = self._notes.get(note.name)
+            self._notes[note.name] = f"{before}; {note.value}" if before else note.value
+
+    def _print_warnings(self) -> None:
+        for line in self._warnings:
+            print(f"warning: {one_line(line)}", file=sys.stderr)
+        self._warnings = []
+
     def check(self) -> None:
         """Raise UserError with every problem of the CSVs, the model, the earlier steps and the workspace."""
         with self.checks:
@@ -100,16 +133,17 @@ class Step:
             check_sampling(self.options, self.preset)
 
     def is_done(self, settings: Mapping[str, Any]) -> bool:
-        """True if a run with these settings is finished; prints its figures.
+        """True if a run with these settings is finished; prints its figures, else the warnings about the CSVs.
 
         Raises UserError if the stored run has other settings. `begin` and `finish` store the settings given here.
         """
         self.settings = dict(settings)
-        if self.options.restart:
-            return False
-        self.state.check(settings, f"To discard it and repeat step {self.number}: {restart_command()}")
-        figures = self.state.figures
+        figures = None
+        if not self.options.restart:
+            self.state.check(settings, f"To discard it and repeat step {self.number}: {restart_command()}")
+            figures = self.state.figures
         if figures is None:
+            self._print_warnings()
             return False
         print(f"step {self.number} is done: {self.state.place}. To repeat it, add --restart")
         print(json.dumps(figures))
@@ -157,11 +191,15 @@ class Step:
             stop_suggesting_restart()
         self.log.title = f"{title} ({self.options.model_name})"
         self.log.set("Settings", self.settings)
-        if data:
-            self.log.set("Data", data)
+        self.log_data(data or {})
         if self.scoring.facts:
             self.log.set("What the references fix", self.scoring.facts)
         self.log.set("Machine", machine() | self._needs)
+
+    def log_data(self, data: Mapping[str, Any]) -> None:
+        """Write facts about the CSVs, and the warnings about them, into the log."""
+        if data or self._notes:
+            self.log.set("Data", {**data, **self._notes})
 
     def trainer_arguments(self, settings: SftSettings | OrpoSettings, examples: int) -> dict[str, Any]:
         """Trainer arguments of step 1 or 3 for a training set of `examples` examples."""

@@ -4,11 +4,12 @@ All rows of one prompt are on the same side of the split. A CSV may name the sid
 divides the other prompts, every family in the same proportion.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Protocol, TypeVar
 
-from fine_tuning.data.csv_rows import MAX_PROBLEMS_SHOWN, Row
+from fine_tuning.data.csv_rows import Row
 from fine_tuning.run.errors import UserError
 
 VALIDATION_SHARE = 0.2
@@ -47,6 +48,11 @@ def limit_prompts(rows: Sequence[Row], max_prompts: int | None) -> list[Row]:
     return [row for row in rows if row.prompt in kept]
 
 
+def limit_to(max_prompts: int | None) -> Callable[[Sequence[Row]], list[Row]] | None:
+    """`limit_prompts` for a given number of prompts; None if there is no limit."""
+    return None if max_prompts is None else partial(limit_prompts, max_prompts=max_prompts)
+
+
 def references_of(rows: Sequence[Row]) -> list[Row]:
     """The first row with score 1.0 of each prompt."""
     first: dict[str, Row] = {}
@@ -59,22 +65,13 @@ def references_of(rows: Sequence[Row]) -> list[Row]:
 def stated_sides(rows: Iterable[Row]) -> dict[str, str]:
     """The side, "train" or "validation", of each prompt for which a row names one in the column `split`.
 
-    Raises UserError with the numbers of rows that name different sides for one prompt.
+    Rows of one prompt name the same side; reading the CSV checks it.
     """
-    first: dict[str, Row] = {}
-    problems: list[str] = []
+    sides: dict[str, str] = {}
     for row in rows:
         if row.split:
-            before = first.setdefault(row.prompt, row)
-            if before.split != row.split:
-                problems.append(
-                    f"row {row.number}: split is {row.split!r}, but row {before.number} has the same prompt and "
-                    f"{before.split!r}. Give all rows of a prompt the same split"
-                )
-    if problems:
-        more = len(problems) - MAX_PROBLEMS_SHOWN
-        raise UserError(*problems[:MAX_PROBLEMS_SHOWN], *([f"and {more} more such rows"] if more > 0 else []))
-    return {prompt: row.split for prompt, row in first.items()}
+            sides.setdefault(row.prompt, row.split)
+    return sides
 
 
 def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
@@ -82,8 +79,7 @@ def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
 
     Without a column `split` the seed chooses 20 % for validation, in every family. Prompts whose side the column names
     are on that side. If it names any for validation, all others are for training. If it names some for training only,
-    the seed chooses among the others, as near as possible to 20 % of all. Raises UserError if a side would be empty,
-    or as `stated_sides` does.
+    the seed chooses among the others, as near as possible to 20 % of all. Raises UserError if a side would be empty.
     """
     side_of = stated_sides(rows)
     prompts = prompts_by_family(rows)

@@ -43,6 +43,12 @@ def flags() -> list[str]:
     return sys.argv[2:] if is_console_command() else sys.argv[1:]
 
 
+def has_flag(*words: str) -> bool:
+    """True if the user gave this flag, with this value if there is one."""
+    given = [word for flag in flags() for word in flag.split("=", 1)]
+    return any(tuple(given[k : k + len(words)]) == words for k in range(len(given)))
+
+
 def default_workspace() -> Path:
     """The current folder for the console command, else the project's own folder."""
     return Path.cwd() if is_console_command() else PROJECT

@@ -13,6 +13,8 @@ from fine_tuning.run.files import make_folder, sync_entries, sync_folder, write_
 ADAPTER_FILE = "adapter_model.safetensors"
 # Settings that runs of an earlier version did not store. They follow from the data, which is compared.
 ADDED_LATER = ("style fixed", "order fixed")
+# The data, which is compared, decides which rows are bad. If there are any, no step starts without --skip-bad-rows.
+NOT_COMPARED = ("skip bad rows",)
 
 
 class RunState:
@@ -102,5 +104,7 @@ def changes(stored: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[s
     return [
         f"{name} was {stored.get(name)!r} and is now {now.get(name)!r}"
         for name in names or sorted(stored.keys() | now.keys())
-        if stored.get(name) != now.get(name) and not (name in ADDED_LATER and name not in stored)
+        if stored.get(name) != now.get(name)
+        and name not in NOT_COMPARED
+        and not (name in ADDED_LATER and name not in stored)
     ]

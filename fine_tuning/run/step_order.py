@@ -23,7 +23,8 @@ def check_step_1(options: Options) -> None:
     if run is None:
         raise UserError(f"{folder}: there is no adapter of step 1. Run it first: {command}")
     if run["figures"] is None:
-        raise UserError(f"{folder}: step 1 has not finished. Continue it: {command}")
+        continued = options.as_stored(run["settings"]).command("sft_fine_tuning")
+        raise UserError(f"{folder}: step 1 has not finished. Continue it: {continued}")
     if not (folder / ADAPTER_FILE).is_file():
         raise UserError(f"{folder}: {ADAPTER_FILE} is missing. Repeat step 1: {command} --restart")
     stored, now = run["settings"], options.settings()

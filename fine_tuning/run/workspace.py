@@ -68,10 +68,9 @@ class Workspace:
         root = self.root
         while not root.exists():
             root = root.parent  # where the first new folder would be created
-        own = (self.sft_csv.parent, self.sft_model.parent, self.sft_model, self.orpo_model, self.log)
         problems = [
             f"{folder}: this folder cannot be read and written. Change its permissions, or choose another --workspace"
-            for folder in (root, *(folder for folder in own if folder.exists()))
+            for folder in (root, *(folder for folder in self.folders() if folder.exists()))
             if not os.access(folder, os.R_OK | os.W_OK | os.X_OK)
         ]
         if problems:
@@ -120,6 +119,10 @@ class Workspace:
         os.replace(temporary, folder)
         sync_entries(self.root)
 
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of the workspace, the outer ones first."""
+        return self.sft_csv.parent, self.sft_model.parent, self.sft_model, self.orpo_model, self.log
+
     @property
     def _lock(self) -> Path:
         return self.root / ".lock"
@@ -130,3 +133,17 @@ class Workspace:
             raise UserError(
                 f"{self.root}: {holder} is using this workspace. Wait until it has ended, or choose another --workspace"
             )
+
+
+def broken_links(root: Path) -> list[str]:
+    """What is wrong with a workspace that is, or contains, a link to something that does not exist.
+
+    A link to a drive that is not plugged in must not be taken for a new workspace.
+    """
+    root = Path.cwd() / root
+    own = Workspace(root)
+    return [
+        f"{path} is a link to {os.readlink(path)}, which does not exist. Connect that drive, or remove the link"
+        for path in (*reversed(root.parents), root, *own.folders(), own.sft_csv, own.orpo_csv)
+        if path.is_symlink() and not path.exists()
+    ]

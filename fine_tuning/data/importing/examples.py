@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from diagram import format, parse
-from fine_tuning.data.csv_rows import MAX_FAMILY_LENGTH
+from diagram import examine_reference, format, parse
 from fine_tuning.data.importing.cells import Refused, answer_of, is_empty, messages_in, read_chat, text_of
 from fine_tuning.data.importing.layouts import Layout, find_layout
 from fine_tuning.data.importing.table_files import Table
+from fine_tuning.data.row import MAX_FAMILY_LENGTH
 from fine_tuning.run.errors import about
 
 MAX_FAMILIES = 20  # a column with more different values does not name kinds of diagrams
@@ -63,22 +63,14 @@ def reference_text(text: str) -> tuple[str, str | None]:
     Lines that deviate from the format but have only one meaning, such as one with a comma after it, are written anew:
     otherwise the model would learn the deviation.
     """
-    fault = why_no_diagram(text)
+    fault, _ = examine_reference(text)
     if fault is None:
         return text, None
     diagram = parse(text)
     if any(problem.kind == "unread" for problem in diagram.problems):
         return text, fault
     exact = format(diagram)
-    return (text, fault) if why_no_diagram(exact) else (exact, None)
-
-
-def why_no_diagram(text: str) -> str | None:
-    """Why a text cannot be a reference; None if it can."""
-    diagram = parse(text)
-    allowed = ("numbering", "connection")
-    problem = next((problem for problem in diagram.problems if problem.kind not in allowed), None)
-    return str(problem) if problem else None if diagram.nodes else "no shapes"
+    return (text, fault) if examine_reference(exact).fault else (exact, None)
 
 
 def examples_of(table: Table, named: Mapping[str, str], report: Report, name: str = "") -> tuple[Layout, list[Example]]:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from helpers import ROOT
+from helpers import DIAGRAM, ROOT, problems_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -132,10 +132,11 @@ def test_one_row_names_the_side_of_all_rows_of_its_prompt():
     assert split_prompts(rows, 1) == ({"b"}, {"a"})
 
 
-def test_rows_of_one_prompt_that_name_different_sides_are_refused_with_their_numbers():
-    rows = [sided("a", "train", 1), sided("b", "validation", 2), sided("a", "validation", 7)]
-    with pytest.raises(UserError, match="row 7: split is 'validation', but row 1 has the same prompt and 'train'"):
-        split_prompts(rows, 1)
+def test_rows_of_one_prompt_that_name_different_sides_are_refused_with_their_numbers(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(f"input_data,output_data,split\na,{DIAGRAM},train\nb,{DIAGRAM},\na,{DIAGRAM},Validation\n")
+    (problem,) = problems_of(read_rows, path, scored=False, remedy="")
+    assert "row 3: split is 'validation', but row 1 has the same prompt and 'train'" in problem
 
 
 @pytest.mark.parametrize(("side", "missing"), [("train", "validation"), ("validation", "training")])

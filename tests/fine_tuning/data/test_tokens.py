@@ -116,7 +116,7 @@ def test_a_few_rows_that_are_too_long_are_left_out_and_many_are_refused(tokenize
     kept = encode_rows(tokenizer, [*good, *long[:2]], 1536)
     assert [row for row, _ in kept] == good
     (problem,) = problems_of(encode_rows, tokenizer, [*good, *long], 1536)
-    assert problem.startswith("4 of 24 rows are longer than 1536 tokens (row 21, 22, 23, 24)") and "shorten" in problem
+    assert problem.startswith("4 of 24 rows are longer than 1536 tokens (rows 21-24)") and "shorten" in problem
 
 
 def test_a_row_with_a_special_token_is_named_by_its_number(tokenizer, rows):
