@@ -74,6 +74,9 @@ def find_layout(columns: Sequence[str], named: Mapping[str, str]) -> Layout:
             raise UserError(f"--{word}-column {column}: there is no such column. It has {_list(columns)}")
         own[word] = by_name[plain_name(column)]
     chosen, rejected = own.get("chosen") or first(["chosen"]), own.get("rejected") or first(["rejected"])
+    if ("chosen" in own or "rejected" in own) and not (chosen and rejected):
+        missing = "rejected" if chosen else "chosen"
+        raise UserError(f"pairs need a column {missing}; name it with --{missing}-column. It has {_list(columns)}")
     answer = own.get("answer") or first([name for name in ANSWERS if by_name.get(name) != own.get("prompt")])
     prompt = own.get("prompt") or first([name for name in PROMPTS if by_name.get(name) != answer])
     addition = by_name.get("input", "") if prompt and prompt == by_name.get("instruction") else ""

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 from helpers import contents, finish_step_1, problems_of
 
 from fine_tuning import import_dataset
@@ -215,6 +216,16 @@ def test_columns_of_any_name_can_be_named(importing):
     assert both(result) == NINE
 
 
+def test_columns_of_pairs_can_be_named_but_only_both(importing):
+    table = csv_of(["Wunsch", "gut", "schlecht"], [[f"p{k}", drawing(k), "no"] for k in range(5)])
+    named = ["--prompt-column", "wunsch", "--chosen-column", "gut"]
+    assert (
+        "pairs need a column rejected; name it with --rejected-column"
+        in problems_of(importing, *named, a__csv=table)[0]
+    )
+    assert importing(*named, "--rejected-column", "schlecht", a__csv=table).figures["pairs"] == 5
+
+
 def test_if_no_layout_fits_the_message_lists_the_columns_and_the_layouts(importing):
     (problem,) = problems_of(importing, rows__csv=plain(columns=("foo", "bar")))
     assert "'foo', 'bar'" in problem and "prompt, chosen, rejected" in problem and "--prompt-column" in problem
@@ -371,6 +382,13 @@ def test_csvs_of_a_run_are_never_replaced(importing, tmp_path):
     before = contents(tmp_path / "mine")
     assert "a run has used its CSVs" in problems_of(importing, "--overwrite", rows__csv=plain(12))[0]
     assert contents(tmp_path / "mine") == before
+
+
+def test_a_workspace_in_use_is_refused(importing, tmp_path):
+    (tmp_path / "mine").mkdir()
+    with FileLock(tmp_path / "mine" / ".lock"):
+        assert "is using this workspace" in problems_of(importing, rows__csv=plain(9))[0]
+    assert not (tmp_path / "mine" / "create_dataset").exists()
 
 
 def test_a_crash_while_writing_leaves_a_workspace_without_csvs(importing, tmp_path, monkeypatch):
