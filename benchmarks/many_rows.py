@@ -85,7 +85,7 @@ def measure(workspace: Path) -> dict[str, Any]:
     libraries = held()
     with Peak() as peak:
         start = time.perf_counter()
-        rows = read_sft_rows(options)
+        rows = read_sft_rows(options).rows
         train_prompts, _ = split_prompts(rows, options.seed)
         read = time.perf_counter() - start
         encoded = write_tokens(

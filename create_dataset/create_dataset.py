@@ -10,6 +10,7 @@ import argparse
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -44,20 +45,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=2025, help="another seed gives other rows (default: 2025)")
     parser.add_argument(
-        "--output", type=Path, default=Path(__file__).parent, help="folder to write to (default: this script's folder)"
+        "--output",
+        type=lambda text: Path(os.path.expanduser(text)),
+        default=Path(__file__).parent,
+        help="folder to write to (default: this script's folder)",
     )
     args = parser.parse_args()
     contents = {args.output / name: text for name, text in make_datasets(args.seed).items()}
     try:
-        for path, text in contents.items():
-            if path.exists() and path.read_bytes() != text.encode():
+        kept = {
+            path for path, text in contents.items() if path.exists() and path.read_bytes().startswith(text.encode())
+        }
+        for path in contents.keys() - kept:
+            if path.exists() and not _is_empty(path.read_text("utf-8", errors="replace")):
                 parser.error(f"{path} has other rows, which would be lost. Move the file or pass another --output")
         args.output.mkdir(parents=True, exist_ok=True)
         for path, text in contents.items():
-            path.write_bytes(text.encode())
+            if path not in kept:
+                path.write_bytes(text.encode())
             print(f"{path}: {len(list(csv.reader(io.StringIO(text)))) - 1} rows")
     except OSError as error:
         parser.error(f"--output {args.output}: {error.filename}: {error.strerror}")
+
+
+def _is_empty(text: str) -> bool:
+    """True if a CSV holds nothing, or only the header."""
+    return not text.strip() or (text.startswith("input_data,") and len(text.splitlines()) == 1)
 
 
 def make_datasets(seed: int) -> dict[str, str]:

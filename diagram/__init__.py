@@ -12,6 +12,7 @@ from diagram.language import (
     format,
     parse,
 )
+from diagram.references import examine_reference
 from diagram.score import Score, flaw_of, score_diagram
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Problem",
     "Score",
     "conventions_of",
+    "examine_reference",
     "flaw_of",
     "format",
     "parse",

@@ -49,7 +49,7 @@ def compare(
         joined |= {start, end}
         if end in drawn:
             right += 1
-            links += readable.clear[start, end]
+            links += readable.clear.get((start, end), 1.0)  # a connection of a shape to itself crosses nothing
         else:
             to_left_out += 1  # right, but its end is not drawn
 

@@ -4,8 +4,8 @@ The style is fixed if at least 95 % of all shapes have a look (shape, size, line
 more. Otherwise an answer could not know which look to use.
 
 The order is fixed if at least 95 % of the references with a connection number their shapes along the flow: 0, 1, 2 and
-so on by line, and every connection leads to a higher number. It takes at least five such references. Otherwise the
-numbers follow no rule that an answer could learn, and other numbers cost nothing.
+so on by line, and every connection leads to a higher number or back to the same shape. It takes at least five such
+references. Otherwise the numbers follow no rule that an answer could learn, and other numbers cost nothing.
 """
 
 from collections import Counter
@@ -72,4 +72,4 @@ def conventions_of(references: Iterable[str]) -> Conventions:
 
 def _follows_the_flow(diagram: Diagram) -> bool:
     numbers = [node.number for node in diagram.nodes]
-    return numbers == list(range(len(numbers))) and all(start < end for start, end in diagram.edges)
+    return numbers == list(range(len(numbers))) and all(start <= end for start, end in diagram.edges)

@@ -12,6 +12,7 @@ problems instead of raising.
 """
 
 from diagram.nodes import (
+    BLANK,
     CANVAS_HEIGHT,
     CANVAS_WIDTH,
     LINES,
@@ -20,6 +21,8 @@ from diagram.nodes import (
     MAX_LINES,
     MAX_NUMBER,
     SHAPES,
+    TO_ITSELF,
+    TWICE,
     Colour,
     Diagram,
     Kind,
@@ -73,7 +76,7 @@ def parse(text: str) -> Diagram:
         line = line.strip()
         if not line:
             blank_count += 1
-            problems.append(Problem(line_no, "blank", "blemish"))
+            problems.append(Problem(line_no, BLANK, "blemish"))
             continue
         node, messages = read_line(line)
         complete = node is not None and node.number not in nodes
@@ -90,9 +93,9 @@ def parse(text: str) -> Diagram:
             line_of[node.number] = line_no
     for node in nodes.values():
         if node.number in node.targets:
-            problems.append(Problem(line_of[node.number], "points to itself", "connection"))
+            problems.append(Problem(line_of[node.number], TO_ITSELF, "connection"))
         if len(set(node.targets)) < len(node.targets):
-            problems.append(Problem(line_of[node.number], "points to a node twice", "blemish"))
+            problems.append(Problem(line_of[node.number], TWICE, "blemish"))
     well_formed_count = line_count - len({problem.line for problem in problems})
     for node in nodes.values():
         for target in sorted(set(node.targets) - nodes.keys()):

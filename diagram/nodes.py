@@ -17,10 +17,12 @@ Colour = tuple[int, int, int]
 Look = tuple[str, int, int, str, Colour, Colour]  # shape, width, height, line, background and line colour
 
 # unread       no shape could be read from the line, or an earlier shape has its number
-# blemish      the line deviates from the format but could be read, or is blank
+# blemish      the line deviates from the format but could be read, is blank, or points to a shape twice
 # numbering    the shape's number is not the next one
 # connection   the shape points to itself, or to a shape that does not exist
 Kind = Literal["unread", "blemish", "numbering", "connection"]
+# Messages of problems that a reference may have.
+BLANK, TO_ITSELF, TWICE = "blank", "points to itself", "points to a node twice"
 
 
 @dataclass(frozen=True, slots=True)

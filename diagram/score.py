@@ -18,7 +18,8 @@ Every shape of the answer is matched to at most one shape of the reference: by n
                  right: the ends are matched to the ends of a connection of the reference; such a pair counts once
                  weight: 0.5; 0.05 for a connection of the reference with an end that the answer left out. If the answer
                  still points to the shape that it left out, the connection is right, with clear = 1
-                 connections of a shape to itself or to a shape that does not exist count as well, with 0.5
+                 connections of a shape to itself or to a shape that does not exist count as well, with 0.5. One to
+                 itself is right where the reference has it, with clear = 1
 
     numbering    0.97 if the numbers or the order of the lines differ from the reference's, else 1
 
@@ -69,6 +70,7 @@ from functools import lru_cache
 from diagram.comparison import Comparison, best_shapes, compare
 from diagram.language import Diagram, parse
 from diagram.matching import align, by_number
+from diagram.nodes import TO_ITSELF
 from diagram.readability import Readability, readability_of
 from diagram.weights import BAD_LINES, BLEMISH, CUT_OFF, NUMBERING
 
@@ -127,8 +129,8 @@ class Score:
 def score_diagram(candidate: str, reference: str, style_fixed: bool = True, order_fixed: bool = True) -> Score:
     """Score any text against a reference diagram; `total` of the result is the score in [0, 1].
 
-    Raises ValueError if the reference has no shape, a line that cannot be read, or a connection to itself or to a shape
-    that does not exist. `flaw_of` is stricter: it finds everything that a reference should not have.
+    Raises ValueError if the reference has no shape, a line that cannot be read, or a connection to a shape that does
+    not exist. `examine_reference` and `flaw_of` are stricter: they find what a reference should not have.
     """
     wanted = _read_reference(reference)
     found = parse(candidate)
@@ -150,6 +152,7 @@ def score_diagram(candidate: str, reference: str, style_fixed: bool = True, orde
         best = max(best, aligned, key=total)
     shape_count = max(len(found.nodes), len(wanted.nodes))
     edge_count = max(len(found.edges), len(wanted.edges))
+    to_itself = min(sum(start == end for start, end in diagram.edges) for diagram in (found, wanted))
     return Score(
         total=total(best),
         well_formed=well_formed,
@@ -160,7 +163,7 @@ def score_diagram(candidate: str, reference: str, style_fixed: bool = True, orde
         style=best.style,
         inside=sum(readable.inside.values()) / shape_count,
         apart=sum(readable.apart.values()) / shape_count,
-        clear=sum(readable.clear.values()) / edge_count if edge_count else 1.0,
+        clear=(sum(readable.clear.values()) + to_itself) / edge_count if edge_count else 1.0,
         tidy=readable.is_flawless and all(problem.kind == "numbering" for problem in found.problems),
     )
 
@@ -182,7 +185,8 @@ def flaw_of(text: str) -> str | None:
 @lru_cache(maxsize=64)  # all samples of a prompt have the same reference
 def _read_reference(text: str) -> Diagram:
     diagram = parse(text)
-    problem = next((problem for problem in diagram.problems if problem.kind in ("unread", "connection")), None)
+    faults = (problem for problem in diagram.problems if problem.kind in ("unread", "connection"))
+    problem = next((fault for fault in faults if fault.message != TO_ITSELF), None)
     if problem or not diagram.nodes:
         raise ValueError(f"the reference is not a diagram: {problem or 'no node'}")
     return diagram

@@ -8,7 +8,6 @@ The ending of --output decides the kind of picture: .png, .svg, or .drawio to ed
 Uses the adapter of step 3 or, if step 3 has not finished, that of step 1.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from fine_tuning.run.entry_point import printable
 from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.files import sha256, write_atomically
 from fine_tuning.run.model_check import check_model
-from fine_tuning.run.options import Options, make_parser, set_environment, to_options
+from fine_tuning.run.options import Options, make_parser, set_environment, to_options, user_path
 from fine_tuning.run.run_state import ADAPTER_FILE, RunState
 from fine_tuning.run.step_order import check_step_1
 from fine_tuning.run.step_preset import preset_after_step_1
@@ -38,7 +37,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--output",
-        type=home_expanded,
+        type=user_path,
         default=Path("diagram.png"),
         help=f"the picture, a {ENDINGS} file (default: diagram.png)",
     )
@@ -81,11 +80,6 @@ def main() -> None:
     for problem in diagram.problems:
         print(f"note: {printable(str(problem))}", file=sys.stderr)
     print(f"drawn with the adapter in {folder}: {args.output}", file=sys.stderr)
-
-
-def home_expanded(path: str) -> Path:
-    """A path in which a leading ~ is the home folder. A shell leaves it in --output=~/net.png."""
-    return Path(os.path.expanduser(path))
 
 
 def check_output(path: Path) -> None:

@@ -6,18 +6,20 @@ Importing this module does not import torch, which takes seconds: mistakes in fl
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fine_tuning.data.csv_rows import Row
+from fine_tuning.data.csv_rows import CsvRows, Row
 from fine_tuning.data.orpo_csv import check_sampling
+from fine_tuning.data.problems import Note, Problems
 from fine_tuning.data.scoring import Scoring, scoring_of, stored_scoring
 from fine_tuning.data.split import limit_prompts, split_prompts
 from fine_tuning.run.commands import restart_command, stop_suggesting_restart
-from fine_tuning.run.entry_point import run
+from fine_tuning.run.entry_point import one_line, run
 from fine_tuning.run.errors import Checks
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.model_check import check_model
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from fine_tuning.sampling.validation import Validation
     from fine_tuning.training.memory_check import Loss
     from fine_tuning.training.pair_batch import EncodedPair
+    from fine_tuning.training.token_table import TokenTable
     from fine_tuning.training.trainer import AdapterTrainerMixin
 
 __all__ = ["Step", "limit_prompts", "new_adapter", "run", "scoring_of", "split_prompts", "tuned_model"]
@@ -58,13 +61,15 @@ class State(Protocol):
 class Step:
     """One run of a script: what all three do before and after training or sampling.
 
-    A script reads its CSVs inside `with step.checks`. Then it calls, in this order: `check`, which raises all problems
-    at once; `is_done`; `begin`, when every check has passed; `finish`, with its figures.
+    A script reads its CSVs with `read`, inside `with step.checks`. Then it calls, in this order: `check`, which raises
+    all problems at once; `is_done`; `encode`; `begin`, when every check has passed; `finish`, with its figures.
     """
 
     def __init__(self, number: int, description: str | None) -> None:
         self._start = time.perf_counter()
         self._needs: dict[str, str] = {}
+        self._warnings: list[str] = []  # not printed yet
+        self._notes: dict[str, str] = {}  # for the log
         self._peak_memory = 0
         self._validations: dict[str, Validation] = {}
         self.continues = False  # True if an earlier start did a part of this run
@@ -88,6 +93,45 @@ class Step:
         )
         self.log = TrainingLog(self.workspace.log, log_name, "")
 
+    def read(self, read: Callable[[Options], CsvRows]) -> list[Row]:
+        """The rows that `read` finds. Its notes become warnings, which `is_done` prints, and entries of the log."""
+        found = read(self.options)
+        self._note(found.notes)
+        return found.rows
+
+    def store_rows(self, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], csv_path: Path) -> TokenTable[Row]:
+        """The token ids of a CSV's rows, on disk. Prints which rows are left out; raises UserError as `encode_rows`."""
+        from fine_tuning.data.tokens import ROW_PARTS
+        from fine_tuning.training.token_table import write_tokens
+
+        encoded = self._encode(tokenizer, rows, csv_path)
+        return write_tokens(encoded, ROW_PARTS, ROW_PARTS[:1], self.workspace.nearest_folder)
+
+    def rows_that_fit(self, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], csv_path: Path) -> list[Row]:
+        """The rows that `store_rows` would store, with the same messages."""
+        return [row for row, _ in self._encode(tokenizer, rows, csv_path)]
+
+    def _encode(
+        self, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], csv_path: Path
+    ) -> Iterator[tuple[Row, dict[str, list[int]]]]:
+        from fine_tuning.data.tokens import encode_rows
+
+        problems = Problems(csv_path, self.options.skip_bad_rows)
+        yield from encode_rows(tokenizer, rows, self.preset.max_length, problems)
+        self._note(problems.notes())
+        self._print_warnings()
+
+    def _note(self, notes: Iterable[Note]) -> None:
+        for note in notes:
+            self._warnings.append(note.line)
+            before = self._notes.get(note.name)
+            self._notes[note.name] = f"{before}; {note.value}" if before else note.value
+
+    def _print_warnings(self) -> None:
+        for line in self._warnings:
+            print(f"warning: {one_line(line)}", file=sys.stderr)
+        self._warnings = []
+
     def check(self) -> None:
         """Raise UserError with every problem of the CSVs, the model, the earlier steps and the workspace."""
         with self.checks:
@@ -105,7 +149,7 @@ class Step:
             check_sampling(self.options, self.preset)
 
     def is_done(self, settings: Mapping[str, Any]) -> bool:
-        """True if a run with these settings is finished; prints its figures.
+        """True if a run with these settings is finished; prints its figures, else the warnings about the CSVs.
 
         Raises UserError if the stored run has other settings. `begin` and `finish` store the settings given here.
         """
@@ -115,6 +159,7 @@ class Step:
             self.state.check(settings, f"To discard it and repeat step {self.number}: {restart_command()}")
             figures = self.state.figures
         if figures is None:
+            self._print_warnings()
             if self._taken_over:
                 print(self._taken_over)
             return False
@@ -173,11 +218,15 @@ class Step:
             stop_suggesting_restart()
         self.log.title = f"{title} ({self.options.model_name})"
         self.log.set("Settings", self.settings)
-        if data:
-            self.log.set("Data", data)
+        self.log_data(data or {})
         if self.scoring.facts:
             self.log.set("What the references fix", self.scoring.facts)
         self.log.set("Machine", machine() | self._needs)
+
+    def log_data(self, data: Mapping[str, Any]) -> None:
+        """Write facts about the CSVs, and the warnings about them, into the log."""
+        if data or self._notes:
+            self.log.set("Data", {**data, **self._notes})
 
     def trainer_arguments(self, settings: SftSettings | OrpoSettings, examples: int) -> dict[str, Any]:
         """Trainer arguments of step 1 or 3 for a training set of `examples` examples."""

@@ -13,10 +13,9 @@ You can stop it at any time. The same command continues after the last complete 
 import time
 
 from fine_tuning.common import Step, run, tuned_model
-from fine_tuning.data.csv_rows import read_rows
+from fine_tuning.data.csv_rows import read_csv
 from fine_tuning.data.orpo_csv import read_references
 from fine_tuning.run import sample_store
-from fine_tuning.run.errors import about
 from fine_tuning.run.files import sha256
 from fine_tuning.run.step_order import sampling_settings
 
@@ -26,14 +25,13 @@ def main() -> None:
     step = Step(2, __doc__)
     options, workspace, preset = step.options, step.workspace, step.preset
     with step.checks:
-        references = read_references(options)
+        references = step.read(read_references)
     step.check()
     if step.is_done(sampling_settings(options, preset) | step.scoring.settings()):
         return
 
     from tqdm import tqdm
 
-    from fine_tuning.data.tokens import rows_that_fit
     from fine_tuning.sampling.batches import plan_batches
     from fine_tuning.sampling.generation import answer_rows, merge_for_generation
     from fine_tuning.sampling.samples import log_samples, sample_figures, sample_row
@@ -41,8 +39,7 @@ def main() -> None:
 
     # 2. Plan all batches: several samples for each prompt, grouped by the length of the reference.
     tokenizer = load_tokenizer(options)
-    with about(workspace.file_to_read(workspace.orpo_csv)):
-        fitting = rows_that_fit(tokenizer, references, preset.max_length)
+    fitting = step.rows_that_fit(tokenizer, references, workspace.file_to_read(workspace.orpo_csv))
     to_sample = [row for row in fitting for _ in range(preset.sampling.samples_per_prompt)]
     plan = plan_batches([len(row.answer) for row in to_sample], preset.sampling.batch_size)
 
@@ -71,17 +68,17 @@ def main() -> None:
     seconds = time.perf_counter() - start
 
     # 5. Report on all samples, including those of earlier starts.
-    all_rows = read_rows(csv_path, scored=True, remedy=workspace.remedy)
-    samples = all_rows[state.reference_rows :]
+    all_rows = read_csv(csv_path, scored=True, remedy=workspace.remedy, skip_bad_rows=True).rows
+    samples = [row for row in all_rows if row.number > state.reference_rows]
     data = {
         "file": csv_path.name,
         "references": state.reference_rows,
         "prompts sampled": len(fitting),
-        "prompts left out (too long)": len(references) - len(fitting),
+        "prompts left out (too long, or with a special token)": len(references) - len(fitting),
         "rows now": len(all_rows),
         "sha256 now": sha256(csv_path),
     }
-    step.log.set("Data", data)
+    step.log_data(data)
     log_samples(step.log, all_rows, references, samples)
     figures = sample_figures(all_rows, samples, answers)
     if answers:

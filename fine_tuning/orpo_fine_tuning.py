@@ -27,14 +27,14 @@ def main() -> None:
     # 1. Pair the best answer to each prompt with worse ones. All problems are reported before torch is imported.
     step = Step(3, __doc__)
     options, workspace, preset = step.options, step.workspace, step.preset
-    csv_path = workspace.file_to_read(workspace.orpo_csv)
+    sft_path, csv_path = map(workspace.file_to_read, (workspace.sft_csv, workspace.orpo_csv))
     with step.checks:
-        sft_rows = limit_prompts(read_sft_rows(options), options.max_rows)
+        sft_rows = limit_prompts(step.read(read_sft_rows), options.max_rows)
     with step.checks:
-        answers = read_answers(options)
+        answers = step.read(read_answers)
     step.check()
-    rows = limit_prompts(answers, options.max_rows)
     with about(csv_path):
+        rows = limit_prompts(answers, options.max_rows)
         train_prompts, _ = split_prompts(rows, options.seed)
     pairs = pairs_to_train_on(rows, train_prompts, options, preset)
     sft_prompts, _ = split_prompts(sft_rows, options.seed)  # step 1 trained on them
@@ -45,7 +45,6 @@ def main() -> None:
 
     from transformers import TrainingArguments
 
-    from fine_tuning.data.tokens import rows_that_fit
     from fine_tuning.training.adapter import save_adapter
     from fine_tuning.training.base_model import load_tokenizer
     from fine_tuning.training.history import preference_figures
@@ -60,8 +59,10 @@ def main() -> None:
         encode_fitting(tokenizer, pairs, preset.max_length), PAIR_PARTS, PAIR_PARTS, workspace.nearest_folder
     )
     train_set, validation_set = encoded.divide(train_prompts)
-    with about(csv_path):
-        held_out = rows_that_fit(tokenizer, held_out, preset.max_length)
+    in_sft = {row.prompt for row in sft_rows}
+    from_sft = step.rows_that_fit(tokenizer, [row for row in held_out if row.prompt in in_sft], sft_path)
+    from_orpo = step.rows_that_fit(tokenizer, [row for row in held_out if row.prompt not in in_sft], csv_path)
+    held_out = from_sft + from_orpo
     if not train_set or not held_out:
         what = "held-out reference" if train_set else "training pair"
         raise UserError(f"{csv_path}: no {what} has at most {preset.max_length} tokens")

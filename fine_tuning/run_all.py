@@ -18,6 +18,7 @@ from types import FrameType
 
 from fine_tuning.common import run
 from fine_tuning.data.orpo_csv import read_references
+from fine_tuning.data.sft_csv import read_sft_rows
 from fine_tuning.run.commands import (
     COMMAND,
     COMMAND_ONCE_RESTARTED,
@@ -29,12 +30,14 @@ from fine_tuning.run.commands import (
     stop_suggesting_restart,
 )
 from fine_tuning.run.entry_point import INTERRUPTS, interrupted
-from fine_tuning.run.options import parse_options
+from fine_tuning.run.errors import Checks
+from fine_tuning.run.model_check import check_model
+from fine_tuning.run.options import Options, parse_options
 
 
 def main() -> None:
     start = time.perf_counter()
-    read_references(parse_options(__doc__))  # report now what step 2 would refuse hours later
+    check(parse_options(__doc__))
     figures = {}
     os.environ |= {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
     for number, step in enumerate(STEPS, start=1):
@@ -53,6 +56,17 @@ def main() -> None:
         figures[step] = json.loads(last)
     figures["wall seconds"] = round(time.perf_counter() - start, 1)
     print(json.dumps(figures))
+
+
+def check(options: Options) -> None:
+    """Raise UserError with everything that a step would refuse, perhaps hours later."""
+    checks = Checks()
+    for problems_of in (read_sft_rows, read_references, check_model):
+        with checks:
+            problems_of(options)
+    with checks:
+        options.workspace.check()
+    checks.finish()
 
 
 def command_of(step: str) -> list[str]:

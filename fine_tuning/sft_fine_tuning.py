@@ -14,7 +14,7 @@ from statistics import fmean
 
 from fine_tuning.common import Step, limit_prompts, new_adapter, run, scoring_of, split_prompts
 from fine_tuning.data.sft_csv import read_sft_rows
-from fine_tuning.run.errors import UserError, about
+from fine_tuning.run.errors import UserError
 from fine_tuning.run.files import sha256
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     options, workspace, preset = step.options, step.workspace, step.preset
     csv_path = workspace.file_to_read(workspace.sft_csv)
     with step.checks:
-        all_rows = read_sft_rows(options)
+        all_rows = step.read(read_sft_rows)
     step.check()
     rows = limit_prompts(all_rows, options.max_rows)
     train_prompts, _ = split_prompts(rows, options.seed)
@@ -35,21 +35,16 @@ def main() -> None:
 
     from trl import SFTConfig
 
-    from fine_tuning.data.tokens import ROW_PARTS, encode_rows
     from fine_tuning.training.adapter import save_adapter
     from fine_tuning.training.base_model import check_modules, load_tokenizer
     from fine_tuning.training.memory_check import row_loss
     from fine_tuning.training.sft_trainer import AdapterSftTrainer
-    from fine_tuning.training.token_table import write_tokens
 
     # 2. Turn prompt and completion into token ids, on disk. Labels of -100 mask the prompt: the loss is on the
     #    completion only.
     tokenizer = load_tokenizer(options)
     check_modules(options, preset.lora.modules)
-    with about(csv_path):
-        encoded = write_tokens(
-            encode_rows(tokenizer, rows, preset.max_length), ROW_PARTS, ROW_PARTS[:1], workspace.nearest_folder
-        )
+    encoded = step.store_rows(tokenizer, rows, csv_path)
     train_set, validation_set = encoded.divide(train_prompts)
     if not train_set or not validation_set:
         raise UserError(f"{csv_path}: too few rows of at most {preset.max_length} tokens to train and to validate")
@@ -61,7 +56,7 @@ def main() -> None:
         "file": csv_path.name,
         "rows": len(all_rows),
         "rows used": len(encoded),
-        "rows longer than the limit, left out": len(rows) - len(encoded),
+        "rows left out (too long, or with a special token)": len(rows) - len(encoded),
         "training rows": len(train_set),
         "validation rows": len(validation_set),
         "longest row in tokens": max(encoded.lengths),

@@ -49,4 +49,4 @@ def stored_scoring(options: Options) -> Scoring:
     settings = run["settings"]
     if "style fixed" in settings and "order fixed" in settings:
         return Scoring(settings["style fixed"], settings["order fixed"])
-    return scoring_of(read_sft_rows(options))
+    return scoring_of(read_sft_rows(options).rows)

@@ -1,9 +1,11 @@
 """Choose rows by prompt: limit their number, find the references, split 80 % for training and 20 % for validation.
 
-All rows of one prompt are on the same side of the split, and every family is split in the same proportion.
+All rows of one prompt are on the same side of the split. A CSV may name the side in its column `split`. The seed
+divides the other prompts, every family in the same proportion.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Protocol
 
@@ -11,6 +13,10 @@ from fine_tuning.data.csv_rows import Row
 from fine_tuning.run.errors import UserError
 
 VALIDATION_SHARE = 0.2
+_MEND_SPLIT = (
+    "all prompts that are used have the other word. Write both words, `train` and `validation`, leave cells empty for "
+    "the seed to divide, or delete the column. With --max-rows, use more rows"
+)
 
 
 class HasPrompt(Protocol):
@@ -21,16 +27,28 @@ class HasPrompt(Protocol):
 
 
 def limit_prompts(rows: Sequence[Row], max_prompts: int | None) -> list[Row]:
-    """The rows of at most `max_prompts` prompts, in the file's order. Families keep their proportions."""
-    prompts = _prompts_by_family(rows)
-    total = sum(map(len, prompts.values()))
+    """The rows of at most `max_prompts` prompts, in the file's order.
+
+    Families, and the sides that the column `split` names, keep their proportions.
+    """
+    side_of = stated_sides(rows)
+    groups: dict[tuple[str, str], list[str]] = {}
+    for family, names in prompts_by_family(rows).items():
+        for name in names:
+            groups.setdefault((family, side_of.get(name, "")), []).append(name)
+    total = sum(map(len, groups.values()))
     if max_prompts is None or max_prompts >= total:
         return list(rows)
     kept: set[str] = set()
-    sizes = [len(names) for names in prompts.values()]
-    for names, share in zip(prompts.values(), _share_out(max_prompts, sizes, range(len(sizes))), strict=True):
+    sizes = [len(names) for names in groups.values()]
+    for names, share in zip(groups.values(), _share_out(max_prompts, sizes, range(len(sizes))), strict=True):
         kept.update(names[:share])
     return [row for row in rows if row.prompt in kept]
+
+
+def limit_to(max_prompts: int | None) -> Callable[[Sequence[Row]], list[Row]] | None:
+    """`limit_prompts` for a given number of prompts; None if there is no limit."""
+    return None if max_prompts is None else partial(limit_prompts, max_prompts=max_prompts)
 
 
 def references_of(rows: Sequence[Row]) -> list[Row]:
@@ -42,24 +60,53 @@ def references_of(rows: Sequence[Row]) -> list[Row]:
     return list(first.values())
 
 
-def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
-    """The prompts for training and those for validation, 80/20 in every family.
+def stated_sides(rows: Iterable[Row]) -> dict[str, str]:
+    """The side, "train" or "validation", of each prompt for which a row names one in the column `split`.
 
-    Raises UserError if there are fewer than two prompts.
+    Rows of one prompt name the same side; reading the CSV checks it.
     """
-    prompts = _prompts_by_family(rows)
+    sides: dict[str, str] = {}
+    for row in rows:
+        if row.split:
+            sides.setdefault(row.prompt, row.split)
+    return sides
+
+
+def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
+    """The prompts for training and those for validation.
+
+    Without a column `split` the seed chooses 20 % for validation, in every family. Prompts whose side the column names
+    are on that side. If it names any for validation, all others are for training. If it names some for training only,
+    the seed chooses among the others, as near as possible to 20 % of all. Raises UserError if a side would be empty.
+    """
+    side_of = stated_sides(rows)
+    prompts = prompts_by_family(rows)
     total = sum(map(len, prompts.values()))
     if total < 2:
         raise UserError("at least 2 different prompts are needed, one for training and one for validation")
-    wanted = min(total - 1, max(1, round(VALIDATION_SHARE * total)))
+    validation = {prompt for prompt, side in side_of.items() if side == "validation"}
+    if len(validation) == total:
+        raise UserError(f"the column split leaves no prompt for training: {_MEND_SPLIT}")
+    if not validation:
+        if len(side_of) == total:
+            raise UserError(f"the column split leaves no prompt for validation: {_MEND_SPLIT}")
+        unnamed = {family: [name for name in names if name not in side_of] for family, names in prompts.items()}
+        free = {family: names for family, names in unnamed.items() if names}
+        wanted = min(total - 1, max(1, round(VALIDATION_SHARE * total)))
+        validation = draw_prompts(free, min(wanted, sum(map(len, free.values()))), seed)
+    return {row.prompt for row in rows} - validation, validation
+
+
+def draw_prompts(prompts: Mapping[str, Sequence[str]], wanted: int, seed: int) -> set[str]:
+    """Draw `wanted` of the prompts, in proportion from each family."""
     sizes = [len(names) for names in prompts.values()]
-    # Small families may get no validation prompt. The seed decides which ones do.
+    # Small families may get no prompt. The seed decides which ones do.
     shares = _share_out(wanted, sizes, order=Random(seed).sample(range(len(sizes)), len(sizes)))
     rng = Random(seed)
-    validation: set[str] = set()
+    drawn: set[str] = set()
     for names, share in zip(prompts.values(), shares, strict=True):
-        validation.update(rng.sample(names, share))
-    return {row.prompt for row in rows} - validation, validation
+        drawn.update(rng.sample(names, share))
+    return drawn
 
 
 def held_out_rows(rows: Sequence[Row], trained: Container[str]) -> list[Row]:
@@ -67,7 +114,7 @@ def held_out_rows(rows: Sequence[Row], trained: Container[str]) -> list[Row]:
     return [row for row in references_of(rows) if row.prompt not in trained]
 
 
-def _prompts_by_family(rows: Iterable[Row]) -> dict[str, list[str]]:
+def prompts_by_family(rows: Iterable[Row]) -> dict[str, list[str]]:
     """The distinct prompts of each family; a prompt belongs to the family of its first row."""
     family_of: dict[str, str] = {}
     for row in rows:

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from fine_tuning.data.csv_rows import MAX_PROBLEMS_SHOWN, Row
+from fine_tuning.data.csv_rows import Row
+from fine_tuning.data.problems import Problems, rows_text
 from fine_tuning.run.errors import UserError
 
 ROW_PARTS = ("input_ids", "labels")
@@ -47,16 +48,17 @@ def encode_row(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> 
 
 
 def encode_rows(
-    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_length: int
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_length: int, problems: Problems | None = None
 ) -> Iterator[tuple[Row, dict[str, list[int]]]]:
     """Yield the rows of at most `max_length` tokens, each with its ids and labels from `encode_row`.
 
-    Longer rows are left out. After the last row, raises UserError if those are more than MAX_SHARE_TOO_LONG of all, or
-    if a row contains a special token.
+    Longer rows are left out, and noted in `problems`. After the last row, raises UserError if those are more than
+    MAX_SHARE_TOO_LONG of all, or if a row contains a special token; unless `problems.skip`, which leaves all these rows
+    out.
     """
+    problems = Problems() if problems is None else problems
     # No token encodes more characters than its name has. So very long rows are recognised without encoding them.
     longest_token = max(map(len, tokenizer.get_vocab()))
-    problems: list[str] = []
     too_long: list[int] = []
     for row in rows:
         try:
@@ -65,26 +67,22 @@ def encode_rows(
                 continue
             example = encode_row(tokenizer, row.prompt, row.answer)
         except UserError as error:
-            problems.append(f"row {row.number}: {error}: {row.prompt[:60]!r}. Remove it from the text")
+            message = f"{error}: {row.prompt[:60]!r}. Remove it from the text"
+            problems.add_row(row.number, "a special token of this model is in the text", message)
             continue
         if len(example["input_ids"]) <= max_length:
             yield row, example
         else:
             too_long.append(row.number)
-    if len(too_long) > MAX_SHARE_TOO_LONG * len(rows):
-        problems.append(
-            f"{len(too_long)} of {len(rows)} rows are longer than {max_length} tokens (row "
-            f"{', '.join(map(str, too_long[:MAX_PROBLEMS_SHOWN]))}). Up to {MAX_SHARE_TOO_LONG:.0%} would be left out, "
-            "but these are more: shorten or delete them"
+    if too_long:
+        problems.add_left_out(too_long, f"more than {max_length} tokens")
+    if len(too_long) > MAX_SHARE_TOO_LONG * len(rows) and not problems.skip:
+        problems.add(
+            f"{len(too_long)} of {len(rows)} rows are longer than {max_length} tokens ({rows_text(too_long)}). "
+            f"Up to {MAX_SHARE_TOO_LONG:.0%} would be left out, but these are more: shorten or delete them, or add "
+            "--skip-bad-rows"
         )
-    if problems:
-        more = len(problems) - MAX_PROBLEMS_SHOWN
-        raise UserError(*problems[:MAX_PROBLEMS_SHOWN], *([f"and {more} more problems"] if more > 0 else []))
-
-
-def rows_that_fit(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_length: int) -> list[Row]:
-    """The rows that `encode_rows` keeps. Raises UserError as it does."""
-    return [row for row, _ in encode_rows(tokenizer, rows, max_length)]
+    problems.raise_if_any()
 
 
 def decode_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> tuple[str, bool]:

@@ -12,6 +12,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 CONSOLE_COMMAND = "text-to-diagram"
 SUBCOMMANDS = {
+    "import": "import_dataset",
     "sft": "sft_fine_tuning",
     "sample": "orpo_create_dataset",
     "orpo": "orpo_fine_tuning",
@@ -40,6 +41,12 @@ def program() -> list[str]:
 def flags() -> list[str]:
     """The flags that the user gave this program."""
     return sys.argv[2:] if is_console_command() else sys.argv[1:]
+
+
+def has_flag(*words: str) -> bool:
+    """True if the user gave this flag, with this value if there is one."""
+    given = [word for flag in flags() for word in flag.split("=", 1)]
+    return any(tuple(given[k : k + len(words)]) == words for k in range(len(given)))
 
 
 def default_workspace() -> Path:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from fine_tuning.run.commands import has_flag
+
 
 class UserError(Exception):
     """Problems that the user can fix. Each says what is wrong, where, and what to do."""
@@ -82,9 +84,12 @@ def explain(error: BaseException) -> str | None:
     if not isinstance(error, RuntimeError | MemoryError):
         return None
     if is_out_of_memory(error):
+        smaller = [words for words in (("--dtype", "bfloat16"), ("--load-in-4bit",)) if not has_flag(*words)]
+        if has_flag("--load-in-4bit"):
+            return "out of memory. Close other programs that use the same memory, or use a machine with more of it"
         return (
             "out of memory. Close other programs that use the same memory. If you cannot, use smaller weights: add "
-            "--dtype bfloat16 or --load-in-4bit (and --restart, because that changes the run)"
+            f"{' or '.join(map(' '.join, smaller))} (and --restart, because that changes the run)"
         )
     if any(words in text for words in ("CUDA error", "CUDA driver", "No CUDA GPUs", "cuDNN error")):
         return f"the GPU no longer responds ({text.splitlines()[0]}). Check that nvidia-smi lists it"

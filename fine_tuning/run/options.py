@@ -4,14 +4,15 @@ import argparse
 import hashlib
 import os
 import shlex
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fine_tuning.run.commands import PROJECT, default_workspace, flags, program, program_of
 from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.set_flag import read_settings, set_flags, settings_help
-from fine_tuning.run.workspace import Workspace
+from fine_tuning.run.workspace import Workspace, broken_links
 
 DEFAULT_MODEL = "deepseek-ai/deepseek-coder-1.3b-instruct"
 DEFAULT_REVISION = "e063262dac8366fc1f28a4da0ff3c50ea66259ca"
@@ -31,6 +32,7 @@ class Options:
     dtype: str = "auto"
     load_in_4bit: bool = False
     restart: bool = False
+    skip_bad_rows: bool = False
     set_values: tuple[tuple[str, Any], ...] = ()
 
     @property
@@ -62,7 +64,19 @@ class Options:
             "load in 4 bits": self.load_in_4bit,
             "seed": self.seed,
             "max rows": self.max_rows,
+            "skip bad rows": self.skip_bad_rows,
         }
+
+    def as_stored(self, settings: Mapping[str, Any]) -> "Options":
+        """These options with the values that a stored run has, for a command that continues it."""
+        return replace(
+            self,
+            seed=settings.get("seed", self.seed),
+            max_rows=settings.get("max rows", self.max_rows),
+            dtype=settings.get("dtype", self.dtype),
+            load_in_4bit=settings.get("load in 4 bits", self.load_in_4bit),
+            skip_bad_rows=settings.get("skip bad rows", self.skip_bad_rows),
+        )
 
     def _fingerprint(self) -> str | None:
         """A hash that differs between local models of the same name; None for a hub model.
@@ -89,6 +103,8 @@ class Options:
             parts += ["--workspace", str(self.workspace.root)]
         if self.max_rows is not None:
             parts += ["--max-rows", str(self.max_rows)]
+        if self.skip_bad_rows:
+            parts.append("--skip-bad-rows")
         if self.seed != SEED:
             parts += ["--seed", str(self.seed)]
         if self.revision not in (None, DEFAULT_REVISION):
@@ -133,14 +149,19 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
     run = parser.add_argument_group("run")
     run.add_argument(
         "--workspace",
-        type=Path,
+        type=user_path,
         default=default_workspace(),
         help=f"folder to read and write in (default: {default_workspace()})",
     )
     if not is_step:
-        parser.set_defaults(max_rows=None, seed=SEED, restart=False, set=[])
+        parser.set_defaults(max_rows=None, skip_bad_rows=False, seed=SEED, restart=False, set=[])
         return parser
     run.add_argument("--max-rows", type=_positive, help="use only this many prompts of each CSV, to try things out")
+    run.add_argument(
+        "--skip-bad-rows",
+        action="store_true",
+        help="leave out the rows of a CSV that would be refused; say how many and which",
+    )
     run.add_argument(
         "--seed", type=_seed, default=SEED, help=f"seed of the split, training and sampling (default: {SEED})"
     )
@@ -159,28 +180,39 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
 
 
 def to_options(args: argparse.Namespace) -> Options:
-    """The shared flags as options. Raises UserError if the workspace is a file, and with every problem of --set."""
+    """The shared flags as options.
+
+    Raises UserError if the workspace is a file or a link to a missing folder, and with every problem of --set.
+    """
     workspace = Workspace(args.workspace.resolve())
     checks = Checks()
     with checks:
+        if broken := broken_links(args.workspace):
+            raise UserError(*(f"--workspace {args.workspace}: {problem}" for problem in broken))
         if workspace.root.exists() and not workspace.root.is_dir():
             raise UserError(f"--workspace {args.workspace}: this is a file, not a folder")
     values: dict[str, Any] = {}
     with checks:
         values = read_settings(args.set)
     checks.finish()
-    revision = args.revision or (DEFAULT_REVISION if args.model == DEFAULT_MODEL else None)
+    model = os.path.expanduser(args.model)
     return Options(
-        args.model,
-        revision,
-        workspace,
-        args.seed,
-        args.max_rows,
-        args.dtype,
-        args.load_in_4bit,
-        args.restart,
+        model=model,
+        revision=args.revision or (DEFAULT_REVISION if model == DEFAULT_MODEL else None),
+        workspace=workspace,
+        seed=args.seed,
+        max_rows=args.max_rows,
+        dtype=args.dtype,
+        load_in_4bit=args.load_in_4bit,
+        restart=args.restart,
+        skip_bad_rows=args.skip_bad_rows,
         set_values=tuple(values.items()),
     )
+
+
+def user_path(text: str) -> Path:
+    """The path in a flag. The shell does not expand the ~ in --workspace=~/demo, or in quotes."""
+    return Path(os.path.expanduser(text))
 
 
 def set_environment(options: Options) -> None:

@@ -15,8 +15,9 @@ from fine_tuning.run.setting_kinds import as_text
 ADAPTER_FILE = "adapter_model.safetensors"
 # Settings that runs of an earlier version did not store. They follow from the data, which is compared.
 ADDED_LATER = ("style fixed", "order fixed")
-# Settings that change the memory or the time that a training run takes, but not the adapter.
-WITHOUT_EFFECT = ("generation batch", "save steps")
+# Settings that change the memory or the time that a training run takes, but not the adapter; and a flag whose effect
+# follows from the data, which is compared: if there are bad rows, no step starts without --skip-bad-rows.
+NOT_COMPARED = ("generation batch", "save steps", "skip bad rows")
 
 
 class RunState:
@@ -108,7 +109,7 @@ def changes(stored: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[s
     """
     return [
         f"{name} was {stored.get(name)!r} and is now {now.get(name)!r}{_how_to_keep(name, stored.get(name))}"
-        for name in names or sorted((stored.keys() | now.keys()) - set(WITHOUT_EFFECT))
+        for name in names or sorted((stored.keys() | now.keys()) - set(NOT_COMPARED))
         if stored.get(name) != now.get(name) and not (name in ADDED_LATER and name not in stored)
     ]
 

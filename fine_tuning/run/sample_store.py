@@ -118,7 +118,8 @@ def check_references(csv_path: Path, state: SamplingState) -> None:
     if sha256_of_start(csv_path, reference_size(csv_path, state)) != state.reference_sha256:
         raise UserError(
             f"{csv_path}: its first {state.reference_rows} rows have changed since samples were drawn for them. Restore"
-            f" these rows. Or, if no row of the file is a sample of step 2, delete {state_path(csv_path)}"
+            " these rows. Or, to draw new samples, delete all samples of step 2 from the file, and then "
+            f" {state_path(csv_path)}"
         )
 
 
@@ -144,8 +145,13 @@ def check_no_other_rows(csv_path: Path, state: SamplingState) -> None:
     if more > 0:
         raise UserError(
             f"{csv_path}: the rows after the samples are not from step 2 and would be lost (rows: {more}). Move them "
-            "to another file"
+            f"to another file. Or, to draw samples for them too, delete the samples ({_sample_rows(state)}) and "
+            f"{state_path(csv_path)}"
         )
+
+
+def _sample_rows(state: SamplingState) -> str:
+    return f"rows {state.reference_rows + 1} to {state.reference_rows + sum(state.batch_sizes)}"
 
 
 def is_complete(csv_path: Path, state: SamplingState) -> bool:

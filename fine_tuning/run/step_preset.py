@@ -63,7 +63,8 @@ def preset_after_step_1(options: Options) -> tuple[Preset, str]:
 
 
 def options_of_run(options: Options, stored: Mapping[str, Any]) -> Options:
-    """The options with the settings of a stored run in place of the user's: `command` then continues that run."""
+    """The options with those of a stored run in place of the user's: `command` then continues that run."""
+    options = options.as_stored(stored)
     try:
         values = stored_settings(stored)
     except UserError:

@@ -4,12 +4,13 @@ import contextlib
 import os
 import shlex
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fine_tuning.run.commands import PROJECT, path_from_here
 from fine_tuning.run.errors import UserError
-from fine_tuning.run.files import make_folder, sync_entries
+from fine_tuning.run.files import make_folder, sync_entries, write_atomically
 from fine_tuning.run.lock import take_lock
 from fine_tuning.run.sample_store import SamplingState, copy_references, read_state
 
@@ -72,10 +73,9 @@ class Workspace:
 
     def check(self) -> None:
         """Raise UserError with every folder of the workspace that cannot be read and written."""
-        own = (self.sft_csv.parent, self.sft_model.parent, self.sft_model, self.orpo_model, self.log)
         problems = [
             f"{folder}: this folder cannot be read and written. Change its permissions, or choose another --workspace"
-            for folder in (self.nearest_folder, *(folder for folder in own if folder.exists()))
+            for folder in (self.nearest_folder, *(folder for folder in self.folders() if folder.exists()))
             if not os.access(folder, os.R_OK | os.W_OK | os.X_OK)
         ]
         if problems:
@@ -95,16 +95,38 @@ class Workspace:
         make_folder(self.root)
         self._take_lock()
         if self.is_new:
-            folder = self.sft_csv.parent
-            temporary = folder.with_name(f".{folder.name}.tmp")  # both CSVs appear, or neither
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir()
-            for csv in (self.sft_csv, self.orpo_csv):
-                copy_references(self.file_to_read(csv), temporary / csv.name)
-            sync_entries(temporary)
-            os.replace(temporary, folder)
-            sync_entries(self.root)
+            self._create(lambda target: copy_references(self.file_to_read(target), target))
         make_folder(self.log)
+
+    def fill(self, contents: Mapping[str, bytes]) -> None:
+        """Lock the workspace and write its two CSVs, given by their names.
+
+        In a new workspace both appear, or neither. Otherwise one after the other is replaced. Raises UserError if
+        another process has locked it.
+        """
+        make_folder(self.root)
+        self._take_lock()
+        if self.is_new:
+            self._create(lambda target: write_atomically(target, contents[target.name]))
+        else:
+            for csv in (self.sft_csv, self.orpo_csv):
+                write_atomically(csv, contents[csv.name])
+
+    def _create(self, write: Callable[[Path], None]) -> None:
+        """Create the folder of the CSVs with both in it; `write` writes one of them."""
+        folder = self.sft_csv.parent
+        temporary = folder.with_name(f".{folder.name}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        for csv in (self.sft_csv, self.orpo_csv):
+            write(temporary / csv.name)
+        sync_entries(temporary)
+        os.replace(temporary, folder)
+        sync_entries(self.root)
+
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of the workspace, the outer ones first."""
+        return self.sft_csv.parent, self.sft_model.parent, self.sft_model, self.orpo_model, self.log
 
     @property
     def _lock(self) -> Path:
@@ -116,3 +138,17 @@ class Workspace:
             raise UserError(
                 f"{self.root}: {holder} is using this workspace. Wait until it has ended, or choose another --workspace"
             )
+
+
+def broken_links(root: Path) -> list[str]:
+    """What is wrong with a workspace that is, or contains, a link to something that does not exist.
+
+    A link to a drive that is not plugged in must not be taken for a new workspace.
+    """
+    root = Path.cwd() / root
+    own = Workspace(root)
+    return [
+        f"{path} is a link to {os.readlink(path)}, which does not exist. Connect that drive, or remove the link"
+        for path in (*reversed(root.parents), root, *own.folders(), own.sft_csv, own.orpo_csv)
+        if path.is_symlink() and not path.exists()
+    ]

@@ -11,7 +11,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, PrinterCallback, Trainer
 
-from fine_tuning.run.commands import continue_command, restart_command
+from fine_tuning.run.commands import continue_command, has_flag, restart_command
 from fine_tuning.run.errors import UserError, explain
 from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings
 from fine_tuning.training.checkpoints import Checkpoints, last_whole_checkpoint
@@ -111,9 +111,10 @@ def train(trainer: AdapterTrainerMixin, prompts: Iterable[str]) -> None:
         else:
             where = f"step {trainer.state.global_step}{_row(trainer, prompts)}"
             remedy = "correct that row or delete it from the CSV, or "
+        dtype = "" if has_flag("--dtype", "float32") else "--dtype float32 or "
         raise UserError(
             f"{where}: {error}. Continuing from a checkpoint would fail in the same way. Instead, {remedy}use "
-            f"--dtype float32 or another --seed, and start again: {restart_command()}"
+            f"{dtype}another --seed, and start again: {restart_command()}"
         ) from error
     except UnpicklingError as error:
         raise UserError(

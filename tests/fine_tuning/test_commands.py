@@ -26,7 +26,9 @@ def test_help_is_printed_within_two_seconds_and_without_torch(start, script):
     assert f"python {script}" in run.stdout
     flags = {"--model", "--revision", "--workspace", "--dtype", "--load-in-4bit"}
     flags |= (
-        {"--output", "--instruction"} if script.endswith("ask.py") else {"--seed", "--max-rows", "--restart", "--set"}
+        {"--output", "--instruction"}
+        if script.endswith("ask.py")
+        else {"--seed", "--max-rows", "--skip-bad-rows", "--restart", "--set"}
     )
     if script.startswith("create_dataset/"):
         flags = {"--seed", "--output"}
@@ -56,7 +58,7 @@ BAD_CSVS = {
         STEP_1,
         "sft",
         f"{SFT_HEADER}a,{DIAGRAM}\nb,no\n",
-        "row 2: output_data is not a flawless",
+        "row 2: output_data is not a valid diagram",
     ),
     "with one prompt": (STEP_1, "sft", f"{SFT_HEADER}a,{DIAGRAM}\n", "at least 2 different prompts"),
     "missing in step 2": (STEP_2, "orpo", None, "there is no such file"),
@@ -180,6 +182,19 @@ def test_run_all_reports_before_step_1_what_step_2_would_refuse(refused, workspa
     assert message.startswith(f"error: {path}, row 2: ")
 
 
+def test_run_all_reports_the_problems_of_both_csvs_the_model_and_the_workspace_together(refused, workspace):
+    sft, orpo = (workspace / "create_dataset" / f"{name}_dataset_llm.csv" for name in ("sft", "orpo"))
+    sft.write_text(f"{SFT_HEADER}a,{DIAGRAM}\nb,no\n")
+    orpo.write_text(f"{ORPO_HEADER}c,{DIAGRAM},1.0\nd,{DIAGRAM},2\n")
+    (workspace / "log").write_text("a file instead of a folder")
+    (workspace / "log").chmod(0o400)
+    messages = refused("fine_tuning/run_all.py", "--model", "./none", "--workspace", workspace)
+    starts = (f"{sft}, row 2: ", f"{orpo}, row 2: ", "--model ./none: ", f"{workspace / 'log'}: ")
+    assert [message.startswith(f"error: {start}") for message, start in zip(messages, starts, strict=True)] == [
+        True
+    ] * 4
+
+
 def test_suggested_commands_work_from_the_folder_that_the_user_is_in(start, workspace):
     run = start("orpo_create_dataset.py", "--model", "embedded", "--workspace", workspace, cwd=ROOT / "fine_tuning")
     assert f"Run it first: python sft_fine_tuning.py --model embedded --workspace {workspace}\n" in run.stderr
@@ -200,10 +215,11 @@ def test_an_output_folder_that_cannot_be_written_is_reported(start, tmp_path, ob
 
 
 def test_run_all_stops_at_the_first_step_that_fails(start, workspace):
-    (workspace / "create_dataset" / "sft_dataset_llm.csv").unlink()
+    (workspace / "models" / "sft").mkdir(parents=True)
+    (workspace / "models" / "sft" / "notes.txt").write_text("mine")
     before = contents(workspace)
     run = start("fine_tuning/run_all.py", "--model", "embedded", "--workspace", workspace)
     assert run.returncode == 2
     assert run.stdout == "step 1 of 3: sft_fine_tuning\n"
-    assert "there is no such file" in run.stderr and "Traceback" not in run.stderr
+    assert "holds files but no run.json" in run.stderr and "Traceback" not in run.stderr
     assert contents(workspace) == before

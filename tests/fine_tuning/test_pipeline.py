@@ -237,7 +237,7 @@ def test_a_prompt_too_long_to_train_on_is_counted_and_not_sampled(finished, tmp_
     samples = rows_of(data / "orpo_dataset_llm.csv")[12:]
     assert len(samples) == 3 * 11 and rows[4]["input_data"] not in {row["input_data"] for row in samples}
     stored = json.loads((tmp_path / "w" / "log" / "log_create_orpo_dataset.json").read_text("utf-8"))["Data"]
-    assert stored["prompts sampled"] == 11 and stored["prompts left out (too long)"] == 1
+    assert stored["prompts sampled"] == 11 and stored["prompts left out (too long, or with a special token)"] == 1
 
 
 def test_every_sample_has_problems_or_a_positive_score(finished):

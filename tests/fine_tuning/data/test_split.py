@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from helpers import ROOT
+from helpers import DIAGRAM, ROOT, problems_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,3 +98,60 @@ def test_no_step_trains_on_a_held_out_prompt_even_if_both_files_have_it():
     assert set(held_out) == (sft_held_out | orpo_held_out) - sft_train - orpo_train
     assert sft_held_out & orpo_train and orpo_held_out & sft_train  # the files do share such prompts
     assert len(held_out) == len(set(held_out)) and held_out == sorted(held_out, key=names.index)
+
+
+def sided(prompt: str, side: str, number: int = 0) -> Row:
+    return Row(prompt, "", 1.0, "diagram", {}, number, split=side)
+
+
+def test_prompts_are_on_the_side_that_the_column_split_names():
+    rows = [sided(f"t{k}", "train") for k in range(7)] + [sided(f"v{k}", "validation") for k in range(5)]
+    assert split_prompts(rows, 1) == ({f"t{k}" for k in range(7)}, {f"v{k}" for k in range(5)})
+
+
+def test_if_the_column_names_validation_prompts_all_others_are_for_training():
+    rows = [sided("v", "validation"), sided("t", "train"), *(sided(f"p{k}", "") for k in range(20))]
+    assert split_prompts(rows, 1)[1] == {"v"}
+
+
+@pytest.mark.parametrize(("named", "unnamed", "held_out"), [(10, 40, 10), (45, 5, 5), (48, 2, 2), (1, 1, 1)])
+def test_if_it_names_prompts_for_training_only_a_fifth_of_all_is_drawn_from_the_others(named, unnamed, held_out):
+    rows = [sided(f"t{k}", "train") for k in range(named)] + [sided(f"p{k}", "") for k in range(unnamed)]
+    train, validation = split_prompts(rows, 1)
+    assert len(validation) == held_out and all(name.startswith("p") for name in validation)
+    assert train | validation == prompts_of(rows)
+
+
+def test_one_row_names_the_side_of_all_rows_of_its_prompt():
+    rows = [sided("a", ""), sided("a", "validation"), sided("b", "train"), sided("b", "")]
+    assert split_prompts(rows, 1) == ({"b"}, {"a"})
+
+
+def test_rows_of_one_prompt_that_name_different_sides_are_refused_with_their_numbers(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(f"input_data,output_data,split\na,{DIAGRAM},train\nb,{DIAGRAM},\na,{DIAGRAM},Validation\n")
+    (problem,) = problems_of(read_rows, path, scored=False, remedy="")
+    assert "row 3: split is 'validation', but row 1 has the same prompt and 'train'" in problem
+
+
+@pytest.mark.parametrize(("side", "missing"), [("train", "validation"), ("validation", "training")])
+def test_a_column_that_leaves_one_side_empty_is_refused(side, missing):
+    with pytest.raises(UserError, match=f"leaves no prompt for {missing}: .*Write both words"):
+        split_prompts([sided("a", side), sided("b", side)], 1)
+
+
+def test_a_limit_takes_prompts_of_both_sides_in_proportion():
+    rows = [sided(f"t{k}", "train") for k in range(40)] + [sided(f"v{k}", "validation") for k in range(10)]
+    assert Counter(row.split for row in limit_prompts(rows, 10)) == {"train": 8, "validation": 2}
+
+
+def test_with_columns_split_in_both_files_no_step_trains_on_a_prompt_that_step_3_validates_on():
+    names = [f"prompt {k}" for k in range(20)]
+    sft = [sided(name, "validation" if k % 4 == 0 else "train") for k, name in enumerate(names)]
+    orpo = [sided(name, "validation" if k % 2 == 0 else "train") for k, name in enumerate(names)]
+    trained = split_prompts(sft, 3)[0] | split_prompts(orpo, 3)[0]
+    held_out = {r.prompt for r in held_out_rows([*sft, *orpo], trained)}
+    assert held_out == {name for k, name in enumerate(names) if k % 4 == 0}
+    one_file = [Row(r.prompt, "", 1.0, "diagram", {}) for r in orpo]
+    trained = split_prompts(sft, 3)[0] | split_prompts(one_file, 3)[0]
+    assert {r.prompt for r in held_out_rows([*sft, *one_file], trained)}.isdisjoint(trained)

@@ -9,7 +9,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.preference_pairs import Pair
-from fine_tuning.data.tokens import decode_answer, encode_completion, encode_prompt, encode_row, rows_that_fit
+from fine_tuning.data.tokens import decode_answer, encode_completion, encode_prompt, encode_row, encode_rows
 from fine_tuning.run.errors import UserError
 from fine_tuning.training.pair_batch import encode_fitting, encode_pair
 
@@ -113,12 +113,12 @@ def test_a_few_rows_that_are_too_long_are_left_out_and_many_are_refused(tokenize
         Row("Draw two shapes. " * factor, rows[0][1], 1.0, "flowchart", {}, number)
         for number, factor in enumerate((1_000, 1_000_000, 1_000, 1_000_000), start=21)
     ]
-    assert rows_that_fit(tokenizer, [*good, *long[:2]], 1536) == good
-    (problem,) = problems_of(rows_that_fit, tokenizer, [*good, *long], 1536)
-    assert problem.startswith("4 of 24 rows are longer than 1536 tokens (row 21, 22, 23, 24)") and "shorten" in problem
+    assert [row for row, _ in encode_rows(tokenizer, [*good, *long[:2]], 1536)] == good
+    (problem,) = problems_of(list, encode_rows(tokenizer, [*good, *long], 1536))
+    assert problem.startswith("4 of 24 rows are longer than 1536 tokens (rows 21-24)") and "shorten" in problem
 
 
 def test_a_row_with_a_special_token_is_named_by_its_number(tokenizer, rows):
     bad = Row(f"Draw {tokenizer.eos_token}", rows[0][1], 1.0, "flowchart", {}, 7)
-    (problem,) = problems_of(rows_that_fit, tokenizer, [Row(*rows[0], 1.0, "flowchart", {}, 6), bad], 1536)
+    (problem,) = problems_of(list, encode_rows(tokenizer, [Row(*rows[0], 1.0, "flowchart", {}, 6), bad], 1536))
     assert problem.startswith(f"row 7: the prompt contains {tokenizer.eos_token}") and "Remove it" in problem

@@ -1,0 +1,1 @@
+"""Read other people's files: tables of any kind become the rows of the two CSVs."""

@@ -1,0 +1,78 @@
+"""Find out the encoding of a text file."""
+
+import codecs
+import contextlib
+import re
+
+from fine_tuning.run.errors import UserError
+
+BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_START = 2000  # bytes from which binary files and UTF-16 are recognised
+LAST_RESORT = "cp1252"  # Western European, Excel's default
+
+
+def decode(content: bytes, encoding: str | None = None) -> tuple[str, str]:
+    """The text of a file and the encoding it was read with. `encoding` is what the user named.
+
+    Raises UserError if the user's encoding does not fit, or if the content is not text.
+    """
+    if encoding:
+        try:
+            return content.decode(encoding).removeprefix("\ufeff"), encoding
+        except LookupError:
+            raise UserError(
+                f"--encoding {encoding}: there is no such encoding. Examples: utf-8, cp1252, cp949"
+            ) from None
+        except UnicodeError as error:
+            raise UserError(f"--encoding {encoding} does not fit: {error}. Name another one, or leave it out") from None
+    marked = next((name for mark, name in BYTE_ORDER_MARKS if content.startswith(mark)), None)
+    for name in (marked,) if marked else _utf_16_without_mark(content):
+        with contextlib.suppress(UnicodeDecodeError):
+            return content.decode(name), name
+    if b"\0" in content[:_START]:
+        raise UserError("it is not a table in text form. These are read: CSV, TSV, XLSX, JSON, JSONL and Parquet")
+    with contextlib.suppress(UnicodeDecodeError):
+        return content.decode(), "utf-8"
+    return _guess(content)
+
+
+def _utf_16_without_mark(content: bytes) -> tuple[str, ...]:
+    """UTF-16 if every other byte of the beginning is mostly zero, as in text of Latin letters."""
+    start = content[:_START]
+    zeros = [start[side::2].count(0) for side in (0, 1)]
+    if max(zeros) < len(start) / 4:
+        return ()
+    return ("utf-16-be" if zeros[0] > zeros[1] else "utf-16-le",)
+
+
+# An encoding of one script is taken if enough of the letters beyond ASCII are of that script. Chinese bytes can be read
+# as Korean ones, so Korean text must also have its most frequent syllables. Cyrillic letters must form words of their
+# own: accented letters of a Western language, read as Cyrillic, stand among Latin ones.
+_FREQUENT_KOREAN = re.compile("[이다는을를의에가하고로한지은도서사기리시자어나대아인]")
+_SCRIPTS = (
+    ("cp949", re.compile("[\uac00-\ud7a3]"), "euc_kr", 0.8),
+    ("cp932", re.compile("[\u3040-\u30ff]"), "cp932", 0.3),
+    ("gb18030", re.compile("[\u4e00-\u9fa5]"), "gb2312", 0.8),
+    ("cp1251", re.compile("(?<![A-Za-z])[\u0400-\u045f]{2,}(?![A-Za-z])"), "cp1251", 0.8),
+)
+
+
+def _guess(content: bytes) -> tuple[str, str]:
+    for name, script, frequent_letters, needed in _SCRIPTS:
+        try:
+            text = content.decode(name)
+        except UnicodeDecodeError:
+            continue
+        letters = sum(not c.isascii() and c.isalpha() for c in text)
+        in_script = "".join(script.findall(text)).encode(frequent_letters, errors="ignore").decode(frequent_letters)
+        if not letters or len(in_script) < needed * letters:
+            continue
+        if name != "cp949" or len(_FREQUENT_KOREAN.findall(in_script)) >= 0.15 * letters:
+            return text, name
+    return content.decode(LAST_RESORT, errors="replace"), LAST_RESORT

@@ -1,0 +1,204 @@
+"""Turn the rows of a table into examples, and say why a row is none."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from diagram import examine_reference, format, parse
+from fine_tuning.data.importing.cells import Refused, answer_of, is_empty, messages_in, read_chat, text_of
+from fine_tuning.data.importing.layouts import Layout, find_layout
+from fine_tuning.data.importing.table_files import Table
+from fine_tuning.data.row import MAX_FAMILY_LENGTH
+from fine_tuning.run.errors import about
+
+MAX_FAMILIES = 20  # a column with more different values does not name kinds of diagrams
+SPLITS = {
+    "": "",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development", "eval", "evaluation"), "validation"),
+    **dict.fromkeys(("test", "testing", "holdout"), "test"),
+}
+ENDED = {"": "", **dict.fromkeys(("true", "yes", "1"), "true"), **dict.fromkeys(("false", "no", "0"), "false")}
+
+
+@dataclass(slots=True)
+class Example:
+    """One row of a file: a prompt and its answer, with a score, or with a rejected answer, or with neither.
+
+    place   where it comes from, for messages: "row 3", or "data.csv, row 3" if there are several files
+    extra   cells of dest_shape_info, ended and split, where the file has them
+    """
+
+    place: str
+    prompt: str
+    answer: str
+    score: float | None = None
+    rejected: str | None = None
+    extra: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def split(self) -> str:
+        return self.extra.get("split", "")
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the rows: how many were read, which were not taken and why, and how many were mended."""
+
+    rows: int = 0
+    fences: int = 0
+    rewritten: int = 0
+    refused: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # kind: places and details
+    notes: list[str] = field(default_factory=list)
+
+    def refuse(self, place: str, kind: str, detail: str = "") -> None:
+        """Note a row that is not taken."""
+        self.refused.setdefault(kind, []).append((place, detail))
+
+
+def reference_text(text: str) -> tuple[str, str | None]:
+    """The text to use as a reference, and why it cannot be one, or None. Flaws of layout are no reason.
+
+    Lines that deviate from the format but have only one meaning, such as one with a comma after it, are written anew:
+    otherwise the model would learn the deviation.
+    """
+    fault, _ = examine_reference(text)
+    if fault is None:
+        return text, None
+    diagram = parse(text)
+    if any(problem.kind == "unread" for problem in diagram.problems):
+        return text, fault
+    exact = format(diagram)
+    return (text, fault) if examine_reference(exact).fault else (exact, None)
+
+
+def examples_of(table: Table, named: Mapping[str, str], report: Report, name: str = "") -> tuple[Layout, list[Example]]:
+    """The layout of a table and its examples. Rows that are none go into the report.
+
+    `named` as in `find_layout`; `name` is the file's name, if there are several files. Raises UserError if no layout
+    fits.
+    """
+    with about(table.path):
+        layout = find_layout(table.columns, named)
+    families = _families(table, layout)
+    examples = []
+    start = f"{name}, " if name else ""
+    report.rows += len(table.rows) + len(table.unread)
+    for number, kind in table.unread:
+        report.refuse(f"{start}row {number}", *_kind_and_detail(kind))
+    for number, cells in table.rows:
+        place = f"{start}row {number}"
+        try:
+            examples.append(_example(place, cells, layout, families, report))
+        except Refused as refused:
+            report.refuse(place, refused.kind, refused.detail)
+    return layout, examples
+
+
+def _kind_and_detail(text: str) -> tuple[str, str]:
+    kind, _, detail = text.partition(" (")
+    return kind, detail.removesuffix(")")
+
+
+def _example(place: str, cells: Mapping[str, Any], layout: Layout, families: set[str], report: Report) -> Example:
+    split = _word(cells.get(layout.split), SPLITS, "split")
+    if split == "test":
+        raise Refused("split is test: there is no test set; step 3 validates on held-out prompts")
+    prompt, answer, rejected = _texts(cells, layout)
+    if not prompt:
+        raise Refused("no prompt")
+    name = "the chosen answer" if layout.chosen else "the answer"
+    text, fenced = answer_of(answer, name)
+    if not text:
+        raise Refused(f"{name} is empty")
+    extra = {"split": split, "dest_shape_info": _info(cells, layout, families)}
+    example = Example(place, prompt, text, extra=extra)
+    if layout.chosen:
+        example.rejected, rejected_fenced = answer_of(rejected, "the rejected answer")
+        fenced |= rejected_fenced
+        if not example.rejected:
+            raise Refused("the rejected answer is empty")
+        if example.rejected == text:
+            raise Refused("the chosen and the rejected answer are the same")
+    else:
+        extra["ended"] = _word(cells.get(layout.ended), ENDED, "ended")
+        if layout.score:
+            example.score = _score(cells.get(layout.score))
+    if example.score in (None, 1):
+        example.answer, reason = reference_text(text)
+        if reason:
+            raise Refused(f"{name} is not a diagram", reason)
+        report.rewritten += example.answer != text
+    report.fences += fenced
+    return example
+
+
+def _texts(cells: Mapping[str, Any], layout: Layout) -> tuple[str, object, object]:
+    """The prompt as text, and the cells of the answer and of the rejected answer."""
+    if layout.chat:
+        messages = messages_in(cells.get(layout.chat))
+        if messages is None:
+            raise Refused(f"{layout.chat} is not a list of messages with role and content")
+        return *read_chat(messages, layout.chat), None
+    prompt, _ = _unpacked(cells.get(layout.prompt), "the prompt") if layout.prompt else ("", None)
+    if not prompt and layout.prompt:
+        prompt = text_of(cells.get(layout.prompt), "the prompt")
+    if layout.addition and (addition := text_of(cells.get(layout.addition), "the input")):
+        prompt = f"{prompt}\n\n{addition}".strip()
+    if layout.answer:
+        return prompt, _unpacked(cells.get(layout.answer), "the answer")[1], None
+    asked, chosen = _unpacked(cells.get(layout.chosen), "the chosen answer")
+    asked_rejected, rejected = _unpacked(cells.get(layout.rejected), "the rejected answer")
+    if asked and asked_rejected and asked != asked_rejected:
+        raise Refused("the chosen and the rejected answer are to different prompts")
+    return prompt or asked or asked_rejected, chosen, rejected
+
+
+def _unpacked(cell: object, name: str) -> tuple[str, object]:
+    """The prompt and the answer in a cell that holds messages; else no prompt, and the cell."""
+    messages = messages_in(cell)
+    return ("", cell) if messages is None else read_chat(messages, name)
+
+
+def _word(cell: object, words: Mapping[str, str], column: str) -> str:
+    word = text_of(cell, column).lower()
+    if word not in words:
+        known = ", ".join(dict.fromkeys(filter(None, words.values())))
+        raise Refused(f"{column} is not one of {known}", repr(word[:40]))
+    return words[word]
+
+
+def _score(cell: object) -> float:
+    text = text_of(cell, "score")
+    if not text:
+        raise Refused("no score")
+    try:
+        score = float(text)
+    except ValueError:
+        score = -1.0
+    if not 0 <= score <= 1:
+        raise Refused("the score is not a number from 0 to 1", repr(text[:40]))
+    return score
+
+
+def _info(cells: Mapping[str, Any], layout: Layout, families: set[str]) -> str:
+    """The row's dest_shape_info as text; made from its family if it has none."""
+    info = cells.get(layout.info) if layout.info else None
+    if isinstance(info, dict | list):
+        try:
+            return json.dumps(info)
+        except (TypeError, ValueError):
+            return ""
+    if not is_empty(info):
+        return text_of(info, "dest_shape_info")
+    family = cells.get(layout.family) if layout.family else None
+    return json.dumps({"task_name": family.strip()}) if isinstance(family, str) and family in families else ""
+
+
+def _families(table: Table, layout: Layout) -> set[str]:
+    """The values of the column that names families; empty if one is too long, or if they are too many."""
+    values = [cells.get(layout.family) for _, cells in table.rows] if layout.family else []
+    texts = {value for value in values if isinstance(value, str) and value.strip()}
+    fit = all(text.strip().isprintable() and len(text.strip()) <= MAX_FAMILY_LENGTH for text in texts)
+    return texts if fit and len(texts) <= MAX_FAMILIES else set()
