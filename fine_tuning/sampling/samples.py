@@ -1,13 +1,14 @@
 """The samples of step 2: their rows in the CSV, and their figures and pictures in the log."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from diagram import parse
 from diagram.contact_sheet import answered, contact_sheet
 from fine_tuning.data.csv_rows import Row, shape_info
+from fine_tuning.data.ended import ENDED_COLUMN, recorded_ended
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.plots import score_plot
 from fine_tuning.sampling.generation import Answer
@@ -16,11 +17,16 @@ from fine_tuning.sampling.validation import Scorer
 SHEET_CELLS = 12
 
 
-def sample_row(reference: Row, answer: Answer, score: Scorer) -> dict[str, str]:
-    """The CSV row of a sample: the reference's columns, with this answer and its score."""
+def sample_row(reference: Row, answer: Answer, score: Scorer, columns: Collection[str]) -> dict[str, str]:
+    """The CSV row of a sample: the reference's fields, with this answer, its score and whether it ended.
+
+    Sampling that an earlier version began has no column `ended`, and goes on as it began: see `sample_info`.
+    """
     total = score(answer.text, reference.answer).total
-    fields = {"output_data": answer.text, "score": f"{total:.6g}"}
-    return reference.fields | fields | sample_info(reference.fields, answer.ended)
+    fields = reference.fields | {"output_data": answer.text, "score": f"{total:.6g}"}
+    if ENDED_COLUMN in columns:
+        return fields | {ENDED_COLUMN: str(answer.ended).lower()}
+    return fields | sample_info(reference.fields, answer.ended)
 
 
 def sample_info(fields: Mapping[str, str], ended: bool) -> dict[str, str]:
@@ -32,8 +38,8 @@ def sample_info(fields: Mapping[str, str], ended: bool) -> dict[str, str]:
         return {}
 
 
-def sample_figures(rows: Sequence[Row], samples: Sequence[Row], answers: Sequence[Answer]) -> dict[str, Any]:
-    """The figures of all `samples`. `rows` are all rows of the CSV, `answers` those generated since the last start."""
+def sample_figures(rows: Sequence[Row], samples: Sequence[Row]) -> dict[str, Any]:
+    """The figures of all `samples`. `rows` are all rows of the CSV."""
     figures = {
         "rows": len(rows),
         "samples": len(samples),
@@ -41,9 +47,8 @@ def sample_figures(rows: Sequence[Row], samples: Sequence[Row], answers: Sequenc
         "flawless samples": round(sum(row.score == 1 for row in samples) / len(samples), 4),
         "different answers": round(len({(row.prompt, row.answer) for row in samples}) / len(samples), 4),
     }
-    ended = [info["ended"] for row in samples if "ended" in (info := shape_info(row.fields))]
-    ended = ended or [answer.ended for answer in answers]  # if there is no dest_shape_info
-    if ended:
+    ended = [known for row in samples if (known := recorded_ended(row)) is not None]
+    if ended:  # older workspaces may not know it
         figures["ended by itself"] = round(sum(ended) / len(ended), 4)
     return figures
 

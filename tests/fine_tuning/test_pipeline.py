@@ -79,8 +79,9 @@ def test_after_training_most_answers_end_by_themselves(finished):
 
 def test_step_2_appends_three_scored_samples_per_prompt_and_keeps_the_references(finished):
     workspace, _ = finished
-    committed = (ROOT / "create_dataset" / "orpo_dataset_llm.csv").read_bytes()
-    assert (workspace / "create_dataset" / "orpo_dataset_llm.csv").read_bytes().startswith(committed)
+    committed = rows_of(ROOT / "create_dataset" / "orpo_dataset_llm.csv")
+    *references, first = rows_of(workspace / "create_dataset" / "orpo_dataset_llm.csv")[:201]
+    assert references == [row | {"ended": ""} for row in committed] and first["ended"] in ("true", "false")
     samples = rows_of(workspace / "create_dataset" / "orpo_dataset_llm.csv")[200:]
     assert len(samples) == 3 * ROWS
     prompts = [row["input_data"] for row in samples]
@@ -209,7 +210,7 @@ def test_sampling_killed_after_a_batch_continues_to_the_same_csv(finished, tmp_p
     process = subprocess.Popen(
         command("orpo_create_dataset", tmp_path / "w"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    committed = os.path.getsize(ROOT / "create_dataset" / "orpo_dataset_llm.csv")
+    committed = os.path.getsize(ROOT / "create_dataset" / "orpo_dataset_llm.csv") + len(",ended") + 200 * len(",")
     path = tmp_path / "w" / csv_path
     kill_when(process, lambda: path.exists() and path.stat().st_size > committed)
     with open(path, "ab") as file:  # an incomplete row, as a power cut leaves it
@@ -263,6 +264,14 @@ def test_ask_draws_the_picture_even_if_nobody_reads_its_output(finished, tmp_pat
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read() and process.wait() == 141
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_whether_a_sample_ended_is_in_a_column_and_makes_the_figure(finished):
+    workspace, figures = finished
+    samples = rows_of(workspace / "create_dataset" / "orpo_dataset_llm.csv")[200:]
+    share = sum(row["ended"] == "true" for row in samples) / len(samples)
+    assert figures["orpo_create_dataset"]["ended by itself"] == round(share, 4)
+    assert "ended" not in json.loads(samples[0]["dest_shape_info"])
 
 
 def test_the_program_in_the_adapters_card_answers_like_ask(finished, tmp_path, monkeypatch, capsys):
