@@ -79,7 +79,8 @@ def pairs_to_train_on(
     pairs = make_pairs(rows, margin)
     if not pairs:
         raise UserError(
-            f"{path}: no prompt has two answers whose scores differ by {margin} or more. Draw samples: {step_2}"
+            f"{path}: no prompt has an answer that ended and another whose score is lower by {margin} or more. Draw "
+            f"samples: {step_2}"
         )
     if not any(pair.prompt in train_prompts for pair in pairs):
         raise UserError(

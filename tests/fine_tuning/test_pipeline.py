@@ -274,6 +274,13 @@ def test_whether_a_sample_ended_is_in_a_column_and_makes_the_figure(finished):
     assert "ended" not in json.loads(samples[0]["dest_shape_info"])
 
 
+def test_step_3_counts_rejected_answers_that_never_ended_or_were_cut(finished):
+    workspace, figures = finished
+    data = json.loads((workspace / "log" / "log_train_final_orpo.json").read_text("utf-8"))["Data"]
+    for name in ("rejected answers that never ended", "rejected answers cut to fit"):
+        assert data[name] == figures["orpo_fine_tuning"][name] >= 0
+
+
 def test_the_program_in_the_adapters_card_answers_like_ask(finished, tmp_path, monkeypatch, capsys):
     workspace, _ = finished
     request = "sales data -> price model"
