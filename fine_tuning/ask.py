@@ -3,13 +3,15 @@
     python fine_tuning/ask.py "a neural network with 3 inputs, a hidden layer of 4 nodes and 1 output, neuron by neuron"
     python fine_tuning/ask.py --model embedded --workspace demo --output net.png "Flowchart: sales data -> price model"
 
-Uses the adapter of step 3 or, if step 3 has not finished, that of step 1.
+Puts around your request what your training data has around every request. Uses the adapter of step 3 or, if step 3 has
+not finished, that of step 1.
 """
 
 import sys
 from pathlib import Path
 
 from fine_tuning.common import run, tuned_model
+from fine_tuning.data.prompt_frame import stored_frame
 from fine_tuning.run.commands import flags
 from fine_tuning.run.entry_point import printable
 from fine_tuning.run.errors import Checks, UserError
@@ -27,10 +29,6 @@ def main() -> None:
     # 1. Read the command line. All problems are reported together, before torch is imported.
     parser = make_parser(__doc__, is_step=False)
     parser.add_argument("request", help="what to draw, in English")
-    parser.add_argument(
-        "--instruction",
-        help="what follows the request in every prompt of your training data (default: as in the committed CSVs)",
-    )
     parser.add_argument("--output", type=Path, default=Path("diagram.png"), help="the picture (default: diagram.png)")
     args = parser.parse_args(flags())
     options = to_options(args)
@@ -41,23 +39,26 @@ def main() -> None:
     with checks:
         check_step_1(options)
     with checks:
+        check_request(args.request)
+    with checks:
         check_output(args.output)
     checks.finish()
+    folder = latest_adapter(options)
+    frame, note = stored_frame(folder, options)
+    if note:
+        print(f"note: {printable(note)}", file=sys.stderr)
 
-    from create_dataset.create_dataset import INSTRUCTION
     from diagram import parse
     from diagram.draw import save_png
     from fine_tuning.data.tokens import encode_prompt
     from fine_tuning.sampling.generation import generate_batch, merge_for_generation
     from fine_tuning.training.base_model import load_tokenizer
 
-    # 2. The prompt is the request followed by the instruction, as in training.
+    # 2. The prompt is the request in the frame of the prompts that the model was trained on.
     tokenizer = load_tokenizer(options)
-    instruction = INSTRUCTION if args.instruction is None else args.instruction
-    prompt = encode_prompt(tokenizer, "\n\n".join(part for part in (args.request, instruction) if part))
+    prompt = encode_prompt(tokenizer, frame.prompt_of(args.request))
 
     # 3. Generate the answer with greedy decoding, and draw it.
-    folder = latest_adapter(options)
     model = merge_for_generation(tuned_model(options, preset_for(options.is_embedded), folder))
     (answer,) = generate_batch(model, tokenizer, [prompt], MAX_NEW_TOKENS, temperature=0, seed=options.seed)
     diagram = parse(answer.text)
@@ -68,6 +69,12 @@ def main() -> None:
     for problem in diagram.problems:
         print(f"note: {printable(str(problem))}", file=sys.stderr)
     print(f"drawn with the adapter in {folder}: {args.output}", file=sys.stderr)
+
+
+def check_request(request: str) -> None:
+    """Raise UserError if the request is empty."""
+    if not request.strip():
+        raise UserError("the request is empty. Say what to draw")
 
 
 def check_output(path: Path) -> None:

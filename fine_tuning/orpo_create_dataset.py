@@ -85,7 +85,7 @@ def main() -> None:
         "sha256 now": sha256(csv_path),
     }
     step.log.set("Data", data)
-    log_samples(step.log, all_rows, references, samples)
+    log_samples(step.log, all_rows, references, samples, step.captions(references))
     figures = sample_figures(all_rows, samples)
     if answers:
         speed = sum(answer.tokens for answer in answers) / seconds

@@ -102,7 +102,7 @@ def main() -> None:
     )
     train_tokens = sum(len(part) for pair in train_set for part in pair.values())
     figures = step.train(trainer, "ORPO", train_prompts, train_tokens) | preference_figures(trainer.state.log_history)
-    save_adapter(model, tokenizer, workspace.orpo_model, options)
+    save_adapter(model, tokenizer, workspace.orpo_model, options, step.frame)
 
     # 6. Validate the trained adapter on the same prompts.
     after = step.validate("after ORPO", model, tokenizer, held_out)

@@ -44,11 +44,6 @@ class Row:
     ended: bool = True
     split: str = ""
 
-    @property
-    def request(self) -> str:
-        """The prompt's first paragraph, for people to read; the rest explains the format."""
-        return self.prompt.strip().split("\n\n")[0]
-
 
 class Problems:
     """The problems of a file: the first MAX_PROBLEMS_SHOWN messages, and the number of all problems."""

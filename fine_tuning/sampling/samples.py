@@ -1,7 +1,7 @@
 """The samples of step 2: their rows in the CSV, and their figures and pictures in the log."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -53,8 +53,17 @@ def sample_figures(rows: Sequence[Row], samples: Sequence[Row]) -> dict[str, Any
     return figures
 
 
-def log_samples(log: TrainingLog, rows: Sequence[Row], references: Sequence[Row], samples: Sequence[Row]) -> None:
-    """Add the scores by family, the plot of scores and a contact sheet to the log."""
+def log_samples(
+    log: TrainingLog,
+    rows: Sequence[Row],
+    references: Sequence[Row],
+    samples: Sequence[Row],
+    caption: Callable[[str], str],
+) -> None:
+    """Add the scores by family, the plot of scores and a contact sheet to the log.
+
+    `caption` makes a picture's caption from its prompt.
+    """
     families = sorted({row.family for row in samples})
     by_family = [{"family": family} | _family_figures(rows, samples, family) for family in families]
     log.set("Rows by family", by_family, hide=by_family[0] if len(families) == 1 else ())
@@ -62,7 +71,7 @@ def log_samples(log: TrainingLog, rows: Sequence[Row], references: Sequence[Row]
     count = min(SHEET_CELLS, len(samples))
     picks = [samples[k * len(samples) // count] for k in range(count)]
     reference_to = {row.prompt: parse(row.answer) for row in references}
-    cells = [answered(row.request, reference_to[row.prompt], parse(row.answer), row.score) for row in picks]
+    cells = [answered(caption(row.prompt), reference_to[row.prompt], parse(row.answer), row.score) for row in picks]
     log.sheet(contact_sheet(cells), "samples")
 
 

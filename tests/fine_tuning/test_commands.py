@@ -24,7 +24,7 @@ def test_help_is_printed_within_two_seconds_and_without_torch(start, script):
     assert (run.returncode, run.stderr) == (0, "")
     assert f"python {script}" in run.stdout
     flags = {"--model", "--revision", "--workspace", "--dtype", "--load-in-4bit"}
-    flags |= {"--output", "--instruction"} if script.endswith("ask.py") else {"--seed", "--max-rows", "--restart"}
+    flags |= {"--output"} if script.endswith("ask.py") else {"--seed", "--max-rows", "--restart"}
     if script.startswith("create_dataset/"):
         flags = {"--seed", "--output"}
     assert set(re.findall(r"^  (--[\w-]+)", run.stdout, re.MULTILINE)) - {"--help"} == flags
@@ -115,6 +115,12 @@ def test_an_output_path_that_cannot_be_written_is_refused_before_the_model_is_lo
     flags = ["--model", "embedded", "--workspace", workspace, "--output", output]
     (message,) = refused("fine_tuning/ask.py", *flags, "a request")
     assert message.startswith(f"error: --output {output}: ")
+
+
+def test_ask_refuses_an_empty_request(refused, workspace):
+    finish_step_1(workspace)
+    (message,) = refused("fine_tuning/ask.py", "--model", "embedded", "--workspace", workspace, " \n")
+    assert message == "error: the request is empty. Say what to draw"
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,11 @@ from helpers import ROOT
 
 from create_dataset.create_dataset import INSTRUCTION
 from diagram import parse
+from fine_tuning.data.prompt_frame import PromptFrame
 from fine_tuning.run.files import sha256
 
 ROWS = 24  # 72 samples: more than one batch
+OURS = PromptFrame("", f"\n\n{INSTRUCTION}")
 LOGS = ("log_train_final_sft", "log_create_orpo_dataset", "log_train_final_orpo")
 
 
@@ -285,15 +287,27 @@ def test_the_program_in_the_adapters_card_answers_like_ask(finished, tmp_path, m
     workspace, _ = finished
     request = "sales data -> price model"
     ask = ["ask.py", "--model", "embedded", "--workspace", str(workspace), "--output", str(tmp_path / "a.png"), request]
-    shown = {}
-    another = "a neural network with 3 inputs and 2 outputs, neuron by neuron"  # not what the request asks for
-    for way, flags in {"ask": [], "other": ["--instruction", another]}.items():
-        monkeypatch.setattr(sys, "argv", [*ask, *flags])
-        runpy.run_path(str(ROOT / "fine_tuning" / "ask.py"))["main"]()
-        shown[way] = capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ask)
+    runpy.run_path(str(ROOT / "fine_tuning" / "ask.py"))["main"]()
+    asked = capsys.readouterr()
+    assert "note: " not in asked.err.replace("note: line", "")  # the frame of the prompts is stored
     card = (workspace / "models" / "orpo" / "README.md").read_text("utf-8")
     program = "\n".join(line[4:] for line in card.splitlines() if line.startswith("    "))
     monkeypatch.chdir(ROOT)
-    folder = str(workspace / "models" / "orpo")
-    exec(program.replace("this folder", folder), {"request": request, "instruction": INSTRUCTION})
-    assert capsys.readouterr().out == shown["ask"] != shown["other"]
+    exec(program.replace("this folder", str(workspace / "models" / "orpo")), {"request": request})
+    assert capsys.readouterr().out == asked.out
+
+
+def test_ask_puts_the_stored_frame_around_the_request(finished, tmp_path, monkeypatch, capsys):
+    workspace, _ = finished
+    shutil.copytree(workspace / "models", tmp_path / "w" / "models")
+    another = PromptFrame("Draw a neural network with 3 inputs and 2 outputs, neuron by neuron.\n\n", "")
+    ask = ["ask.py", "--model", "embedded", "--output", str(tmp_path / "a.png"), "sales data -> price model"]
+    shown = []
+    for frame in (OURS, another):
+        for name in ("sft", "orpo"):
+            (tmp_path / "w" / "models" / name / "prompt_frame.json").write_text(frame.to_json())
+        monkeypatch.setattr(sys, "argv", [*ask, "--workspace", str(tmp_path / "w")])
+        runpy.run_path(str(ROOT / "fine_tuning" / "ask.py"))["main"]()
+        shown.append(capsys.readouterr().out)
+    assert shown[0] != shown[1]
