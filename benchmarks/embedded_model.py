@@ -24,6 +24,7 @@ from create_dataset.create_dataset import SFT_FILE, make_datasets
 from diagram import parse
 from diagram.contact_sheet import Cell, Picture, contact_sheet
 from fine_tuning.data.csv_rows import Row, read_rows
+from fine_tuning.data.prompt_frame import frame_of
 from fine_tuning.data.split import held_out_rows, split_prompts
 from fine_tuning.run.commands import PROJECT
 from fine_tuning.run.files import sha256, write_atomically
@@ -56,7 +57,8 @@ MADE_BY = (
     "create_dataset/create_dataset.py", "create_dataset/flowchart_wording.py", "create_dataset/graphs.py",
     "create_dataset/house_style.py", "create_dataset/layout.py", "create_dataset/network_wording.py",
     "diagram/language.py", "diagram/geometry.py", "diagram/score.py", "fine_tuning/run/presets.py",
-    "fine_tuning/data/csv_rows.py", "fine_tuning/data/split.py", "fine_tuning/data/tokens.py",
+    "fine_tuning/data/csv_rows.py", "fine_tuning/data/frame_search.py", "fine_tuning/data/prompt_frame.py",
+    "fine_tuning/data/split.py", "fine_tuning/data/tokens.py",
     "fine_tuning/sampling/batches.py", "fine_tuning/sampling/generation.py", "fine_tuning/sampling/validation.py",
     "fine_tuning/training/adapter.py", "fine_tuning/training/base_model.py", "fine_tuning/training/device.py",
     "benchmarks/embedded_model.py",
@@ -143,7 +145,8 @@ def _evaluated(options: Options) -> dict[str, Any]:
     fresh = _fresh_rows(workspace.root / "fresh_prompts.csv", {row.prompt for row in [*sft_rows, *orpo_rows]})
     tokenizer = load_tokenizer(options)
     known = {row.answer for row in [*sft_rows, *orpo_rows] if row.prompt in trained}
-    result: dict[str, Any] = {"made of": made_of, "prompts": [row.request for row in rows]}
+    frame = frame_of(row.prompt for row in rows)
+    result: dict[str, Any] = {"made of": made_of, "prompts": [frame.request_of(row.prompt) for row in rows]}
     result["references"] = [row.answer for row in rows]
     batch = EMBEDDED.sampling.batch_size
     for name in MODELS:

@@ -5,7 +5,8 @@
 
 The ending of --output decides the kind of picture: .png, .svg, or .drawio to edit it by hand in draw.io.
 
-Uses the adapter of step 3 or, if step 3 has not finished, that of step 1.
+Puts around your request what your training data has around every request. Uses the adapter of step 3 or, if step 3 has
+not finished, that of step 1.
 """
 
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from diagram.pictures import SUFFIXES, picture_bytes
 from fine_tuning.common import run, tuned_model
+from fine_tuning.data.prompt_frame import stored_frame
 from fine_tuning.run.commands import flags
 from fine_tuning.run.entry_point import printable
 from fine_tuning.run.errors import Checks, UserError
@@ -32,10 +34,6 @@ def main() -> None:
     parser = make_parser(__doc__, is_step=False)
     parser.add_argument("request", help="what to draw, in English")
     parser.add_argument(
-        "--instruction",
-        help="what follows the request in every prompt of your training data (default: as in the committed CSVs)",
-    )
-    parser.add_argument(
         "--output",
         type=user_path,
         default=Path("diagram.png"),
@@ -52,24 +50,26 @@ def main() -> None:
     with checks:
         preset, taken_over = preset_after_step_1(options)
     with checks:
+        check_request(args.request)
+    with checks:
         check_output(args.output)
     checks.finish()
-    if taken_over:
-        print(taken_over, file=sys.stderr)
+    folder = latest_adapter(options)
+    frame, note = stored_frame(folder, options)
+    for line in (taken_over, note and f"note: {note}"):
+        if line:
+            print(printable(line), file=sys.stderr)
 
-    from create_dataset.create_dataset import INSTRUCTION
     from diagram import parse
     from fine_tuning.data.tokens import encode_prompt
     from fine_tuning.sampling.generation import generate_batch, merge_for_generation
     from fine_tuning.training.base_model import load_tokenizer
 
-    # 2. The prompt is the request followed by the instruction, as in training.
+    # 2. The prompt is the request in the frame of the prompts that the model was trained on.
     tokenizer = load_tokenizer(options)
-    instruction = INSTRUCTION if args.instruction is None else args.instruction
-    prompt = encode_prompt(tokenizer, "\n\n".join(part for part in (args.request, instruction) if part))
+    prompt = encode_prompt(tokenizer, frame.prompt_of(args.request))
 
     # 3. Generate the answer with greedy decoding, and draw it.
-    folder = latest_adapter(options)
     model = merge_for_generation(tuned_model(options, preset, folder))
     (answer,) = generate_batch(model, tokenizer, [prompt], MAX_NEW_TOKENS, temperature=0, seed=options.seed)
     diagram = parse(answer.text)
@@ -80,6 +80,12 @@ def main() -> None:
     for problem in diagram.problems:
         print(f"note: {printable(str(problem))}", file=sys.stderr)
     print(f"drawn with the adapter in {folder}: {args.output}", file=sys.stderr)
+
+
+def check_request(request: str) -> None:
+    """Raise UserError if the request is empty."""
+    if not request.strip():
+        raise UserError("the request is empty. Say what to draw")
 
 
 def check_output(path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fine_tuning.data.csv_rows import CsvRows, Row
 from fine_tuning.data.orpo_csv import check_sampling
 from fine_tuning.data.problems import Note, Problems
+from fine_tuning.data.prompt_frame import PromptFrame, captions, frame_of, stored_frame
 from fine_tuning.data.scoring import Scoring, scoring_of, stored_scoring
 from fine_tuning.data.split import limit_prompts, split_prompts
 from fine_tuning.run.commands import restart_command, stop_suggesting_restart
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from fine_tuning.training.token_table import TokenTable
     from fine_tuning.training.trainer import AdapterTrainerMixin
 
-__all__ = ["Step", "limit_prompts", "new_adapter", "run", "scoring_of", "split_prompts", "tuned_model"]
+__all__ = ["Step", "frame_of", "limit_prompts", "new_adapter", "run", "scoring_of", "split_prompts", "tuned_model"]
 
 LOG_NAMES = ("log_train_final_sft", "log_create_orpo_dataset", "log_train_final_orpo")
 
@@ -84,6 +85,7 @@ class Step:
                 self.preset, self._taken_over = preset_after_step_1(self.options)
         self.settings: dict[str, Any] = {}
         self.scoring = Scoring()  # step 1 decides it, and the steps after it follow
+        self.frame = PromptFrame()  # step 1 finds it and stores it with the adapter
         self.workspace.claim()
         log_name = LOG_NAMES[number - 1]
         self.state: State = (
@@ -145,6 +147,7 @@ class Step:
         self.checks.finish()
         if self.number > 1:
             self.scoring = stored_scoring(self.options)
+            self.frame, _ = stored_frame(self.workspace.sft_model, self.options)
         if self.number == 3:
             check_sampling(self.options, self.preset)
 
@@ -274,8 +277,12 @@ class Step:
         self._validations[name] = validate(
             merge_for_generation(model), tokenizer, rows, batch_size, seed, bar, score=self.scoring
         )
-        log_validation(self.log, "Validation", self._validations)
+        log_validation(self.log, "Validation", self._validations, self.captions(rows))
         return {f"validation {figure}": value for figure, value in self._validations[name].figures().items()}
+
+    def captions(self, rows: Iterable[Row]) -> Callable[[str], str]:
+        """A function that returns the request of a prompt in `rows`, for the contact sheets."""
+        return captions(self.frame, (row.prompt for row in rows))
 
     def finish(self, figures: Mapping[str, Any]) -> None:
         """Write the result into the log, mark the run as finished, and print the figures as one line of JSON."""

@@ -16,6 +16,7 @@ from fine_tuning.common import Step, run, tuned_model
 from fine_tuning.data.csv_rows import read_csv
 from fine_tuning.data.orpo_csv import read_references
 from fine_tuning.run import sample_store
+from fine_tuning.run.csv_bytes import columns_of
 from fine_tuning.run.files import sha256
 from fine_tuning.run.step_order import sampling_settings
 
@@ -49,6 +50,7 @@ def main() -> None:
     step.log.write()  # replaces the log of an earlier run
     csv_path = workspace.orpo_csv
     state, batches_done = sample_store.resume(csv_path, step.settings, [len(batch) for batch in plan])
+    columns = columns_of(csv_path)
     step.continues = batches_done > 0
 
     # 4. Sample batch by batch. Each batch is scored and written to disk before the next one begins.
@@ -59,8 +61,9 @@ def main() -> None:
         temperature, score = preset.sampling.temperature, step.scoring
         batches = answer_rows(model, tokenizer, to_sample, plan, temperature, options.seed, batches_done)
         for batch, batch_answers in batches:
-            rows = [sample_row(to_sample[k], answer, score) for k, answer in zip(batch, batch_answers, strict=True)]
-            sample_store.append(csv_path, list(references[0].fields), rows)
+            answered = zip(batch, batch_answers, strict=True)
+            rows = [sample_row(to_sample[k], answer, score, columns) for k, answer in answered]
+            sample_store.append(csv_path, columns, rows)
             answers += batch_answers
             progress.update(len(batch))
             if step.log.is_due():
@@ -79,8 +82,8 @@ def main() -> None:
         "sha256 now": sha256(csv_path),
     }
     step.log_data(data)
-    log_samples(step.log, all_rows, references, samples)
-    figures = sample_figures(all_rows, samples, answers)
+    log_samples(step.log, all_rows, references, samples, step.captions(references))
+    figures = sample_figures(all_rows, samples)
     if answers:
         speed = sum(answer.tokens for answer in answers) / seconds
         figures |= {"sampling seconds": round(seconds, 1), "sampled tokens per second": round(speed, 1)}

@@ -17,6 +17,7 @@ from statistics import fmean
 
 from fine_tuning.common import Step, limit_prompts, run, split_prompts, tuned_model
 from fine_tuning.data.orpo_csv import held_out_references, pairs_to_train_on, read_answers
+from fine_tuning.data.preference_pairs import rejected_figures
 from fine_tuning.data.sft_csv import read_sft_rows
 from fine_tuning.run.errors import UserError, about
 from fine_tuning.run.files import sha256
@@ -71,17 +72,18 @@ def main() -> None:
     load = partial(tuned_model, options, preset, workspace.sft_model)
     longest_pair = preference_loss(encoded.longest, preset.orpo)
     step.check_memory(longest_pair, "pair", lambda: without_dropout(load(trainable=True)))
+    left_out, rejected = len(pairs) - len(encoded), rejected_figures(encoded.sources)
     data = {
         "file": csv_path.name,
         "rows": len(answers),
         "rows used": len(rows),
         "pairs": len(pairs),
-        "pairs left out (too long, or with a special token)": len(pairs) - len(encoded),
+        "pairs left out (chosen answer too long or with a special token, or rejected one a part of it)": left_out,
         "training pairs": len(train_set),
         "validation pairs": len(validation_set),
         "mean margin": round(fmean(pair.margin for pair in encoded.sources), 4),
         "held-out prompts that are answered": len(held_out),
-    }
+    } | rejected
     step.begin("ORPO", data)
     print(f"{options.model_name}: {len(train_set)} pairs to train on, {len(validation_set)} to validate on")
 
@@ -106,11 +108,11 @@ def main() -> None:
     )
     train_tokens = encoded.tokens_of(train_prompts)
     figures = step.train(trainer, "ORPO", train_prompts, train_tokens) | preference_figures(trainer.state.log_history)
-    save_adapter(model, tokenizer, workspace.orpo_model, options)
+    save_adapter(model, tokenizer, workspace.orpo_model, options, step.frame)
 
     # 6. Validate the trained adapter on the same prompts.
     after = step.validate("after ORPO", model, tokenizer, held_out)
-    step.finish(figures | {f"{name} before": value for name, value in before.items()} | after)
+    step.finish(figures | rejected | {f"{name} before": value for name, value in before.items()} | after)
 
 
 if __name__ == "__main__":

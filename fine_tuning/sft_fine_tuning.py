@@ -12,7 +12,7 @@ You can stop it at any time. The same command continues from the last checkpoint
 
 from statistics import fmean
 
-from fine_tuning.common import Step, limit_prompts, new_adapter, run, scoring_of, split_prompts
+from fine_tuning.common import Step, frame_of, limit_prompts, new_adapter, run, scoring_of, split_prompts
 from fine_tuning.data.sft_csv import read_sft_rows
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.files import sha256
@@ -29,6 +29,7 @@ def main() -> None:
     rows = limit_prompts(all_rows, options.max_rows)
     train_prompts, _ = split_prompts(rows, options.seed)
     step.scoring = scoring_of(all_rows)  # do the references fix a style and an order?
+    step.frame = frame_of(row.prompt for row in all_rows)  # what stands around the request in every prompt
     settings = options.settings() | {"data sha256": sha256(csv_path)} | step.scoring.settings()
     if step.is_done(settings | preset.settings(step=1)):
         return
@@ -61,7 +62,7 @@ def main() -> None:
         "validation rows": len(validation_set),
         "longest row in tokens": max(encoded.lengths),
         "mean row in tokens": round(fmean(encoded.lengths), 1),
-    }
+    } | step.frame.facts()
     step.begin("Supervised fine-tuning", data)
     print(f"{options.model_name}: {len(train_set)} rows to train on, {len(validation_set)} to validate on")
 
@@ -79,7 +80,7 @@ def main() -> None:
     )
     train_tokens = encoded.tokens_of(train_prompts)
     figures = step.train(trainer, "supervised fine-tuning", train_prompts, train_tokens)
-    save_adapter(model, tokenizer, workspace.sft_model, options)
+    save_adapter(model, tokenizer, workspace.sft_model, options, step.frame)
 
     # 5. Validate: generate an answer to each held-out prompt and score it.
     held_out = [row for row in encoded.sources if row.prompt not in train_prompts]

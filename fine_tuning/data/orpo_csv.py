@@ -99,7 +99,7 @@ def pairs_to_train_on(
     if pairs:
         what = f"all pairs of answers ({len(pairs)}) belong to held-out prompts"
     else:
-        what = f"no prompt has two answers whose scores differ by {margin} or more"
+        what = f"no prompt has an answer that ended and another whose score is lower by {margin} or more"
         if is_flawless:
             what = f"all {len(samples)} samples have score 1.0, so {what}: there is nothing left to prefer"
     remedies = _more_samples(options, preset, stored) if stored else [_draw_samples(options)]

@@ -36,11 +36,6 @@ class Row:
     ended: bool = True
     split: str = ""
 
-    @property
-    def request(self) -> str:
-        """The prompt's first paragraph, for people to read; the rest explains the format."""
-        return self.prompt.strip().split("\n\n")[0]
-
 
 class RowProblem(NamedTuple):
     """A problem of a row: its kind, which is true of all such rows, and the message for this row."""

@@ -7,7 +7,8 @@ from:
     completion   answer "\n" EOS
 
 One BOS, one EOS. The EOS belongs to the completion and is trained, so the model learns to stop. The newline that the
-template writes after EOS is left out: nothing is ever generated after it.
+template writes after EOS is left out: nothing is ever generated after it. A sampled answer that never ended has
+neither the newline nor EOS.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,13 @@ def encode_completion(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[i
     ids = tokenizer(f"{answer}\n", add_special_tokens=False).input_ids
     _check_no_special(tokenizer, ids, "answer")
     return [*ids, tokenizer.eos_token_id]
+
+
+def encode_unended_answer(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
+    """Token ids of an answer that never ended, without EOS. If it spells a special token, only the ids before it."""
+    ids = list(tokenizer(answer, add_special_tokens=False).input_ids)
+    special = set(tokenizer.all_special_ids)
+    return ids[: next((k for k, token in enumerate(ids) if token in special), len(ids))]
 
 
 def encode_row(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> dict[str, list[int]]:

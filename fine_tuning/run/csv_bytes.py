@@ -1,4 +1,4 @@
-"""The bytes of a CSV: where its records end, shortening it, and the fingerprint of its beginning."""
+"""The bytes of a CSV: where its records end, one more column, shortening it, and the fingerprint of its beginning."""
 
 import codecs
 import contextlib
@@ -7,8 +7,11 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
+
+from fine_tuning.run.files import write_atomically
 
 CHUNK = 2**20  # bytes
 
@@ -49,6 +52,33 @@ def ends_of(csv_path: Path) -> list[int]:
     """`record_ends` of a file."""
     with open(csv_path, "rb") as file:
         return record_ends(file)
+
+
+def columns_of(csv_path: Path) -> list[str]:
+    """The names in a CSV's header; empty if there is none."""
+    csv.field_size_limit(2**31 - 1)
+    with open(csv_path, encoding="utf-8-sig", newline="") as file:
+        return next((record for record in csv.reader(file) if record), [])
+
+
+def add_column(csv_path: Path, name: str) -> None:
+    """Give a CSV one more column, empty in every row, if it does not have it. Not a byte of the other cells changes.
+
+    A crash leaves the old or the new file. Every record must end with a line break.
+    """
+    if name in columns_of(csv_path):
+        return
+    ends = ends_of(csv_path)
+
+    def records() -> Iterator[bytes]:
+        with open(csv_path, "rb") as file:
+            for number, (start, end) in enumerate(pairwise([0, *ends])):
+                record = file.read(end - start)
+                cells = record.rstrip(b"\r\n")
+                yield cells + (b"," if number else b"," + name.encode()) + record[len(cells) :]
+            yield file.read()  # nothing, in a valid CSV
+
+    write_atomically(csv_path, records())
 
 
 def cut(csv_path: Path, size: int) -> int:

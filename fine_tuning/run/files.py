@@ -3,13 +3,14 @@
 import contextlib
 import hashlib
 import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Replace a file. A crash leaves the old or the new content on disk, never a mixture.
+def write_atomically(path: Path, content: bytes | str | Iterable[bytes]) -> None:
+    """Replace a file, keeping its permissions. A crash leaves the old or the new content on disk, never a mixture.
 
     The temporary file is in the same folder as the file, even if `path` is a link to another drive. It always has the
     same name, so the next write overwrites what a crash left. That is safe: a workspace has one writer at a time.
@@ -18,9 +19,13 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with naming(path), open(temporary, "wb") as file:
-            file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
+            if isinstance(content, str):
+                content = content.encode(errors="backslashreplace")
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
+        with contextlib.suppress(OSError):  # a new file, or a drive without permissions
+            shutil.copymode(path, temporary)
         _replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)  # a nearly full disk needs its space

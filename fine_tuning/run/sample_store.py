@@ -1,9 +1,10 @@
 """The ORPO CSV as a crash-safe store of samples.
 
-The user's own rows, the references, are never rewritten. Samples are appended one batch at a time, in one write that is
-on disk before the next batch begins. `orpo_dataset_llm.sampling.json` beside the CSV holds the settings that decide the
-samples, and the plan: the sizes of all batches, fixed before the first sample. From these two files a stopped run knows
-which batches are complete. An incomplete batch left by a crash is cut off and drawn again.
+Before the first sample, a CSV without the column `ended` gets it, empty in each of the user's own rows, the references.
+Nothing else of these rows ever changes. Samples are appended one batch at a time, in one write that is on disk before
+the next batch begins. `orpo_dataset_llm.sampling.json` beside the CSV holds the settings that decide the samples, and
+the plan: the sizes of all batches, fixed before the first sample. From these two files a stopped run knows which
+batches are complete. An incomplete batch left by a crash is cut off and drawn again.
 """
 
 import csv
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.run.csv_bytes import CHUNK, cut, ends_of, record_ends, sha256_of_start
+from fine_tuning.run.csv_bytes import CHUNK, add_column, cut, ends_of, sha256_of_start
 from fine_tuning.run.errors import DamagedFile, UserError
 from fine_tuning.run.files import naming, sync_entries, write_atomically
 
@@ -81,16 +82,9 @@ def copy_references(source: Path, target: Path) -> None:
 
 def begin(csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[int]) -> SamplingState:
     """Write the sampling state of a CSV that holds only references."""
-    with open(csv_path, "r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 1))
-        if file.read() != b"\n":  # else the first sample would end up in the last reference
-            file.write(b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-            size += 1
-        references = len(record_ends(file)) - 1
-    state = SamplingState(dict(settings), tuple(batch_sizes), references, sha256_of_start(csv_path, size))
+    _end_last_line(csv_path)
+    references, sha256 = len(ends_of(csv_path)) - 1, sha256_of_start(csv_path, csv_path.stat().st_size)
+    state = SamplingState(dict(settings), tuple(batch_sizes), references, sha256)
     stored = {
         "settings": state.settings,
         "batch_sizes": state.batch_sizes,
@@ -104,9 +98,14 @@ def begin(csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[int
 def resume(csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[int]) -> tuple[SamplingState, int]:
     """Begin or continue sampling. Returns the state of the CSV and the number of complete batches.
 
-    Cuts off an incomplete batch left by a crash, and prints that. Raises UserError as `recover` does.
+    Before sampling begins, the CSV gets the column `ended` if it does not have it. Cuts off an incomplete batch left by
+    a crash, and prints that. Raises UserError as `recover` does.
     """
-    state = read_state(csv_path) or begin(csv_path, settings, batch_sizes)
+    state = read_state(csv_path)
+    if state is None:
+        _end_last_line(csv_path)
+        add_column(csv_path, "ended")
+        state = begin(csv_path, settings, batch_sizes)
     done, cut = recover(csv_path, state)
     if cut:
         print(f"{csv_path}: cut off {cut} bytes of an incomplete batch, which is drawn again")
@@ -184,6 +183,16 @@ def append(csv_path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, s
         file.write(buffer.getvalue().encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def _end_last_line(csv_path: Path) -> None:
+    """Add the line break that the last reference may lack. Without it, the first sample would be a part of it."""
+    with open(csv_path, "r+b") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        if file.read() != b"\n":
+            file.write(b"\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _rows_beyond_plan(csv_path: Path, state: SamplingState) -> int:

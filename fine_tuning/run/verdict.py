@@ -39,6 +39,7 @@ def training_verdict(figures: Mapping[str, Any]) -> Verdict:
         lines.append(f"Answers that ended by themselves: {_before_and_after(figures, _ENDED, _percent)}")
     lines.append(_cost(figures))
     elsewhere = {"training steps", "training loss in the last epoch"}
+    elsewhere |= {name for name in figures if name.startswith("rejected answers ")}
     elsewhere |= {name for name in figures if name.startswith(("validation ", "chosen preferred "))}
     return Verdict(lines, elsewhere)
 

@@ -1,13 +1,14 @@
 """The samples of step 2: their rows in the CSV, and their figures and pictures in the log."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from diagram import parse
 from diagram.contact_sheet import answered, contact_sheet
 from fine_tuning.data.csv_rows import Row, shape_info
+from fine_tuning.data.ended import ENDED_COLUMN, recorded_ended
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.plots import score_plot
 from fine_tuning.sampling.generation import Answer
@@ -16,11 +17,16 @@ from fine_tuning.sampling.validation import Scorer
 SHEET_CELLS = 12
 
 
-def sample_row(reference: Row, answer: Answer, score: Scorer) -> dict[str, str]:
-    """The CSV row of a sample: the reference's columns, with this answer and its score."""
+def sample_row(reference: Row, answer: Answer, score: Scorer, columns: Collection[str]) -> dict[str, str]:
+    """The CSV row of a sample: the reference's fields, with this answer, its score and whether it ended.
+
+    Sampling that an earlier version began has no column `ended`, and goes on as it began: see `sample_info`.
+    """
     total = score(answer.text, reference.answer).total
-    fields = {"output_data": answer.text, "score": f"{total:.6g}"}
-    return reference.fields | fields | sample_info(reference.fields, answer.ended)
+    fields = reference.fields | {"output_data": answer.text, "score": f"{total:.6g}"}
+    if ENDED_COLUMN in columns:
+        return fields | {ENDED_COLUMN: str(answer.ended).lower()}
+    return fields | sample_info(reference.fields, answer.ended)
 
 
 def sample_info(fields: Mapping[str, str], ended: bool) -> dict[str, str]:
@@ -32,8 +38,8 @@ def sample_info(fields: Mapping[str, str], ended: bool) -> dict[str, str]:
         return {}
 
 
-def sample_figures(rows: Sequence[Row], samples: Sequence[Row], answers: Sequence[Answer]) -> dict[str, Any]:
-    """The figures of all `samples`. `rows` are all rows of the CSV, `answers` those generated since the last start."""
+def sample_figures(rows: Sequence[Row], samples: Sequence[Row]) -> dict[str, Any]:
+    """The figures of all `samples`. `rows` are all rows of the CSV."""
     figures = {
         "rows": len(rows),
         "samples": len(samples),
@@ -41,15 +47,23 @@ def sample_figures(rows: Sequence[Row], samples: Sequence[Row], answers: Sequenc
         "flawless samples": round(sum(row.score == 1 for row in samples) / len(samples), 4),
         "different answers": round(len({(row.prompt, row.answer) for row in samples}) / len(samples), 4),
     }
-    ended = [info["ended"] for row in samples if "ended" in (info := shape_info(row.fields))]
-    ended = ended or [answer.ended for answer in answers]  # if there is no dest_shape_info
-    if ended:
+    ended = [known for row in samples if (known := recorded_ended(row)) is not None]
+    if ended:  # older workspaces may not know it
         figures["ended by itself"] = round(sum(ended) / len(ended), 4)
     return figures
 
 
-def log_samples(log: TrainingLog, rows: Sequence[Row], references: Sequence[Row], samples: Sequence[Row]) -> None:
-    """Add the scores by family, the plot of scores and a contact sheet to the log."""
+def log_samples(
+    log: TrainingLog,
+    rows: Sequence[Row],
+    references: Sequence[Row],
+    samples: Sequence[Row],
+    caption: Callable[[str], str],
+) -> None:
+    """Add the scores by family, the plot of scores and a contact sheet to the log.
+
+    `caption` makes a picture's caption from its prompt.
+    """
     families = sorted({row.family for row in samples})
     by_family = [{"family": family} | _family_figures(rows, samples, family) for family in families]
     log.set("Rows by family", by_family, hide=by_family[0] if len(families) == 1 else ())
@@ -57,7 +71,7 @@ def log_samples(log: TrainingLog, rows: Sequence[Row], references: Sequence[Row]
     count = min(SHEET_CELLS, len(samples))
     picks = [samples[k * len(samples) // count] for k in range(count)]
     reference_to = {row.prompt: parse(row.answer) for row in references}
-    cells = [answered(row.request, reference_to[row.prompt], parse(row.answer), row.score) for row in picks]
+    cells = [answered(caption(row.prompt), reference_to[row.prompt], parse(row.answer), row.score) for row in picks]
     log.sheet(contact_sheet(cells), "samples")
 
 

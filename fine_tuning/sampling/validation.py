@@ -58,12 +58,15 @@ class Validation:
             for family in families
         }
 
-    def cells(self) -> list[Cell]:
-        """Up to SHEET_CELLS answers for a contact sheet, spread evenly over the rows, whatever their scores."""
+    def cells(self, caption: Callable[[str], str]) -> list[Cell]:
+        """Up to SHEET_CELLS answers for a contact sheet, spread evenly over the rows, whatever their scores.
+
+        `caption` makes the caption from a prompt.
+        """
         count = min(SHEET_CELLS, len(self.rows))
         picks = [k * len(self.rows) // count for k in range(count)]
         return [
-            answered(row.request, parse(row.answer), parse(self.answers[k].text), self.scores[k].total)
+            answered(caption(row.prompt), parse(row.answer), parse(self.answers[k].text), self.scores[k].total)
             for k, row in ((k, self.rows[k]) for k in picks)
         ]
 
@@ -95,15 +98,20 @@ def validate(
     return Validation(rows, in_order, scores, seconds)
 
 
-def log_validation(log: TrainingLog, section: str, validations: Mapping[str, Validation]) -> None:
-    """Add a table with a row for each validation to the log, and the contact sheet of the last one."""
+def log_validation(
+    log: TrainingLog, section: str, validations: Mapping[str, Validation], caption: Callable[[str], str]
+) -> None:
+    """Add a table with a row for each validation to the log, and the contact sheet of the last one.
+
+    `caption` makes a picture's caption from its prompt.
+    """
     rows = [{"model": name} | validation.figures() for name, validation in validations.items()]
     log.set(section, rows, hide=["prompts"])  # the section "Data" shows their number
     by_family = [{"model": name} | validation.scores_by_family() for name, validation in validations.items()]
     is_one_family = len(by_family[0]) == 2  # its score is the total score
     log.set(f"{section} score by family", by_family, hide=by_family[0] if is_one_family else ())
     last = list(validations.values())[-1]
-    log.sheet(contact_sheet(last.cells()), "validation")
+    log.sheet(contact_sheet(last.cells(caption)), "validation")
 
 
 def _share(flags: Iterable[bool]) -> float:

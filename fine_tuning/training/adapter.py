@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from fine_tuning.data.prompt_frame import FRAME_FILE, PromptFrame
 from fine_tuning.run.errors import UserError, explain
 from fine_tuning.run.files import write_atomically
 from fine_tuning.run.options import Options
@@ -70,11 +71,17 @@ def base_of(model: nn.Module) -> PreTrainedModel:
     return peft_model.get_base_model()
 
 
-def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, options: Options) -> None:
-    """Save a standard PEFT folder with the tokenizer. It names the base model by hub id and revision, not by path."""
+def save_adapter(
+    model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, options: Options, frame: PromptFrame
+) -> None:
+    """Save a standard PEFT folder with the tokenizer and the frame of the prompts that the adapter was trained on.
+
+    It names the base model by hub id and revision, not by path.
+    """
     config = model.peft_config["default"]
     config.base_model_name_or_path, config.revision = options.model_name, options.revision
     model.save_pretrained(str(folder), save_embedding_layers=False)  # not trained; "auto" would ask the hub
     tokenizer.save_pretrained(folder)
+    write_atomically(folder / FRAME_FILE, frame.to_json())
     dtype = str(choose_dtype(options.dtype)).removeprefix("torch.")  # the base model's files may have lower precision
     write_atomically(folder / "README.md", adapter_card(options, dtype))

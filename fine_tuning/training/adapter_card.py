@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from fine_tuning.data.prompt_frame import FRAME_FILE
 from fine_tuning.run.markdown import escape
 from fine_tuning.run.options import Options
 
@@ -21,10 +22,15 @@ what it was trained on and how good its answers are. `run.json` holds the settin
     model = PeftModel.from_pretrained(model, "this folder")
     tokenizer = AutoTokenizer.from_pretrained("this folder")
 
-A prompt is the request, an empty line, and the instruction at the end of every prompt in its training data:
+A prompt is the request between two texts that its training data has around every request. They are in
+`{frame_file}`:
 
+    import json
+
+    frame = json.load(open("this folder/{frame_file}"))
+    prompt = frame["beginning"] + request + frame["end"]
     text = tokenizer.apply_chat_template(
-        [{{"role": "user", "content": f"{{request}}\\n\\n{{instruction}}"}}], tokenize=False, add_generation_prompt=True
+        [{{"role": "user", "content": prompt}}], tokenize=False, add_generation_prompt=True
     )
     inputs = tokenizer(text, return_tensors="pt", add_special_tokens=False)
     answer = model.generate(**inputs, max_new_tokens=1280, do_sample=False)[0, inputs.input_ids.shape[1] :]
@@ -42,6 +48,7 @@ def adapter_card(options: Options, dtype: str) -> str:
     elif Path(options.model).is_dir():
         source = f"the folder of {options.model_name}"  # only its name, not its path on this machine
     return CARD.format(
+        frame_file=FRAME_FILE,
         name=escape(options.model_name),
         quoted=json.dumps(options.model_name),
         where=where,

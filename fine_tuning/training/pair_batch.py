@@ -11,6 +11,7 @@ the mask hides, and could not use the fast kernels that take no mask.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from transformers import AttentionInterface, PreTrainedModel, PreTrainedTokenize
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from fine_tuning.data.preference_pairs import Pair
-from fine_tuning.data.tokens import encode_completion, encode_prompt
+from fine_tuning.data.tokens import encode_completion, encode_prompt, encode_unended_answer
 from fine_tuning.run.errors import UserError
 
 PAIR_ATTENTION = "sdpa_within_pairs"
@@ -29,30 +30,51 @@ EncodedPair = dict[str, list[int]]
 
 
 def encode_pair(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> EncodedPair:
-    """Token ids of the `prompt`, the `chosen` and the `rejected` answer. Each answer ends with EOS.
+    """Token ids of the `prompt`, the `chosen` and the `rejected` answer.
 
-    Raises UserError if one of the texts contains a special token. A sampled answer can spell one in ordinary tokens.
+    An answer has EOS at its end, but for a rejected answer that never ended: training must not teach that it ends
+    there. Raises UserError if the prompt or the chosen answer contains a special token. A sampled answer can spell one
+    in ordinary tokens. Of a rejected answer, only the part before it is used.
     """
     return {
         "prompt": encode_prompt(tokenizer, pair.prompt),
         "chosen": encode_completion(tokenizer, pair.chosen),
-        "rejected": encode_completion(tokenizer, pair.rejected),
+        "rejected": _encode_rejected(tokenizer, pair)[0],
     }
 
 
 def encode_fitting(
     tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_length: int
 ) -> Iterator[tuple[Pair, EncodedPair]]:
-    """Encode pairs one by one. Leaves out pairs with a special token, and pairs whose prompt and longer answer together
-    have more than `max_length` tokens.
+    """Encode pairs one by one. If prompt and rejected answer together have more than `max_length` tokens, the end of
+    the rejected answer is cut off, with its EOS. The pair that is returned says so in `rejected_fits`.
+
+    Leaves out pairs whose prompt or chosen answer contains a special token, or together have more than `max_length`
+    tokens. Also those whose chosen answer begins with what is left of the rejected one: no token of it is worse.
     """
     for pair in pairs:
         try:
-            encoded = encode_pair(tokenizer, pair)
+            prompt, chosen = encode_prompt(tokenizer, pair.prompt), encode_completion(tokenizer, pair.chosen)
         except UserError:
             continue
-        if len(encoded["prompt"]) + max(len(encoded["chosen"]), len(encoded["rejected"])) <= max_length:
-            yield pair, encoded
+        rejected, is_whole = _encode_rejected(tokenizer, pair)
+        room = max_length - len(prompt)
+        if len(chosen) > room:
+            continue
+        is_whole = is_whole and len(rejected) <= room
+        rejected = rejected[:room]
+        if not (is_whole and pair.rejected_ended) and pair.chosen.startswith(str(tokenizer.decode(rejected))):
+            continue
+        yield replace(pair, rejected_fits=is_whole), {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+def _encode_rejected(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> tuple[list[int], bool]:
+    """Token ids of the rejected answer. The second value is False if they stop in front of a special token."""
+    try:
+        whole = encode_completion(tokenizer, pair.rejected)
+    except UserError:
+        return encode_unended_answer(tokenizer, pair.rejected), False
+    return whole if pair.rejected_ended else encode_unended_answer(tokenizer, pair.rejected), True
 
 
 def collate_pairs(pairs: Sequence[EncodedPair]) -> dict[str, Any]:

@@ -26,9 +26,7 @@ def test_help_is_printed_within_two_seconds_and_without_torch(start, script):
     assert f"python {script}" in run.stdout
     flags = {"--model", "--revision", "--workspace", "--dtype", "--load-in-4bit"}
     flags |= (
-        {"--output", "--instruction"}
-        if script.endswith("ask.py")
-        else {"--seed", "--max-rows", "--skip-bad-rows", "--restart", "--set"}
+        {"--output"} if script.endswith("ask.py") else {"--seed", "--max-rows", "--skip-bad-rows", "--restart", "--set"}
     )
     if script.startswith("create_dataset/"):
         flags = {"--seed", "--output"}
@@ -149,6 +147,12 @@ def test_a_tilde_in_an_output_path_is_the_home_folder(refused, workspace, monkey
 @pytest.mark.parametrize("name", ["net.png", "net.PNG", "net.svg", "net.v2.drawio"])
 def test_an_output_path_may_name_each_kind_of_picture_in_any_case(tmp_path, name):
     check_output(tmp_path / name)
+
+
+def test_ask_refuses_an_empty_request(refused, workspace):
+    finish_step_1(workspace)
+    (message,) = refused("fine_tuning/ask.py", "--model", "embedded", "--workspace", workspace, " \n")
+    assert message == "error: the request is empty. Say what to draw"
 
 
 @pytest.mark.parametrize(

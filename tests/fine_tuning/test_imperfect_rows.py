@@ -116,5 +116,5 @@ def test_samples_validation_and_pictures_work_with_every_imperfect_reference(wor
         sample = sample_row(row, Answer(row.answer, True, 50), scoring)
         assert 0.3 < float(sample["score"]) <= 1
         assert float(sample_row(row, Answer("nothing", True, 50), scoring)["score"]) == 0
-    cells = [answered(row.request, parse(row.answer), parse(row.answer), 1.0) for row in rows]
+    cells = [answered(row.prompt, parse(row.answer), parse(row.answer), 1.0) for row in rows]
     assert contact_sheet(cells).width == 1800

@@ -17,9 +17,11 @@ from helpers import ROOT
 from create_dataset.create_dataset import INSTRUCTION
 from diagram import parse
 from diagram.drawio import drawio
+from fine_tuning.data.prompt_frame import PromptFrame
 from fine_tuning.run.files import sha256
 
 ROWS = 24  # 72 samples: more than one batch
+OURS = PromptFrame("", f"\n\n{INSTRUCTION}")
 LOGS = ("log_train_final_sft", "log_create_orpo_dataset", "log_train_final_orpo")
 
 
@@ -80,8 +82,9 @@ def test_after_training_most_answers_end_by_themselves(finished):
 
 def test_step_2_appends_three_scored_samples_per_prompt_and_keeps_the_references(finished):
     workspace, _ = finished
-    committed = (ROOT / "create_dataset" / "orpo_dataset_llm.csv").read_bytes()
-    assert (workspace / "create_dataset" / "orpo_dataset_llm.csv").read_bytes().startswith(committed)
+    committed = rows_of(ROOT / "create_dataset" / "orpo_dataset_llm.csv")
+    *references, first = rows_of(workspace / "create_dataset" / "orpo_dataset_llm.csv")[:201]
+    assert references == [row | {"ended": ""} for row in committed] and first["ended"] in ("true", "false")
     samples = rows_of(workspace / "create_dataset" / "orpo_dataset_llm.csv")[200:]
     assert len(samples) == 3 * ROWS
     prompts = [row["input_data"] for row in samples]
@@ -210,7 +213,7 @@ def test_sampling_killed_after_a_batch_continues_to_the_same_csv(finished, tmp_p
     process = subprocess.Popen(
         command("orpo_create_dataset", tmp_path / "w"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    committed = os.path.getsize(ROOT / "create_dataset" / "orpo_dataset_llm.csv")
+    committed = os.path.getsize(ROOT / "create_dataset" / "orpo_dataset_llm.csv") + len(",ended") + 200 * len(",")
     path = tmp_path / "w" / csv_path
     kill_when(process, lambda: path.exists() and path.stat().st_size > committed)
     with open(path, "ab") as file:  # an incomplete row, as a power cut leaves it
@@ -266,21 +269,48 @@ def test_ask_draws_the_picture_even_if_nobody_reads_its_output(finished, tmp_pat
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_whether_a_sample_ended_is_in_a_column_and_makes_the_figure(finished):
+    workspace, figures = finished
+    samples = rows_of(workspace / "create_dataset" / "orpo_dataset_llm.csv")[200:]
+    share = sum(row["ended"] == "true" for row in samples) / len(samples)
+    assert figures["orpo_create_dataset"]["ended by itself"] == round(share, 4)
+    assert "ended" not in json.loads(samples[0]["dest_shape_info"])
+
+
+def test_step_3_counts_rejected_answers_that_never_ended_or_were_cut(finished):
+    workspace, figures = finished
+    data = json.loads((workspace / "log" / "log_train_final_orpo.json").read_text("utf-8"))["Data"]
+    for name in ("rejected answers that never ended", "rejected answers cut to fit"):
+        assert data[name] == figures["orpo_fine_tuning"][name] >= 0
+
+
 def test_the_program_in_the_adapters_card_answers_like_ask(finished, tmp_path, monkeypatch, capsys):
     workspace, _ = finished
     request = "sales data -> price model"
     picture = tmp_path / "a.drawio"
     ask = ["ask.py", "--model", "embedded", "--workspace", str(workspace), "--output", str(picture), request]
-    shown = {}
-    another = "a neural network with 3 inputs and 2 outputs, neuron by neuron"  # not what the request asks for
-    for way, flags in {"ask": [], "other": ["--instruction", another]}.items():
-        monkeypatch.setattr(sys, "argv", [*ask, *flags])
-        runpy.run_path(str(ROOT / "fine_tuning" / "ask.py"))["main"]()
-        shown[way] = capsys.readouterr().out
-        assert picture.read_bytes() == drawio(parse(shown[way].removesuffix("\n")))
+    monkeypatch.setattr(sys, "argv", ask)
+    runpy.run_path(str(ROOT / "fine_tuning" / "ask.py"))["main"]()
+    asked = capsys.readouterr()
+    assert "note: " not in asked.err.replace("note: line", "")  # the frame of the prompts is stored
+    assert picture.read_bytes() == drawio(parse(asked.out.removesuffix("\n")))
     card = (workspace / "models" / "orpo" / "README.md").read_text("utf-8")
     program = "\n".join(line[4:] for line in card.splitlines() if line.startswith("    "))
     monkeypatch.chdir(ROOT)
-    folder = str(workspace / "models" / "orpo")
-    exec(program.replace("this folder", folder), {"request": request, "instruction": INSTRUCTION})
-    assert capsys.readouterr().out == shown["ask"] != shown["other"]
+    exec(program.replace("this folder", str(workspace / "models" / "orpo")), {"request": request})
+    assert capsys.readouterr().out == asked.out
+
+
+def test_ask_puts_the_stored_frame_around_the_request(finished, tmp_path, monkeypatch, capsys):
+    workspace, _ = finished
+    shutil.copytree(workspace / "models", tmp_path / "w" / "models")
+    another = PromptFrame("Draw a neural network with 3 inputs and 2 outputs, neuron by neuron.\n\n", "")
+    ask = ["ask.py", "--model", "embedded", "--output", str(tmp_path / "a.png"), "sales data -> price model"]
+    shown = []
+    for frame in (OURS, another):
+        for name in ("sft", "orpo"):
+            (tmp_path / "w" / "models" / name / "prompt_frame.json").write_text(frame.to_json())
+        monkeypatch.setattr(sys, "argv", [*ask, "--workspace", str(tmp_path / "w")])
+        runpy.run_path(str(ROOT / "fine_tuning" / "ask.py"))["main"]()
+        shown.append(capsys.readouterr().out)
+    assert shown[0] != shown[1]

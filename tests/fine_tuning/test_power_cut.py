@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fine_tuning.run import lock, sample_store
+from fine_tuning.run.files import sync_entries
 from fine_tuning.run.log import TrainingLog, stored_result
 from fine_tuning.run.run_state import RunState
 from fine_tuning.run.workspace import Workspace
@@ -111,6 +112,37 @@ def test_written_samples_are_never_lost_and_references_never_change(tmp_path, mo
     contents: set[bytes] = set()
     assert cut_at_every_sync(tmp_path, monkeypatch, work, check) > 10
     assert len(contents) == 1
+
+
+def test_a_csv_gets_the_column_ended_whole_or_not_at_all(tmp_path, monkeypatch):
+    old = b"input_data,output_data,score\na,x,1.0\nb,x,1.0"  # the last line has no end
+    new = b"input_data,output_data,score,ended\na,x,1.0,\nb,x,1.0,\n"
+
+    def work(folder: Path, done: list[str]) -> None:
+        path = folder / "orpo_dataset_llm.csv"
+        if not path.exists():
+            path.write_bytes(old)
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+            sync_entries(folder)
+            done.append("begun")
+        state, batches = sample_store.resume(path, SETTINGS, [2, 2, 2])
+        for batch in BATCHES[batches:]:
+            rows = [{**row, "ended": "true"} for row in batch]
+            sample_store.append(path, [*COLUMNS, "ended"], rows)
+            done.append("batch")
+        contents.add(path.read_bytes())
+
+    def check(folder: Path, done: list[str]) -> None:
+        path = folder / "orpo_dataset_llm.csv"
+        if done:
+            assert path.read_bytes() in (old, old + b"\n") or path.read_bytes().startswith(new)
+        if "batch" in done:
+            assert sample_store.resume(path, SETTINGS, [2, 2, 2])[1] == done.count("batch")
+
+    contents: set[bytes] = set()
+    assert cut_at_every_sync(tmp_path, monkeypatch, work, check) > 6
+    assert len(contents) == 1 and next(iter(contents)).startswith(new)
 
 
 def test_a_sealed_checkpoint_is_never_lost_and_a_finished_run_has_adapter_and_log(tmp_path, monkeypatch):

@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fine_tuning.data.csv_rows import Row
+from fine_tuning.data.ended import has_ended
 from fine_tuning.data.preference_pairs import ROUNDING, Pair, make_pairs
 
 
-def row(prompt: str, answer: str, score: float) -> Row:
-    return Row(prompt, answer, score, "diagram", {})
+def row(prompt: str, answer: str, score: float, ended: bool = True) -> Row:
+    return Row(prompt, answer, score, "diagram", {"ended": str(ended).lower()}, ended=ended)
 
 
 ROWS = st.lists(
@@ -57,6 +58,41 @@ def test_an_answer_drawn_twice_makes_one_pair():
 def test_the_first_of_several_best_answers_is_chosen():
     rows = [row("p", "bad", 0.0), row("p", "first", 1.0), row("p", "second", 1.0)]
     assert make_pairs(rows, 0.05) == [Pair("p", "first", "bad", 1.0)]
+
+
+def test_an_answer_that_never_ended_is_rejected_but_never_chosen():
+    rows = [row("p", "endless", 1.0, ended=False), row("p", "best", 0.75), row("p", "bad", 0.25, ended=False)]
+    assert make_pairs(rows, 0.05) == [Pair("p", "best", "bad", 0.5, rejected_ended=False)]
+
+
+def test_without_an_answer_that_ended_there_is_no_pair():
+    assert make_pairs([row("p", "one", 0.75, ended=False), row("p", "other", 0.25, ended=False)], 0.05) == []
+
+
+@pytest.mark.parametrize("ended_first", [True, False])
+def test_a_text_drawn_twice_ended_if_it_ended_once(ended_first):
+    rows = [row("p", "best", 1.0), *(row("p", "bad", 0.25, ended) for ended in (ended_first, not ended_first))]
+    assert make_pairs(rows, 0.05) == [Pair("p", "best", "bad", 0.75, rejected_ended=True)]
+
+
+LINE = "[0, 100, 300, 'circle', 80, 80, 'solid arrow', (255, 228, 196), (0, 0, 0), []]"
+
+
+@pytest.mark.parametrize(
+    ("text", "score", "fields", "ended"),
+    [
+        (LINE, 0.5, {}, True),
+        (f"{LINE}\n[1, 3", 0.5, {}, False),
+        (f"{LINE}\n{LINE}", 0.5, {}, False),  # a line for a second time
+        ("", 0.0, {}, False),
+        (LINE, 0.5, {"dest_shape_info": '{"ended": false}'}, False),
+        ("[1, 3", 0.5, {"dest_shape_info": '{"ended": true}', "ended": ""}, True),
+        ("[1, 3", 0.5, {"dest_shape_info": '{"ended": "no"}'}, False),
+        ("any text", 1.0, {}, True),
+    ],
+)
+def test_without_the_column_older_workspaces_or_the_last_line_tell_whether_an_answer_ended(text, score, fields, ended):
+    assert has_ended(Row("p", text, score, "diagram", fields)) is ended
 
 
 @given(ROWS, MARGINS)

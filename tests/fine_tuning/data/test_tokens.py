@@ -1,6 +1,7 @@
 """Token ids: exactly one BOS and one EOS in every row, EOS trained, the prompt masked."""
 
 import csv
+from pathlib import Path
 
 import pytest
 from helpers import ROOT, problems_of
@@ -8,7 +9,7 @@ from transformers import AutoTokenizer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from fine_tuning.data.csv_rows import Row
-from fine_tuning.data.preference_pairs import Pair
+from fine_tuning.data.preference_pairs import Pair, rejected_figures
 from fine_tuning.data.tokens import decode_answer, encode_completion, encode_prompt, encode_row, encode_rows
 from fine_tuning.run.errors import UserError
 from fine_tuning.training.pair_batch import encode_fitting, encode_pair
@@ -69,12 +70,79 @@ def test_orpo_pairs_hold_the_same_ids(tokenizer, rows):
         assert pair["prompt"] + pair[side] == encode_row(tokenizer, prompt, answer)["input_ids"]
 
 
-def test_a_pair_that_is_too_long_or_contains_a_special_token_is_left_out(tokenizer, rows):
+def fitting_pairs(tokenizer, pair: Pair, max_length: int = 1536):
+    """What `encode_fitting` makes of one pair: the pair and its ids, or None if it is left out."""
+    return next(iter(encode_fitting(tokenizer, [pair], max_length)), None)
+
+
+def test_a_pair_whose_chosen_answer_is_too_long_or_has_a_special_token_is_left_out(tokenizer, rows):
     (prompt, answer), (_, other) = rows[:2]
-    pairs = [Pair(prompt, answer, other, 0.5), Pair(prompt, answer, other + tokenizer.eos_token, 0.5)]
-    longest = max(len(encode_row(tokenizer, prompt, text)["input_ids"]) for text in (answer, other))
-    assert [pair for pair, _ in encode_fitting(tokenizer, pairs, longest)] == pairs[:1]
-    assert list(encode_fitting(tokenizer, pairs, longest - 1)) == []
+    pair = Pair(prompt, answer, other, 0.5)
+    length = len(encode_row(tokenizer, prompt, answer)["input_ids"])
+    assert fitting_pairs(tokenizer, pair, length) is not None
+    assert fitting_pairs(tokenizer, pair, length - 1) is None
+    assert fitting_pairs(tokenizer, Pair(prompt, answer + tokenizer.eos_token, other, 0.5)) is None
+    assert fitting_pairs(tokenizer, Pair(prompt + tokenizer.eos_token, answer, other, 0.5)) is None
+
+
+def test_a_rejected_answer_that_never_ended_has_no_eos(tokenizer, rows):
+    (prompt, answer), (_, other) = rows[:2]
+    unended = other[: len(other) * 2 // 3]
+    pair, encoded = fitting_pairs(tokenizer, Pair(prompt, answer, unended, 0.5, rejected_ended=False))
+    assert tokenizer.decode(encoded["rejected"]) == unended and pair.rejected_fits
+    assert encoded["chosen"][-1] == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_rejected_answer_that_is_too_long_is_cut_to_fit_without_eos(tokenizer, rows, ended):
+    prompt, answer = rows[0]
+    length = len(encode_row(tokenizer, prompt, answer)["input_ids"])
+    endless = "\n".join([rows[1][1]] * 20)
+    pair, encoded = fitting_pairs(tokenizer, Pair(prompt, answer, endless, 0.5, ended), length)
+    assert not pair.rejected_fits and tokenizer.eos_token_id not in encoded["rejected"]
+    assert len(encoded["prompt"]) + len(encoded["rejected"]) == length
+    assert encoded["rejected"] == encode_completion(tokenizer, endless)[: len(encoded["rejected"])]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_rejected_answer_that_spells_a_special_token_is_cut_in_front_of_it(tokenizer, rows, ended):
+    (prompt, answer), (_, other) = rows[:2]
+    spelled = f"{other}\n{tokenizer.eos_token}\n{other}"
+    pair, encoded = fitting_pairs(tokenizer, Pair(prompt, answer, spelled, 0.5, ended))
+    assert tokenizer.decode(encoded["rejected"]) == f"{other}\n" and not pair.rejected_fits
+
+
+@pytest.mark.parametrize("shown", [0, 0.5, 1])
+def test_a_rejected_answer_of_which_only_good_tokens_are_left_makes_no_pair(tokenizer, rows, shown):
+    prompt, answer = rows[0]
+    part = answer[: int(shown * len(answer))]
+    assert fitting_pairs(tokenizer, Pair(prompt, answer, part, 0.5, rejected_ended=False)) is None
+    assert fitting_pairs(tokenizer, Pair(prompt, answer, part + tokenizer.eos_token, 0.5)) is None
+
+
+def test_answers_that_ended_keep_their_ids(tokenizer, rows):
+    (prompt, answer), (_, other) = rows[:2]
+    for rejected in (other, "", answer[: len(answer) // 2]):
+        pair = Pair(prompt, answer, rejected, 0.5)
+        assert fitting_pairs(tokenizer, pair) == (pair, encode_pair(tokenizer, pair))
+        assert encode_pair(tokenizer, pair)["rejected"] == encode_completion(tokenizer, rejected)
+
+
+def test_runaway_answers_of_a_foreign_file_train_with_the_real_tokenizer():
+    if not REAL.is_dir():
+        pytest.skip(f"the real tokenizer is not at {REAL}")
+    tokenizer = AutoTokenizer.from_pretrained(REAL)
+    with open(Path(__file__).parent / "runaway_pairs.csv", encoding="utf-8", newline="") as file:
+        pairs = [
+            Pair(row["prompt"], row["chosen"], row["rejected"], 1.0, rejected_ended=False)
+            for row in csv.DictReader(file)
+        ]
+    kept = list(encode_fitting(tokenizer, pairs, 1536))
+    assert (len(pairs), len(kept)) == (30, 29)  # one chosen answer is too long
+    assert rejected_figures(pair for pair, _ in kept) == {
+        "rejected answers that never ended": 29,
+        "rejected answers cut to fit": 29,
+    }
 
 
 def test_an_answer_is_read_up_to_its_eos(tokenizer):

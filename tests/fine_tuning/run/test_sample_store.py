@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tuning.run.csv_bytes import record_ends
+from fine_tuning.run.csv_bytes import add_column, columns_of, record_ends
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.sample_store import (
     append,
@@ -18,6 +18,7 @@ from fine_tuning.run.sample_store import (
     read_state,
     recover,
     reference_size,
+    resume,
     state_path,
 )
 
@@ -211,6 +212,50 @@ def test_the_state_is_a_json_file_beside_the_csv_and_no_temporary_file_is_left(p
     assert sorted(path.parent.iterdir()) == sorted([path, state_path(path)])
 
 
+WITH_ENDED = (
+    "input_data,output_data,score,ended\n"
+    '"Draw ""this"",\nplease.","[0, 1]\n[1, 2]",1.0,\n'
+    "fünf → sechs,plain,1.0,\n"
+    '"third","x",1.0,\n'
+).encode()
+
+
+def test_before_the_first_sample_the_csv_gets_the_column_ended(path):
+    state, done = resume(path, SETTINGS, SIZES)
+    assert (path.read_bytes(), done, state.reference_rows) == (WITH_ENDED, 0, 3)
+    assert columns_of(path) == [*COLUMNS, "ended"]
+    assert resume(path, SETTINGS, SIZES) == (state, 0) and path.read_bytes() == WITH_ENDED
+
+
+def test_a_csv_with_the_column_ended_stays_as_it_is(path):
+    content = b"ended,input_data,output_data,score\ntrue,a,x,1.0\n,b,x,1.0\n"
+    path.write_bytes(content)
+    resume(path, SETTINGS, SIZES)
+    assert path.read_bytes() == content
+
+
+def test_sampling_that_began_without_the_column_goes_on_without_it(path):
+    state = begin(path, SETTINGS, SIZES)
+    append(path, COLUMNS, BATCHES[0])
+    before = path.read_bytes()
+    assert resume(path, SETTINGS, SIZES) == (state, 1)
+    assert path.read_bytes() == before
+
+
+def test_dropping_the_samples_keeps_the_column_and_sampling_begins_again(path):
+    resume(path, SETTINGS, SIZES)
+    append(path, [*COLUMNS, "ended"], [{**BATCHES[1][0], "ended": "false"}])
+    drop_samples(path)
+    assert path.read_bytes() == WITH_ENDED
+    assert resume(path, SETTINGS, SIZES)[1] == 0 and path.read_bytes() == WITH_ENDED
+
+
+def test_a_csv_keeps_its_permissions_when_it_gets_the_column(path):
+    path.chmod(0o640)
+    resume(path, SETTINGS, SIZES)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12) | st.text(
     '",\r\n ab', max_size=12
 )
@@ -231,6 +276,26 @@ def test_records_end_where_the_csv_module_ends_them(rows, line_end, quoting, mar
     assert not ends or ends[-1] == len(content)
     for number, end in enumerate(ends, start=1):
         assert rows_of(content[:end]) == rows_of(content)[:number]
+
+
+@given(
+    st.lists(st.lists(CELLS, min_size=2, max_size=2), max_size=6),
+    st.sampled_from(["\n", "\r\n", "\r", "\n\n", "\r\n\r\n"]),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    st.booleans(),
+)
+def test_an_added_column_is_empty_in_every_row_and_changes_nothing_else(
+    tmp_path_factory, rows, line_end, quoting, mark
+):
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator=line_end, quoting=quoting).writerows([["a", "b"], *rows])
+    path = tmp_path_factory.mktemp("csv") / "rows.csv"
+    path.write_bytes(buffer.getvalue().encode("utf-8-sig" if mark else "utf-8"))
+    before = path.read_bytes()
+    add_column(path, "ended")
+    assert rows_of(path.read_bytes()) == [["a", "b", "ended"], *([*row, ""] for row in rows_of(before)[1:])]
+    assert len(path.read_bytes()) == len(before) + len(",ended") + len(rows_of(before)) - 1
+    assert path.read_bytes().startswith(before[:3])
 
 
 @given(st.lists(st.lists(CELLS, min_size=2, max_size=3), min_size=1, max_size=5), st.data())

@@ -10,6 +10,7 @@ from helpers import ROOT, problems_of
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
+from fine_tuning.data.prompt_frame import PromptFrame, stored_frame
 from fine_tuning.run.options import Options
 from fine_tuning.run.presets import EMBEDDED
 from fine_tuning.run.workspace import Workspace
@@ -18,6 +19,7 @@ from fine_tuning.training.base_model import load_base_model, load_tokenizer
 
 FOLDER = ROOT / "fine_tuning" / "embedded_model"
 OPTIONS = Options("embedded")
+FRAME = PromptFrame("Draw this.\n\n", "\n\nThanks.")
 
 
 def new_adapter(options: Options = OPTIONS) -> PeftModel:
@@ -37,8 +39,12 @@ def test_the_same_seed_gives_the_same_adapter():
 @pytest.fixture
 def saved(tmp_path):
     """An adapter's folder, as step 1 leaves it."""
-    save_adapter(new_adapter(), load_tokenizer(OPTIONS), tmp_path / "sft", OPTIONS)
+    save_adapter(new_adapter(), load_tokenizer(OPTIONS), tmp_path / "sft", OPTIONS, FRAME)
     return tmp_path / "sft"
+
+
+def test_the_frame_of_the_prompts_is_stored_with_the_adapter(saved):
+    assert stored_frame(saved, OPTIONS) == (FRAME, "")
 
 
 def test_only_weights_are_read_from_an_adapters_folder(saved):
@@ -84,7 +90,7 @@ def test_a_bad_adapter_of_step_3_says_to_repeat_step_3(tmp_path):
 
 def card_of(folder: Path, options: Options) -> str:
     """The card of an adapter for the model of these options."""
-    save_adapter(new_adapter(options), load_tokenizer(options), folder / "sft", options)
+    save_adapter(new_adapter(options), load_tokenizer(options), folder / "sft", options, FRAME)
     return (folder / "sft" / "README.md").read_text("utf-8")
 
 
