@@ -15,7 +15,7 @@ from fine_tuning.run.sample_store import SamplingState
 from fine_tuning.run.step_order import TUNED_MODEL, sampling_settings
 from fine_tuning.run.workspace import SFT_CSV
 
-HIGHER_TEMPERATURES = (1.5, 2.0)  # beyond, samples are mostly noise
+HIGHER_TEMPERATURES = (1.5, 2.0)  # suggested one after the other, then no longer
 
 
 def read_references(options: Options) -> CsvRows:
@@ -98,7 +98,8 @@ def pairs_to_train_on(
         what = f"no prompt has two answers whose scores differ by {margin} or more"
         if is_flawless:
             what = f"all {len(samples)} samples have score 1.0, so {what}: there is nothing left to prefer"
-    remedies = _more_samples(options, preset, stored) if stored else [_draw_samples(options)]
+    draw = f"draw samples: {options.command('orpo_create_dataset')}"
+    remedies = _other_samples(options, preset, stored) if stored else [draw]
     if pairs:
         remedies.append("use another --seed for all steps, with --restart")
         if not stored:
@@ -109,11 +110,7 @@ def pairs_to_train_on(
     raise UserError(f"{path}: {what}. {_either(remedies)}")
 
 
-def _draw_samples(options: Options) -> str:
-    return f"draw samples: {options.command('orpo_create_dataset')}"
-
-
-def _more_samples(options: Options, preset: Preset, stored: SamplingState) -> list[str]:
+def _other_samples(options: Options, preset: Preset, stored: SamplingState) -> list[str]:
     """What to do when step 2 has drawn its samples and they give no pair. Drawing the same ones again does not help."""
     path, command = options.workspace.orpo_csv, options.command("orpo_create_dataset")
     remedies = []
@@ -123,9 +120,10 @@ def _more_samples(options: Options, preset: Preset, stored: SamplingState) -> li
             "draw more varied samples, at a higher temperature: "
             f"{command} --set sampling.temperature={hotter} --restart"
         )
-    first, last = stored.reference_rows + 1, stored.reference_rows + sum(stored.batch_sizes)
+    if options.max_rows:
+        remedies.append("use more rows: a higher --max-rows for all steps, with --restart")
     remedies.append(
-        f"use more or harder prompts: delete the samples (rows {first} to {last}) and the file "
+        f"use more or harder prompts: delete the samples ({sample_store.sample_rows_text(stored)}) and the file "
         f"{sample_store.state_path(path)}, add rows with score 1.0, and draw samples: {command}"
     )
     return remedies
