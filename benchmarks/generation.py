@@ -34,7 +34,7 @@ from fine_tuning.data.tokens import encode_completion, encode_prompt
 from fine_tuning.run.commands import PROJECT
 from fine_tuning.run.markdown import table
 from fine_tuning.run.options import EMBEDDED_FOLDER, SEED, Options
-from fine_tuning.run.presets import Preset, preset_for
+from fine_tuning.run.presets import EMBEDDED, REAL, Preset
 from fine_tuning.sampling.batches import plan_batches, token_limit
 from fine_tuning.sampling.generation import generate_batch, merge_for_generation
 from fine_tuning.training.adapter import lora_config
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--plain", type=int, default=3, help="samples drawn in the plain loop (default: 3)")
     args = parser.parse_args()
     is_embedded = args.architecture == "embedded"
-    preset = preset_for(is_embedded)
+    preset = EMBEDDED if is_embedded else REAL
     options = Options("embedded")
     if is_embedded:
         tokenizer: Any = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)

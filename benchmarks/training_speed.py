@@ -43,7 +43,7 @@ from fine_tuning.run.errors import UserError
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.markdown import table
 from fine_tuning.run.options import EMBEDDED_FOLDER, SEED, Options, use_one_gpu
-from fine_tuning.run.presets import Preset, SftSettings, preset_for
+from fine_tuning.run.presets import EMBEDDED, REAL, Preset, SftSettings
 from fine_tuning.training.adapter import lora_config
 from fine_tuning.training.base_model import load_base_model
 from fine_tuning.training.device import choose_dtype, device_name
@@ -74,7 +74,7 @@ def main() -> None:
         parser.error("--longest and --load-in-4bit need --architecture real")
     if args.pairs and not is_embedded:
         parser.error("--pairs needs --architecture embedded")
-    preset = preset_for(is_embedded)
+    preset = EMBEDDED if is_embedded else REAL
     count = args.steps + WARM_UP
     if args.pairs:
         pairs = sampled_pairs(args.pairs, preset, count)

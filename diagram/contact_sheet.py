@@ -10,9 +10,9 @@ from math import ceil
 
 from PIL import Image, ImageDraw, ImageFont
 
-from diagram.draw import draw, drawn_box
+from diagram.draw import draw
 from diagram.language import CANVAS_HEIGHT, CANVAS_WIDTH, Diagram
-from diagram.pen import Box
+from diagram.picture_geometry import Box, drawn_box
 
 # Pixels of the sheet.
 _SHEET_WIDTH = 1800

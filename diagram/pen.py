@@ -1,45 +1,13 @@
 """Fill areas of an image that shows a part of the canvas. All coordinates are canvas pixels."""
 
 from math import floor, hypot, sqrt
-from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
-from diagram.language import CANVAS_HEIGHT, CANVAS_WIDTH, Colour, Node
+from diagram.nodes import Colour, Node
+from diagram.picture_geometry import STROKE, Box, corner_radius
 
-STROKE = 2.0  # canvas pixels
 _MIN_STROKE = 1.25  # pixels of the picture; thinner lines would lose their colour
-_MAX_RADIUS = 16.0  # canvas pixels
-
-
-class Box(NamedTuple):
-    """A rectangle, in canvas pixels."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    @property
-    def width(self) -> float:
-        return self.right - self.left
-
-    @property
-    def height(self) -> float:
-        return self.bottom - self.top
-
-    def grown(self, margin: float) -> "Box":
-        """The box enlarged by a margin on every side."""
-        return Box(self.left - margin, self.top - margin, self.right + margin, self.bottom + margin)
-
-    def cut(self, other: "Box") -> "Box | None":
-        """The intersection of two boxes. None if it has no area."""
-        left, top = max(self.left, other.left), max(self.top, other.top)
-        right, bottom = min(self.right, other.right), min(self.bottom, other.bottom)
-        return Box(left, top, right, bottom) if left < right and top < bottom else None
-
-
-CANVAS = Box(0, 0, CANVAS_WIDTH, CANVAS_HEIGHT)
 
 
 class Pen:
@@ -90,8 +58,3 @@ class Pen:
             x0, x1 = max(0, round(x - reach)), min(self._width, round(x + reach)) - 1
             if x0 <= x1:
                 self._draw.rectangle((x0, row, x1, row), fill=colour)
-
-
-def corner_radius(node: Node) -> float:
-    """The radius of the shape's corners: 0 unless it is a round rectangle."""
-    return min(_MAX_RADIUS, min(node.width, node.height) / 5) if node.shape == "round rectangle" else 0.0

@@ -1,7 +1,9 @@
-"""Ask the tuned model for a diagram. Prints the text of its answer and draws it as a PNG file.
+"""Ask the tuned model for a diagram. Prints the text of its answer and draws it.
 
     python fine_tuning/ask.py "a neural network with 3 inputs, a hidden layer of 4 nodes and 1 output, neuron by neuron"
-    python fine_tuning/ask.py --model embedded --workspace demo --output net.png "Flowchart: sales data -> price model"
+    python fine_tuning/ask.py --model embedded --workspace demo --output net.svg "Flowchart: sales data -> price model"
+
+The ending of --output decides the kind of picture: .png, .svg, or .drawio to edit it by hand in draw.io.
 
 Uses the adapter of step 3 or, if step 3 has not finished, that of step 1.
 """
@@ -9,18 +11,20 @@ Uses the adapter of step 3 or, if step 3 has not finished, that of step 1.
 import sys
 from pathlib import Path
 
+from diagram.pictures import SUFFIXES, picture_bytes
 from fine_tuning.common import run, tuned_model
 from fine_tuning.run.commands import flags
 from fine_tuning.run.entry_point import printable
 from fine_tuning.run.errors import Checks, UserError
-from fine_tuning.run.files import sha256
+from fine_tuning.run.files import sha256, write_atomically
 from fine_tuning.run.model_check import check_model
 from fine_tuning.run.options import Options, make_parser, set_environment, to_options, user_path
-from fine_tuning.run.presets import preset_for
 from fine_tuning.run.run_state import ADAPTER_FILE, RunState
 from fine_tuning.run.step_order import check_step_1
+from fine_tuning.run.step_preset import preset_after_step_1
 
 MAX_NEW_TOKENS = 1280
+ENDINGS = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 
 
 def main() -> None:
@@ -32,7 +36,10 @@ def main() -> None:
         help="what follows the request in every prompt of your training data (default: as in the committed CSVs)",
     )
     parser.add_argument(
-        "--output", type=user_path, default=Path("diagram.png"), help="the picture (default: diagram.png)"
+        "--output",
+        type=user_path,
+        default=Path("diagram.png"),
+        help=f"the picture, a {ENDINGS} file (default: diagram.png)",
     )
     args = parser.parse_args(flags())
     options = to_options(args)
@@ -43,12 +50,15 @@ def main() -> None:
     with checks:
         check_step_1(options)
     with checks:
+        preset, taken_over = preset_after_step_1(options)
+    with checks:
         check_output(args.output)
     checks.finish()
+    if taken_over:
+        print(taken_over, file=sys.stderr)
 
     from create_dataset.create_dataset import INSTRUCTION
     from diagram import parse
-    from diagram.draw import save_png
     from fine_tuning.data.tokens import encode_prompt
     from fine_tuning.sampling.generation import generate_batch, merge_for_generation
     from fine_tuning.training.base_model import load_tokenizer
@@ -60,11 +70,11 @@ def main() -> None:
 
     # 3. Generate the answer with greedy decoding, and draw it.
     folder = latest_adapter(options)
-    model = merge_for_generation(tuned_model(options, preset_for(options.is_embedded), folder))
+    model = merge_for_generation(tuned_model(options, preset, folder))
     (answer,) = generate_batch(model, tokenizer, [prompt], MAX_NEW_TOKENS, temperature=0, seed=options.seed)
     diagram = parse(answer.text)
     try:
-        save_png(diagram, args.output)
+        write_atomically(args.output, picture_bytes(diagram, args.output.suffix))
     finally:  # print the answer even if the disk is full
         print(printable(answer.text))
     for problem in diagram.problems:
@@ -74,10 +84,15 @@ def main() -> None:
 
 def check_output(path: Path) -> None:
     """Raise UserError if no picture can be written to `path`."""
-    if not path.resolve().parent.is_dir():
-        raise UserError(f"--output {path}: there is no such folder")
     if path.is_dir():
-        raise UserError(f"--output {path}: this is a folder. Give the name of a PNG file")
+        raise UserError(f"--output {path}: this is a folder. Give the name of a {ENDINGS} file")
+    problems = []
+    if not path.resolve().parent.is_dir():
+        problems.append(f"--output {path}: there is no such folder")
+    if path.suffix.lower() not in SUFFIXES:
+        problems.append(f"--output {path}: no picture of this kind can be drawn. Give it a name that ends in {ENDINGS}")
+    if problems:
+        raise UserError(*problems)
 
 
 def latest_adapter(options: Options) -> Path:

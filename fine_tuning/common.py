@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,17 +16,18 @@ from fine_tuning.data.csv_rows import CsvRows, Row
 from fine_tuning.data.orpo_csv import check_sampling
 from fine_tuning.data.problems import Problems, Warnings
 from fine_tuning.data.scoring import Scoring, scoring_of, stored_scoring
-from fine_tuning.data.split import divide, limit_prompts, split_prompts
+from fine_tuning.data.split import limit_prompts, split_prompts
 from fine_tuning.run.commands import restart_command, stop_suggesting_restart
 from fine_tuning.run.entry_point import run
 from fine_tuning.run.errors import Checks
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.model_check import check_model
 from fine_tuning.run.options import Options, parse_options, set_environment
-from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings, preset_for
+from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings
 from fine_tuning.run.run_state import RunState
 from fine_tuning.run.sample_run import SampleRun
 from fine_tuning.run.step_order import check_split, check_step_1
+from fine_tuning.run.step_preset import preset_after_step_1, preset_for
 from fine_tuning.run.verdict import sampling_verdict, training_verdict, wall_time
 
 if TYPE_CHECKING:
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
 
     from fine_tuning.sampling.validation import Validation
     from fine_tuning.training.memory_check import Loss
+    from fine_tuning.training.pair_batch import EncodedPair
     from fine_tuning.training.trainer import AdapterTrainerMixin
 
-__all__ = ["Step", "divide", "limit_prompts", "new_adapter", "run", "scoring_of", "split_prompts", "tuned_model"]
+__all__ = ["Step", "limit_prompts", "new_adapter", "run", "scoring_of", "split_prompts", "tuned_model"]
 
 LOG_NAMES = ("log_train_final_sft", "log_create_orpo_dataset", "log_train_final_orpo")
 
@@ -72,8 +74,11 @@ class Step:
         self.options = parse_options(description)
         set_environment(self.options)
         self.workspace = self.options.workspace
-        self.preset = preset_for(self.options.is_embedded)
         self.checks = Checks()
+        self.preset, self._taken_over = preset_for(self.options), ""
+        if number > 1:
+            with self.checks:
+                self.preset, self._taken_over = preset_after_step_1(self.options)
         self.settings: dict[str, Any] = {}
         self.scoring = Scoring()  # step 1 decides it, and the steps after it follow
         self.workspace.claim()
@@ -93,15 +98,14 @@ class Step:
 
     def encode(
         self, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], csv_path: Path
-    ) -> list[tuple[Row, dict[str, list[int]]]]:
-        """`encode_rows` for rows of a CSV; prints which ones are left out. Raises UserError as `encode_rows` does."""
+    ) -> Iterator[tuple[Row, dict[str, list[int]]]]:
+        """`encode_rows` for rows of a CSV; prints in the end which ones are left out. Raises UserError as it does."""
         from fine_tuning.data.tokens import encode_rows
 
         problems = Problems(csv_path, self.options.skip_bad_rows)
-        encoded = encode_rows(tokenizer, rows, self.preset.max_length, problems)
+        yield from encode_rows(tokenizer, rows, self.preset.max_length, problems)
         self._warnings.add(problems.notes())
         self._warnings.print()
-        return encoded
 
     def check(self) -> None:
         """Raise UserError with every problem of the CSVs, the model, the earlier steps and the workspace."""
@@ -131,6 +135,8 @@ class Step:
             figures = self.state.figures
         if figures is None:
             self._warnings.print()
+            if self._taken_over:
+                print(self._taken_over)
             return False
         print(f"step {self.number} is done: {self.state.place}. To repeat it, add --restart")
         print(json.dumps(figures))
@@ -164,6 +170,15 @@ class Step:
             f"needs {self._needs['counted memory of a step']}, and the libraries need some more"
         )
         try_on_gpu(step, make_model)
+
+    def check_forward(self, model: PeftModel, pair: EncodedPair) -> None:
+        """Compare the forward pass of ORPO's loss with the model's own on a pair. Raises UserError if they differ."""
+        from fine_tuning.training.device import choose_dtype
+        from fine_tuning.training.forward_check import check_pair_forward
+
+        options = self.options
+        difference = check_pair_forward(model, pair, choose_dtype(options.dtype), options.model_name)
+        self.log.set("Check of the forward pass", {"difference from the model's own, mean log-probability": difference})
 
     def begin(self, title: str, data: Mapping[str, Any] | None = None) -> None:
         """Lock the workspace, discard an earlier run on --restart, store the settings, and start the log.

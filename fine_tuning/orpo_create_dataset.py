@@ -39,8 +39,8 @@ def main() -> None:
 
     # 2. Plan all batches: several samples for each prompt, grouped by the length of the reference.
     tokenizer = load_tokenizer(options)
-    encoded = step.encode(tokenizer, references, workspace.file_to_read(workspace.orpo_csv))
-    to_sample = [row for row, _ in encoded for _ in range(preset.sampling.samples_per_prompt)]
+    fitting = [row for row, _ in step.encode(tokenizer, references, workspace.file_to_read(workspace.orpo_csv))]
+    to_sample = [row for row in fitting for _ in range(preset.sampling.samples_per_prompt)]
     plan = plan_batches([len(row.answer) for row in to_sample], preset.sampling.batch_size)
 
     # 3. Load the tuned model and merge its adapter. Find out how many batches are done; cut off an incomplete one.
@@ -73,8 +73,8 @@ def main() -> None:
     data = {
         "file": csv_path.name,
         "references": state.reference_rows,
-        "prompts sampled": len(encoded),
-        "prompts left out (too long, or with a special token)": len(references) - len(encoded),
+        "prompts sampled": len(fitting),
+        "prompts left out (too long, or with a special token)": len(references) - len(fitting),
         "rows now": len(all_rows),
         "sha256 now": sha256(csv_path),
     }

@@ -15,7 +15,7 @@ You can stop it at any time. The same command continues from the last checkpoint
 from functools import partial
 from statistics import fmean
 
-from fine_tuning.common import Step, divide, limit_prompts, run, split_prompts, tuned_model
+from fine_tuning.common import Step, limit_prompts, run, split_prompts, tuned_model
 from fine_tuning.data.orpo_csv import held_out_references, pairs_to_train_on, read_answers
 from fine_tuning.data.sft_csv import read_sft_rows
 from fine_tuning.run.errors import UserError, about
@@ -48,26 +48,29 @@ def main() -> None:
     from fine_tuning.training.adapter import save_adapter
     from fine_tuning.training.base_model import load_tokenizer
     from fine_tuning.training.history import preference_figures
-    from fine_tuning.training.memory_check import longest_pair_loss
+    from fine_tuning.training.memory_check import preference_loss
     from fine_tuning.training.orpo_trainer import OrpoTrainer, without_dropout
-    from fine_tuning.training.pair_batch import encode_fitting
+    from fine_tuning.training.pair_batch import PAIR_PARTS, encode_fitting
+    from fine_tuning.training.token_table import write_tokens
 
-    # 2. Turn the pairs into token ids: prompt, chosen and rejected.
+    # 2. Turn the pairs into token ids, on disk: prompt, chosen and rejected.
     tokenizer = load_tokenizer(options)
-    encoded = encode_fitting(tokenizer, pairs, preset.max_length)
-    train_set, validation_set = divide(encoded, train_prompts)
+    encoded = write_tokens(
+        encode_fitting(tokenizer, pairs, preset.max_length), PAIR_PARTS, PAIR_PARTS, workspace.nearest_folder
+    )
+    train_set, validation_set = encoded.divide(train_prompts)
     in_sft = {row.prompt for row in sft_rows}
     from_sft = step.encode(tokenizer, [row for row in held_out if row.prompt in in_sft], sft_path)
     from_orpo = step.encode(tokenizer, [row for row in held_out if row.prompt not in in_sft], csv_path)
-    held_out = [row for row, _ in from_sft + from_orpo]
+    held_out = [row for row, _ in (*from_sft, *from_orpo)]
     if not train_set or not held_out:
         what = "held-out reference" if train_set else "training pair"
         raise UserError(f"{csv_path}: no {what} has at most {preset.max_length} tokens")
 
     # 3. Check that a training step on the longest pair fits into memory.
     load = partial(tuned_model, options, preset, workspace.sft_model)
-    longest = longest_pair_loss([pair for _, pair in encoded], preset.orpo)
-    step.check_memory(longest, "pair", lambda: without_dropout(load(trainable=True)))
+    longest_pair = preference_loss(encoded.longest, preset.orpo)
+    step.check_memory(longest_pair, "pair", lambda: without_dropout(load(trainable=True)))
     data = {
         "file": csv_path.name,
         "rows": len(answers),
@@ -76,7 +79,7 @@ def main() -> None:
         "pairs left out (too long, or with a special token)": len(pairs) - len(encoded),
         "training pairs": len(train_set),
         "validation pairs": len(validation_set),
-        "mean margin": round(fmean(pair.margin for pair, _ in encoded), 4),
+        "mean margin": round(fmean(pair.margin for pair in encoded.sources), 4),
         "held-out prompts that are answered": len(held_out),
     }
     step.begin("ORPO", data)
@@ -85,8 +88,10 @@ def main() -> None:
     # 4. Validate the adapter of step 1: answer the held-out prompts and score the answers.
     before = step.validate("after SFT", load(), tokenizer, held_out)
 
-    # 5. Train the same adapter further. Unlike DPO, ORPO needs no reference model.
+    # 5. Train the same adapter further. Unlike DPO, ORPO needs no reference model. Its loss has a forward pass of its
+    #    own, which must agree with the model's.
     model = load(trainable=True)
+    step.check_forward(model, encoded.longest)
     arguments = step.trainer_arguments(preset.orpo, len(train_set)) | {"eval_on_start": True}
     if not validation_set:
         arguments |= {"eval_on_start": False, "eval_strategy": "no"}
@@ -94,12 +99,12 @@ def main() -> None:
         model=model,
         args=TrainingArguments(**arguments, remove_unused_columns=False),
         train_dataset=train_set,
-        eval_dataset=validation_set or None,
+        eval_dataset=validation_set if len(validation_set) else None,
         processing_class=tokenizer,
         orpo_lambda=preset.orpo.lambda_,
         nll_over_prompt=preset.orpo.nll_over_prompt,
     )
-    train_tokens = sum(len(part) for pair in train_set for part in pair.values())
+    train_tokens = encoded.tokens_of(train_prompts)
     figures = step.train(trainer, "ORPO", train_prompts, train_tokens) | preference_figures(trainer.state.log_history)
     save_adapter(model, tokenizer, workspace.orpo_model, options)
 

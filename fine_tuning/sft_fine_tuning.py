@@ -12,7 +12,7 @@ You can stop it at any time. The same command continues from the last checkpoint
 
 from statistics import fmean
 
-from fine_tuning.common import Step, divide, limit_prompts, new_adapter, run, scoring_of, split_prompts
+from fine_tuning.common import Step, limit_prompts, new_adapter, run, scoring_of, split_prompts
 from fine_tuning.data.sft_csv import read_sft_rows
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.files import sha256
@@ -33,27 +33,27 @@ def main() -> None:
     if step.is_done(settings | preset.settings(step=1)):
         return
 
-    from datasets import Dataset
     from trl import SFTConfig
 
+    from fine_tuning.data.tokens import ROW_PARTS
     from fine_tuning.training.adapter import save_adapter
     from fine_tuning.training.base_model import check_modules, load_tokenizer
-    from fine_tuning.training.memory_check import longest_row_loss
+    from fine_tuning.training.memory_check import row_loss
     from fine_tuning.training.sft_trainer import AdapterSftTrainer
+    from fine_tuning.training.token_table import write_tokens
 
-    # 2. Turn prompt and completion into token ids. Labels of -100 mask the prompt: the loss is on the completion only.
+    # 2. Turn prompt and completion into token ids, on disk. Labels of -100 mask the prompt: the loss is on the
+    #    completion only.
     tokenizer = load_tokenizer(options)
     check_modules(options, preset.lora.modules)
-    encoded = step.encode(tokenizer, rows, csv_path)
-    train_set, validation_set = divide(encoded, train_prompts)
+    encoded = write_tokens(step.encode(tokenizer, rows, csv_path), ROW_PARTS, ROW_PARTS[:1], workspace.nearest_folder)
+    train_set, validation_set = encoded.divide(train_prompts)
     if not train_set or not validation_set:
         raise UserError(f"{csv_path}: too few rows of at most {preset.max_length} tokens to train and to validate")
 
     # 3. Check that a training step on the longest row fits into memory. Then put a new LoRA adapter on the base model.
-    longest = longest_row_loss([example for _, example in encoded])
-    step.check_memory(longest, "row", lambda: new_adapter(options, preset))
+    step.check_memory(row_loss(encoded.longest), "row", lambda: new_adapter(options, preset))
     model = new_adapter(options, preset)
-    lengths = [len(example["input_ids"]) for _, example in encoded]
     data = {
         "file": csv_path.name,
         "rows": len(all_rows),
@@ -61,8 +61,8 @@ def main() -> None:
         "rows left out (too long, or with a special token)": len(rows) - len(encoded),
         "training rows": len(train_set),
         "validation rows": len(validation_set),
-        "longest row in tokens": max(lengths),
-        "mean row in tokens": round(fmean(lengths), 1),
+        "longest row in tokens": max(encoded.lengths),
+        "mean row in tokens": round(fmean(encoded.lengths), 1),
     }
     step.begin("Supervised fine-tuning", data)
     print(f"{options.model_name}: {len(train_set)} rows to train on, {len(validation_set)} to validate on")
@@ -75,16 +75,16 @@ def main() -> None:
             max_length=preset.max_length,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
-        train_dataset=Dataset.from_list(train_set),
-        eval_dataset=Dataset.from_list(validation_set),
+        train_dataset=train_set,
+        eval_dataset=validation_set,
         processing_class=tokenizer,
     )
-    train_tokens = sum(len(example["input_ids"]) for example in train_set)
+    train_tokens = encoded.tokens_of(train_prompts)
     figures = step.train(trainer, "supervised fine-tuning", train_prompts, train_tokens)
     save_adapter(model, tokenizer, workspace.sft_model, options)
 
     # 5. Validate: generate an answer to each held-out prompt and score it.
-    held_out = [row for row, _ in encoded if row.prompt not in train_prompts]
+    held_out = [row for row in encoded.sources if row.prompt not in train_prompts]
     step.finish(figures | step.validate("after SFT", model, tokenizer, held_out))
 
 

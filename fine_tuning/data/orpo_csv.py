@@ -13,6 +13,7 @@ from fine_tuning.run.presets import Preset
 from fine_tuning.run.run_state import changes
 from fine_tuning.run.sample_store import SamplingState
 from fine_tuning.run.step_order import TUNED_MODEL, sampling_settings
+from fine_tuning.run.step_preset import options_of_run
 from fine_tuning.run.workspace import SFT_CSV
 
 HIGHER_TEMPERATURES = (1.5, 2.0)  # suggested one after the other, then no longer
@@ -60,7 +61,7 @@ def read_answers(options: Options) -> CsvRows:
     if stored and path.is_file():
         sample_store.check_references(path, stored)
         if not sample_store.is_complete(path, stored):
-            command = options.as_stored(stored.settings).command("orpo_create_dataset")
+            command = options_of_run(options, stored.settings).command("orpo_create_dataset")
             raise UserError(f"{path}: step 2 has not finished. Continue it: {command}")
     return read_csv(
         path,
@@ -116,10 +117,9 @@ def _other_samples(options: Options, preset: Preset, stored: SamplingState) -> l
     remedies = []
     temperature = stored.settings.get("temperature", preset.sampling.temperature)
     if hotter := next((value for value in HIGHER_TEMPERATURES if value > temperature), None):
-        remedies.append(
-            "draw more varied samples, at a higher temperature: "
-            f"{command} --set sampling.temperature={hotter} --restart"
-        )
+        values = options.settings_given | {"sampling.temperature": hotter}
+        hotter_command = replace(options, set_values=tuple(values.items())).command("orpo_create_dataset")
+        remedies.append(f"draw more varied samples, at a higher temperature: {hotter_command} --restart")
     if options.max_rows:
         remedies.append("use more rows: a higher --max-rows for all steps, with --restart")
     remedies.append(
@@ -130,7 +130,9 @@ def _other_samples(options: Options, preset: Preset, stored: SamplingState) -> l
 
 
 def _ask(options: Options) -> str:
-    shared = replace(options, seed=SEED, max_rows=None, skip_bad_rows=False)  # ask.py has no other flags of a step
+    shared = replace(
+        options, seed=SEED, max_rows=None, skip_bad_rows=False, set_values=()
+    )  # ask.py has no other flags of a step
     return f"{shared.command('ask')} 'a request'"
 
 

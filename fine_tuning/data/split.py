@@ -6,14 +6,12 @@ All rows of one prompt are on the same side of the split, and every family is sp
 from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
 from random import Random
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.run.errors import UserError
 
 VALIDATION_SHARE = 0.2
-
-Example = TypeVar("Example")
 
 
 class HasPrompt(Protocol):
@@ -68,17 +66,6 @@ def split_prompts(rows: Sequence[Row], seed: int) -> tuple[set[str], set[str]]:
     for names, share in zip(prompts.values(), shares, strict=True):
         validation.update(rng.sample(names, share))
     return {row.prompt for row in rows} - validation, validation
-
-
-def divide(
-    encoded: Sequence[tuple[HasPrompt, Example]], train_prompts: Container[str]
-) -> tuple[list[Example], list[Example]]:
-    """Divide encoded rows or pairs by their prompts: the examples to train on and those to validate with."""
-    train: list[Example] = []
-    validation: list[Example] = []
-    for source, example in encoded:
-        (train if source.prompt in train_prompts else validation).append(example)
-    return train, validation
 
 
 def held_out_rows(rows: Sequence[Row], trained: Container[str]) -> list[Row]:

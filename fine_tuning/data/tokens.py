@@ -10,7 +10,7 @@ One BOS, one EOS. The EOS belongs to the completion and is trained, so the model
 template writes after EOS is left out: nothing is ever generated after it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
@@ -18,6 +18,7 @@ from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.problems import Problems, rows_text
 from fine_tuning.run.errors import UserError
 
+ROW_PARTS = ("input_ids", "labels")
 MAX_SHARE_TOO_LONG = 0.1  # of the rows: beyond this share, refuse instead of dropping them
 
 
@@ -48,16 +49,15 @@ def encode_row(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> 
 
 def encode_rows(
     tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_length: int, problems: Problems | None = None
-) -> list[tuple[Row, dict[str, list[int]]]]:
-    """The rows of at most `max_length` tokens, each with its ids and labels from `encode_row`.
+) -> Iterator[tuple[Row, dict[str, list[int]]]]:
+    """Yield the rows of at most `max_length` tokens, each with its ids and labels from `encode_row`.
 
-    Longer rows are left out, and noted in `problems`. Raises UserError if they are more than MAX_SHARE_TOO_LONG of all,
-    or if a row contains a special token; unless `problems.skip`, which leaves all these rows out.
+    Longer rows are left out, and noted in `problems`. After the last row, raises UserError if they are more than
+    MAX_SHARE_TOO_LONG of all, or if a row contains a special token; unless `problems.skip`, which leaves all these out.
     """
     problems = Problems() if problems is None else problems
     # No token encodes more characters than its name has. So very long rows are recognised without encoding them.
     longest_token = max(map(len, tokenizer.get_vocab()))
-    kept: list[tuple[Row, dict[str, list[int]]]] = []
     too_long: list[int] = []
     for row in rows:
         try:
@@ -70,7 +70,7 @@ def encode_rows(
             problems.add_row(row.number, "a special token of this model is in the text", message)
             continue
         if len(example["input_ids"]) <= max_length:
-            kept.append((row, example))
+            yield row, example
         else:
             too_long.append(row.number)
     if too_long:
@@ -82,7 +82,6 @@ def encode_rows(
             "--skip-bad-rows"
         )
     problems.raise_if_any()
-    return kept
 
 
 def decode_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> tuple[str, bool]:

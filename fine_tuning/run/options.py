@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fine_tuning.run.commands import PROJECT, default_workspace, flags, program, program_of
-from fine_tuning.run.errors import UserError
+from fine_tuning.run.errors import Checks, UserError
+from fine_tuning.run.set_flag import read_settings, set_flags, settings_help
 from fine_tuning.run.workspace import Workspace, broken_links
 
 DEFAULT_MODEL = "deepseek-ai/deepseek-coder-1.3b-instruct"
@@ -21,7 +22,7 @@ SEED = 2025
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The flags that all scripts share."""
+    """The flags that all scripts share. `set_values` are the names and values of the settings given by --set."""
 
     model: str = DEFAULT_MODEL
     revision: str | None = None
@@ -32,6 +33,12 @@ class Options:
     load_in_4bit: bool = False
     restart: bool = False
     skip_bad_rows: bool = False
+    set_values: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def settings_given(self) -> dict[str, Any]:
+        """The training settings that the user has given with --set, by name; all others are the preset's."""
+        return dict(self.set_values)
 
     @property
     def is_embedded(self) -> bool:
@@ -106,6 +113,7 @@ class Options:
             parts += ["--dtype", self.dtype]
         if self.load_in_4bit:
             parts.append("--load-in-4bit")
+        parts += set_flags(self.settings_given)
         return shlex.join([*program_of(script), *parts])
 
 
@@ -146,7 +154,7 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         help=f"folder to read and write in (default: {default_workspace()})",
     )
     if not is_step:
-        parser.set_defaults(max_rows=None, skip_bad_rows=False, seed=SEED, restart=False)
+        parser.set_defaults(max_rows=None, skip_bad_rows=False, seed=SEED, restart=False, set=[])
         return parser
     run.add_argument("--max-rows", type=_positive, help="use only this many prompts of each CSV, to try things out")
     run.add_argument(
@@ -158,16 +166,35 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         "--seed", type=_seed, default=SEED, help=f"seed of the split, training and sampling (default: {SEED})"
     )
     run.add_argument("--restart", action="store_true", help="discard the earlier run of this step and repeat it")
+    settings = parser.add_argument_group(
+        "training settings", f"Names, meanings and defaults for --set:\n\n{settings_help()}"
+    )
+    settings.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a training setting, as in --set sft.epochs=2. Repeat the flag to change several",
+    )
     return parser
 
 
 def to_options(args: argparse.Namespace) -> Options:
-    """The shared flags as options. Raises UserError if the workspace is a file or a link to a missing folder."""
-    if broken := broken_links(args.workspace):
-        raise UserError(*(f"--workspace {args.workspace}: {problem}" for problem in broken))
+    """The shared flags as options.
+
+    Raises UserError if the workspace is a file or a link to a missing folder, and with every problem of --set.
+    """
     workspace = Workspace(args.workspace.resolve())
-    if workspace.root.exists() and not workspace.root.is_dir():
-        raise UserError(f"--workspace {args.workspace}: this is a file, not a folder")
+    checks = Checks()
+    with checks:
+        if broken := broken_links(args.workspace):
+            raise UserError(*(f"--workspace {args.workspace}: {problem}" for problem in broken))
+        if workspace.root.exists() and not workspace.root.is_dir():
+            raise UserError(f"--workspace {args.workspace}: this is a file, not a folder")
+    values: dict[str, Any] = {}
+    with checks:
+        values = read_settings(args.set)
+    checks.finish()
     model = os.path.expanduser(args.model)
     return Options(
         model=model,
@@ -179,6 +206,7 @@ def to_options(args: argparse.Namespace) -> Options:
         load_in_4bit=args.load_in_4bit,
         restart=args.restart,
         skip_bad_rows=args.skip_bad_rows,
+        set_values=tuple(values.items()),
     )
 
 

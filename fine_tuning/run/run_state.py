@@ -9,12 +9,16 @@ from typing import Any
 
 from fine_tuning.run.errors import DamagedFile, UserError
 from fine_tuning.run.files import make_folder, sync_entries, sync_folder, write_atomically
+from fine_tuning.run.set_flag import setting_stored_as, stored_settings
+from fine_tuning.run.setting_kinds import as_text
 
 ADAPTER_FILE = "adapter_model.safetensors"
 # Settings that runs of an earlier version did not store. They follow from the data, which is compared.
 ADDED_LATER = ("style fixed", "order fixed")
 # The data, which is compared, decides which rows are bad. If there are any, no step starts without --skip-bad-rows.
 NOT_COMPARED = ("skip bad rows",)
+# Settings that change the memory or the time that a training run takes, but not the adapter.
+WITHOUT_EFFECT = ("generation batch", "save steps")
 
 
 class RunState:
@@ -100,11 +104,24 @@ class RunState:
 
 
 def changes(stored: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str] | None = None) -> list[str]:
-    """Each setting that has changed, with both values. With `names`, only these settings are compared."""
+    """Each setting that has changed, with both values, and how to keep the old one where --set can.
+
+    With `names`, only these settings are compared.
+    """
     return [
-        f"{name} was {stored.get(name)!r} and is now {now.get(name)!r}"
-        for name in names or sorted(stored.keys() | now.keys())
-        if stored.get(name) != now.get(name)
-        and name not in NOT_COMPARED
-        and not (name in ADDED_LATER and name not in stored)
+        f"{name} was {stored.get(name)!r} and is now {now.get(name)!r}{_how_to_keep(name, stored.get(name))}"
+        for name in names or sorted((stored.keys() | now.keys()) - {*WITHOUT_EFFECT, *NOT_COMPARED})
+        if stored.get(name) != now.get(name) and not (name in ADDED_LATER and name not in stored)
     ]
+
+
+def _how_to_keep(stored_name: str, value: Any) -> str:
+    """The flag that gives a stored setting its stored value; empty if there is none."""
+    setting = setting_stored_as(stored_name)
+    if setting is None or value is None:
+        return ""
+    try:
+        stored_settings({stored_name: value})
+    except UserError:
+        return ""
+    return f" (to keep it: --set {setting.name}={as_text(value)})"

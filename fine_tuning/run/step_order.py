@@ -7,6 +7,7 @@ from fine_tuning.run.files import sha256
 from fine_tuning.run.options import Options
 from fine_tuning.run.presets import Preset
 from fine_tuning.run.run_state import ADAPTER_FILE, RunState, changes
+from fine_tuning.run.step_preset import options_of_run
 
 # The settings that steps 2 and 3 must agree on; the dtype may differ.
 TUNED_MODEL = ("model", "revision", "model files", "adapter sha256", "seed", "max rows")
@@ -22,11 +23,11 @@ def check_step_1(options: Options) -> None:
         raise UserError(f"{error}. Repeat step 1: {command} --restart") from None
     if run is None:
         raise UserError(f"{folder}: there is no adapter of step 1. Run it first: {command}")
+    begun = options_of_run(options, run["settings"]).command("sft_fine_tuning")
     if run["figures"] is None:
-        continued = options.as_stored(run["settings"]).command("sft_fine_tuning")
-        raise UserError(f"{folder}: step 1 has not finished. Continue it: {continued}")
+        raise UserError(f"{folder}: step 1 has not finished. Continue it: {begun}")
     if not (folder / ADAPTER_FILE).is_file():
-        raise UserError(f"{folder}: {ADAPTER_FILE} is missing. Repeat step 1: {command} --restart")
+        raise UserError(f"{folder}: {ADAPTER_FILE} is missing. Repeat step 1: {begun} --restart")
     stored, now = run["settings"], options.settings()
     if any(stored.get(name) != now[name] for name in ("model", "revision", "model files")):
         trained, given = (f"{s.get('model')} (revision {s.get('revision')})" for s in (stored, now))

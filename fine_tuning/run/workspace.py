@@ -62,14 +62,19 @@ class Workspace:
         """How the samples in the ORPO CSV were drawn; None if there are none. Raises DamagedFile."""
         return None if self.is_new else read_state(self.orpo_csv)
 
+    @property
+    def nearest_folder(self) -> Path:
+        """The workspace's root or, while it does not exist, the folder in which the first new one will be created."""
+        folder = self.root
+        while not folder.exists():
+            folder = folder.parent
+        return folder
+
     def check(self) -> None:
         """Raise UserError with every folder of the workspace that cannot be read and written."""
-        root = self.root
-        while not root.exists():
-            root = root.parent  # where the first new folder would be created
         problems = [
             f"{folder}: this folder cannot be read and written. Change its permissions, or choose another --workspace"
-            for folder in (root, *(folder for folder in self.folders() if folder.exists()))
+            for folder in (self.nearest_folder, *(folder for folder in self.folders() if folder.exists()))
             if not os.access(folder, os.R_OK | os.W_OK | os.X_OK)
         ]
         if problems:

@@ -7,6 +7,7 @@ import huggingface_hub
 import torch
 import transformers
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -67,18 +68,30 @@ def load_config(options: Options) -> PreTrainedConfig:
 
 
 def check_modules(options: Options, modules: tuple[str, ...]) -> None:
-    """Raise UserError if the model lacks one of the adapter's modules. PEFT would silently adapt only the others."""
+    """Raise UserError if one of the adapter's modules is not a linear layer in the model's blocks.
+
+    PEFT would silently adapt only the others. An adapter on the output layer would not be trained: the losses use its
+    weights directly.
+    """
     config = load_config(options)
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except ValueError as error:
         raise _not_loaded(options, error) from error
-    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    output = model.get_output_embeddings()
+    names = {
+        name.rpartition(".")[2]: None
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not output
+    }
     if missing := [name for name in modules if name not in names]:
+        choice = "Models of the Llama family have them"
+        if names:
+            choice = f"These are {', '.join(names)}. Choose with --set lora.modules={next(iter(names))},..."
         raise UserError(
-            f"--model {options.model}: the model has no modules {', '.join(missing)}, which the adapter needs. Models "
-            "of the Llama family have them"
+            f"--model {options.model}: the model has no modules {', '.join(missing)}, which the adapter needs, among "
+            f"the linear layers of its blocks. {choice}"
         )
 
 

@@ -17,6 +17,7 @@ from fine_tuning.training.device import device_name
 from fine_tuning.training.lora_layers import lean_adapters
 from fine_tuning.training.memory import GIB, MemoryCount, count_step
 from fine_tuning.training.orpo_loss import pair_loss, token_log_probs
+from fine_tuning.training.output_layer import output_layer_of
 from fine_tuning.training.pair_batch import EncodedPair, collate_pairs
 
 Loss = Callable[[PeftModel], Tensor]
@@ -46,22 +47,21 @@ class LongestStep:
         )
 
 
-def longest_row_loss(rows: Sequence[Mapping[str, Sequence[int]]]) -> Loss:
-    """A function of the model: the loss of step 1 on the row with the most tokens.
+def row_loss(row: Mapping[str, Sequence[int]]) -> Loss:
+    """A function of the model: the loss of step 1 on a row of `input_ids` and `labels`.
 
     On a GPU this is TRL's loss, and trying it also compiles TRL's kernels. These compute the logits tile by tile. On a
     CPU and when counting, the logits are computed in chunks, which needs about as little memory.
     """
-    longest = max(rows, key=lambda row: len(row["input_ids"]))
-    prompt = longest["labels"].count(-100)
+    prompt = row["labels"].count(-100)
 
     def loss_of(model: PeftModel) -> Tensor:
         base = base_of(model)
-        ids = torch.tensor([longest["input_ids"]], device=base.device)
+        ids = torch.tensor([row["input_ids"]], device=base.device)
         if ids.device.type == "cuda":
-            return trl_loss(base, ids, torch.tensor([longest["labels"]], device=ids.device))
+            return trl_loss(base, ids, torch.tensor([row["labels"]], device=ids.device))
         hidden = base.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, prompt - 1 : -1]
-        return -token_log_probs(hidden, ids[0, prompt:], base.get_output_embeddings()).mean()
+        return -token_log_probs(hidden, ids[0, prompt:], output_layer_of(base)).mean()
 
     return loss_of
 
@@ -74,13 +74,12 @@ def trl_loss(model: PreTrainedModel, ids: Tensor, labels: Tensor) -> Tensor:
     return model(input_ids=ids, labels=labels, use_cache=False, fused_lm_head=True).loss
 
 
-def longest_pair_loss(pairs: Sequence[EncodedPair], orpo: OrpoSettings) -> Loss:
-    """A function of the model: the loss of step 3 on the pair with the most tokens, which needs the most memory."""
-    longest = max(pairs, key=lambda pair: sum(map(len, pair.values())))
+def preference_loss(pair: EncodedPair, orpo: OrpoSettings) -> Loss:
+    """A function of the model: the loss of step 3 on a pair."""
 
     def loss_of(model: PeftModel) -> Tensor:
         base = base_of(model)
-        batch = collate_pairs([longest])
+        batch = collate_pairs([pair])
         batch |= {name: value.to(base.device) for name, value in batch.items() if isinstance(value, Tensor)}
         return pair_loss(base, batch, orpo.lambda_, orpo.nll_over_prompt).loss
 
@@ -142,10 +141,13 @@ def device_description() -> str:
 def _too_large(step: LongestStep) -> str:
     free, total = torch.cuda.mem_get_info()
     remedies = []
+    if not step.gradient_checkpointing:
+        remedies.append("use --set gradient_checkpointing=true")
     if not step.load_in_4bit:
         remedies.append(f"use --load-in-4bit, which needs {_gib(step.count(load_in_4bit=True).peak)}")
     if step.dtype is torch.float32:
         remedies.append("use --dtype auto, which needs half as much")
+    remedies.append("leave out the longest rows with a smaller --set max_length")
     remedies.append("close other programs that use the GPU")
     return (
         f"a step on the longest {step.example} does not fit on the GPU. It needs {_gib(step.count().peak)}, plus what "

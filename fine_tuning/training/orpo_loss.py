@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import logsigmoid
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from fine_tuning.training.output_layer import OutputLayer, output_layer_of
 from fine_tuning.training.pair_batch import attend_within_pairs
 
 CHUNK_LOGITS = 2**23  # logits in a chunk, at most: 32 MiB in float32, 260 tokens at a vocabulary of 32,256
@@ -45,21 +46,8 @@ def pair_loss(
 
     With `nll_over_prompt` the NLL includes the prompts' tokens, as in TRL and the paper's code.
     """
-    attend_within_pairs(model)
-    hidden = model.base_model(
-        input_ids=batch["input_ids"],
-        position_ids=batch["position_ids"],
-        pair_lengths=batch["pair_lengths"],
-        use_cache=False,
-    ).last_hidden_state
-    prompt_lengths, chosen_lengths, rejected_lengths = zip(*batch["pair_lengths"], strict=True)
-    in_prompts = sum(prompt_lengths) - len(prompt_lengths)  # tokens to predict: all but BOS
-    skipped = 0 if nll_over_prompt else in_prompts
-    predictors, targets = batch["predictors"][skipped:], batch["targets"][skipped:]
-    log_probs = token_log_probs(hidden.flatten(0, 1)[predictors], targets, model.get_output_embeddings())
-    prompt_tokens, chosen_tokens, rejected_tokens = log_probs.split(
-        [in_prompts - skipped, sum(chosen_lengths), sum(rejected_lengths)]
-    )
+    prompt_tokens, chosen_tokens, rejected_tokens = pair_log_probs(model, batch, nll_over_prompt)
+    _, chosen_lengths, rejected_lengths = zip(*batch["pair_lengths"], strict=True)
     nll = -torch.cat([prompt_tokens, chosen_tokens]).mean()
     chosen = torch.stack([answer.mean() for answer in chosen_tokens.split(chosen_lengths)])
     rejected = torch.stack([answer.mean() for answer in rejected_tokens.split(rejected_lengths)])
@@ -68,13 +56,35 @@ def pair_loss(
     return OrpoLoss(loss, nll.detach(), chosen.detach(), rejected.detach(), log_odds_ratios.detach())
 
 
-def token_log_probs(hidden: Tensor, targets: Tensor, output_layer: nn.Linear, chunk: int | None = None) -> Tensor:
+def pair_log_probs(
+    model: PreTrainedModel, batch: Mapping[str, Any], over_prompt: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The log-probabilities [N] of the tokens of all prompts, of all chosen and of all rejected answers in a batch from
+    `collate_pairs`. Those of the prompts are left out unless `over_prompt`.
+    """
+    attend_within_pairs(model)
+    hidden = model.base_model(
+        input_ids=batch["input_ids"],
+        position_ids=batch["position_ids"],
+        pair_lengths=batch["pair_lengths"],
+        use_cache=False,
+    ).last_hidden_state
+    prompt_lengths, chosen_lengths, rejected_lengths = zip(*batch["pair_lengths"], strict=True)
+    in_prompts = sum(prompt_lengths) - len(prompt_lengths)  # tokens to predict: all but the first
+    skipped = 0 if over_prompt else in_prompts
+    predictors, targets = batch["predictors"][skipped:], batch["targets"][skipped:]
+    log_probs = token_log_probs(hidden.flatten(0, 1)[predictors], targets, output_layer_of(model))
+    prompts, chosen, rejected = log_probs.split([in_prompts - skipped, sum(chosen_lengths), sum(rejected_lengths)])
+    return prompts, chosen, rejected
+
+
+def token_log_probs(hidden: Tensor, targets: Tensor, output_layer: OutputLayer, chunk: int | None = None) -> Tensor:
     """The log-probability [N] of each target token [N], given the hidden state [N, H] that predicts it.
 
     `chunk` is the number of tokens in a chunk. The default is the number whose logits are at most CHUNK_LOGITS. The
     softmax is in float32, or in float64 if the logits are.
     """
-    size = chunk or max(1, CHUNK_LOGITS // output_layer.weight.shape[0])
+    size = chunk or max(1, CHUNK_LOGITS // output_layer.vocabulary)
     if len(targets) <= size:  # checkpointing a single chunk would save nothing
         return _log_probs(hidden, targets, output_layer)
     return torch.cat(
@@ -85,10 +95,8 @@ def token_log_probs(hidden: Tensor, targets: Tensor, output_layer: nn.Linear, ch
     )
 
 
-def _log_probs(hidden: Tensor, targets: Tensor, output_layer: nn.Linear) -> Tensor:
-    logits = output_layer(hidden)
-    logits = logits if logits.dtype is torch.float64 else logits.float()
-    return logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+def _log_probs(hidden: Tensor, targets: Tensor, output_layer: OutputLayer) -> Tensor:
+    return output_layer.logits(hidden).log_softmax(-1).gather(-1, targets[:, None])[:, 0]
 
 
 def log1mexp(x: Tensor) -> Tensor:

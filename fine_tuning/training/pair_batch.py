@@ -10,7 +10,7 @@ Attention runs twice: over prompt and chosen, and over prompt and rejected. One 
 the mask hides, and could not use the fast kernels that take no mask.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from fine_tuning.data.tokens import encode_completion, encode_prompt
 from fine_tuning.run.errors import UserError
 
 PAIR_ATTENTION = "sdpa_within_pairs"
+PAIR_PARTS = ("prompt", "chosen", "rejected")
 
 EncodedPair = dict[str, list[int]]
 
@@ -41,19 +42,17 @@ def encode_pair(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> EncodedPair:
 
 def encode_fitting(
     tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_length: int
-) -> list[tuple[Pair, EncodedPair]]:
-    """Encode pairs. Leaves out pairs with a special token, and pairs whose prompt and longer answer together have more
-    than `max_length` tokens.
+) -> Iterator[tuple[Pair, EncodedPair]]:
+    """Encode pairs one by one. Leaves out pairs with a special token, and pairs whose prompt and longer answer together
+    have more than `max_length` tokens.
     """
-    kept = []
     for pair in pairs:
         try:
             encoded = encode_pair(tokenizer, pair)
         except UserError:
             continue
         if len(encoded["prompt"]) + max(len(encoded["chosen"]), len(encoded["rejected"])) <= max_length:
-            kept.append((pair, encoded))
-    return kept
+            yield pair, encoded
 
 
 def collate_pairs(pairs: Sequence[EncodedPair]) -> dict[str, Any]:
@@ -102,25 +101,36 @@ def pair_attention(
     value: Tensor,
     attention_mask: None,
     pair_lengths: Sequence[tuple[int, int, int]],
+    sliding_window: int | None = None,
     **arguments: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention over prompt and chosen and over prompt and rejected, as [B, T, heads, D]; zeros for padding.
 
-    `query`, `key` and `value` are [B, heads, T, D].
+    `query`, `key` and `value` are [B, heads, T, D]. With a `sliding_window`, a token attends to so many tokens at the
+    most, itself included (some layers of Gemma 3 and Mistral).
     """
     rows = []
     for row, (prompt, chosen, rejected) in enumerate(pair_lengths):
         states = [tensor[row : row + 1] for tensor in (query, key, value)]
         end = prompt + chosen
         q, k, v = (tensor[:, :, :end] for tensor in states)
-        row_of_chosen = sdpa_attention_forward(module, q, k, v, None, **arguments)[0]
+        row_of_chosen = _attend(module, q, k, v, sliding_window, **arguments)
         q, k, v = (torch.cat([tensor[:, :, :prompt], tensor[:, :, end : end + rejected]], 2) for tensor in states)
-        row_of_rejected = sdpa_attention_forward(module, q, k, v, None, **arguments)[0]
+        row_of_rejected = _attend(module, q, k, v, sliding_window, **arguments)
         parts = [row_of_chosen, row_of_rejected[:, prompt:]]
         if padding := query.shape[2] - end - rejected:
             parts.append(row_of_chosen.new_zeros(1, padding, *row_of_chosen.shape[2:]))
         rows.append(torch.cat(parts, 1))
     return torch.cat(rows) if len(rows) > 1 else rows[0], None
+
+
+def _attend(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, window: int | None, **arguments: Any) -> Tensor:
+    """Causal attention over one sequence of T tokens, as [1, T, heads, D]."""
+    mask, length = None, q.shape[2]  # without a mask, the fastest kernels can be used
+    if window is not None and length > window:
+        mask = torch.ones(length, length, dtype=torch.bool, device=q.device).tril().triu(1 - window)[None, None]
+    attended: Tensor = sdpa_attention_forward(module, q, k, v, mask, **arguments)[0]
+    return attended
 
 
 AttentionInterface.register(PAIR_ATTENTION, pair_attention)

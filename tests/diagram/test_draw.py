@@ -2,16 +2,18 @@
 
 import time
 from dataclasses import replace
+from io import BytesIO
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
+from wild_diagrams import ANY_DIAGRAM
 
-from diagram.draw import draw, drawn_box, save_png
+from diagram.draw import draw, png
 from diagram.language import LINES, MAX_COORDINATE, MAX_LINES, SHAPES, Diagram, Node, parse
-from diagram.pen import CANVAS, Box
+from diagram.picture_geometry import CANVAS, Box, drawn_box
 
 WHITE = (255, 255, 255)
 FILL = (200, 220, 240)
@@ -145,43 +147,17 @@ def test_an_empty_diagram_is_a_white_picture():
     assert draw(parse("")).getcolors() == [(600_000, WHITE)]
 
 
-def test_a_saved_picture_is_the_drawn_part_of_the_canvas_at_twice_its_size(tmp_path):
-    path = tmp_path / "diagram.png"
-    save_png(connected("solid arrow"), path)  # shapes of 120 x 80 at x = 200 and 800, and a margin of 16
-    with Image.open(path) as image:
+def test_a_png_file_shows_the_drawn_part_of_the_canvas_at_twice_its_size():
+    file = png(connected("solid arrow"))  # shapes of 120 x 80 at x = 200 and 800, and a margin of 16
+    with Image.open(BytesIO(file)) as image:
         assert image.format == "PNG"
         assert image.size == (2 * (720 + 2 * 16), 2 * (80 + 2 * 16))
         assert image.tobytes() == draw(connected("solid arrow"), 1504, Box(124, 244, 876, 356)).tobytes()
 
 
-def test_an_empty_diagram_is_saved_as_an_empty_canvas(tmp_path):
-    save_png(parse(""), tmp_path / "diagram.png")
-    with Image.open(tmp_path / "diagram.png") as image:
+def test_the_png_file_of_an_empty_diagram_is_an_empty_canvas():
+    with Image.open(BytesIO(png(parse("")))) as image:
         assert image.getcolors() == [(2000 * 1200, WHITE)]
-
-
-ANYWHERE = st.integers(-MAX_COORDINATE, MAX_COORDINATE) | st.integers(-50, 1050)
-ANY_SIZE = st.integers(1, MAX_COORDINATE) | st.integers(1, 6)
-COLOURS = st.tuples(*[st.integers(0, 255)] * 3)
-TARGETS = st.lists(st.integers(0, 5), max_size=6).map(tuple)
-ANY_NODE = st.builds(
-    Node,
-    st.just(0),
-    ANYWHERE,
-    ANYWHERE,
-    st.sampled_from(SHAPES),
-    ANY_SIZE,
-    ANY_SIZE,
-    st.sampled_from(LINES),
-    COLOURS,
-    COLOURS,
-    TARGETS,
-)
-
-
-ANY_DIAGRAM = st.lists(ANY_NODE, max_size=5).map(
-    lambda nodes: Diagram(tuple(replace(one, number=number) for number, one in enumerate(nodes)))
-)
 
 
 @given(ANY_DIAGRAM, st.sampled_from([30, 100]))

@@ -7,6 +7,9 @@ import pytest
 from helpers import ROOT
 
 from diagram import parse
+from fine_tuning.run.presets import EMBEDDED, REAL
+from fine_tuning.run.set_flag import SETTINGS
+from fine_tuning.run.setting_kinds import as_text
 
 FRONT_PAGES = [ROOT / "README.md", ROOT / "README.ko.md"]
 ROOMS = ("", "docs", "benchmarks", "fine_tuning/embedded_model")
@@ -32,6 +35,16 @@ def test_every_command_names_a_script_that_exists_and_flags_that_it_has(document
         assert (ROOT / script).is_file()
         for flag in (word for word in arguments.split() if word.startswith("--")):
             assert f'"{flag}"' in SOURCES
+
+
+def test_the_table_of_settings_is_that_of_the_presets():
+    text = (ROOT / "docs" / "FLAGS.md").read_text("utf-8")
+    shown = re.findall(r"^\| `([\w.]+)` \| (.*) \| (.*) \| (.*) \| (.*) \|$", text, re.MULTILINE)
+    expected = []
+    for name, setting in SETTINGS.items():
+        default, embedded = (as_text(setting.value_in(preset)) for preset in (REAL, EMBEDDED))
+        expected.append((name, setting.meaning, setting.kind.must_be, default, "" if embedded == default else embedded))
+    assert shown == expected
 
 
 def test_every_test_that_is_named_for_a_promise_exists():

@@ -10,6 +10,7 @@ import time
 import pytest
 from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, STEP_1, STEP_2, STEP_3, contents, finish_step_1
 
+from fine_tuning.ask import check_output
 from fine_tuning.data.csv_rows import read_rows
 from fine_tuning.data.split import limit_prompts, references_of
 
@@ -27,7 +28,7 @@ def test_help_is_printed_within_two_seconds_and_without_torch(start, script):
     flags |= (
         {"--output", "--instruction"}
         if script.endswith("ask.py")
-        else {"--seed", "--max-rows", "--skip-bad-rows", "--restart"}
+        else {"--seed", "--max-rows", "--skip-bad-rows", "--restart", "--set"}
     )
     if script.startswith("create_dataset/"):
         flags = {"--seed", "--output"}
@@ -119,6 +120,35 @@ def test_an_output_path_that_cannot_be_written_is_refused_before_the_model_is_lo
     flags = ["--model", "embedded", "--workspace", workspace, "--output", output]
     (message,) = refused("fine_tuning/ask.py", *flags, "a request")
     assert message.startswith(f"error: --output {output}: ")
+
+
+@pytest.mark.parametrize("output", ["net", "net.jpg", "net.svg.txt", "net.svgz"])
+def test_an_output_path_that_names_no_kind_of_picture_is_refused_with_the_three_that_there_are(
+    refused, workspace, output
+):
+    finish_step_1(workspace)
+    flags = ["--model", "embedded", "--workspace", workspace, "--output", output]
+    (message,) = refused("fine_tuning/ask.py", *flags, "a request")
+    assert message.startswith(f"error: --output {output}: ") and message.endswith(" .png, .svg or .drawio")
+
+
+def test_both_faults_of_an_output_path_are_reported(refused, workspace):
+    finish_step_1(workspace)
+    messages = refused("fine_tuning/ask.py", "--model", "embedded", "--workspace", workspace, "--output=no/a.jpg", "a")
+    assert [message.startswith("error: --output no/a.jpg: ") for message in messages] == [True, True]
+
+
+def test_a_tilde_in_an_output_path_is_the_home_folder(refused, workspace, monkeypatch, environment):
+    finish_step_1(workspace)
+    monkeypatch.setitem(environment, "HOME", str(workspace))
+    flags = ["--model", "embedded", "--workspace", workspace, "--output=~/no/net.svg"]
+    (message,) = refused("fine_tuning/ask.py", *flags, "a request")
+    assert message.startswith(f"error: --output {workspace}/no/net.svg: there is no such folder")
+
+
+@pytest.mark.parametrize("name", ["net.png", "net.PNG", "net.svg", "net.v2.drawio"])
+def test_an_output_path_may_name_each_kind_of_picture_in_any_case(tmp_path, name):
+    check_output(tmp_path / name)
 
 
 @pytest.mark.parametrize(

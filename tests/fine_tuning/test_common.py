@@ -13,7 +13,7 @@ from fine_tuning.run import commands, lock, sample_store
 from fine_tuning.run.commands import continue_command
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.workspace import Workspace
-from fine_tuning.training.memory_check import longest_row_loss
+from fine_tuning.training.memory_check import row_loss
 
 SETTINGS = {"seed": 2025}
 FIGURES = {  # what the verdicts of the three steps need
@@ -25,7 +25,7 @@ FIGURES = {  # what the verdicts of the three steps need
     "mean score": 0.5,
     "flawless samples": 0.0,
 }
-ROWS = [{"input_ids": [0, *[7] * 30, 1], "labels": [-100] * 5 + [7] * 26 + [1]}]
+ROW = {"input_ids": [0, *[7] * 30, 1], "labels": [-100] * 5 + [7] * 26 + [1]}
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_the_log_contains_settings_data_and_result(start_step, workspace):
 
 def test_the_memory_of_the_longest_row_is_printed_and_logged(start_step, capsys):
     step = start_step(1)
-    step.check_memory(longest_row_loss(ROWS), "row", lambda: pytest.fail("tried on a CPU"))
+    step.check_memory(row_loss(ROW), "row", lambda: pytest.fail("tried on a CPU"))
     printed = capsys.readouterr().out
     assert printed.startswith("embedded: float32 on the CPU; a step on the longest row needs 0.")
     step.begin("Title")
@@ -146,6 +146,6 @@ def test_the_memory_of_orpo_is_counted_without_dropout(start_step, capsys):
     for number, dropout in ((3, 0.3), (3, 0.0), (1, 0.0), (1, 0.3)):
         step = start_step(number)
         step.preset = replace(step.preset, lora=replace(step.preset.lora, dropout=dropout))
-        step.check_memory(longest_row_loss(ROWS), "row", lambda: pytest.fail("tried on a CPU"))
+        step.check_memory(row_loss(ROW), "row", lambda: pytest.fail("tried on a CPU"))
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1] == printed[2] != printed[3]

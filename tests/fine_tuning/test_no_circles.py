@@ -11,9 +11,9 @@ from fine_tuning.data.split import split_prompts
 from fine_tuning.run import sample_store
 from fine_tuning.run.errors import explain
 from fine_tuning.run.options import make_parser, to_options
-from fine_tuning.run.presets import preset_for
 from fine_tuning.run.run_state import RunState
 from fine_tuning.run.step_order import sampling_settings
+from fine_tuning.run.step_preset import preset_for
 
 
 def finish_step_2(workspace: Path, scores: dict[str, list[str]], temperature: float = 1.0) -> Path:
@@ -21,7 +21,7 @@ def finish_step_2(workspace: Path, scores: dict[str, list[str]], temperature: fl
     options = to_options(make_parser("").parse_args(["--model", "embedded", "--workspace", str(workspace)]))
     finish_step_1(workspace)
     path = options.workspace.orpo_csv
-    settings = sampling_settings(options, preset_for(True)) | {"temperature": temperature}
+    settings = sampling_settings(options, preset_for(options)) | {"temperature": temperature}
     samples = [
         {"input_data": prompt, "output_data": DIAGRAM.strip('"').replace("100", str(200 + k)), "score": score}
         for prompt, of_prompt in scores.items()

@@ -16,6 +16,7 @@ from helpers import ROOT
 
 from create_dataset.create_dataset import INSTRUCTION
 from diagram import parse
+from diagram.drawio import drawio
 from fine_tuning.run.files import sha256
 
 ROWS = 24  # 72 samples: more than one batch
@@ -268,13 +269,15 @@ def test_ask_draws_the_picture_even_if_nobody_reads_its_output(finished, tmp_pat
 def test_the_program_in_the_adapters_card_answers_like_ask(finished, tmp_path, monkeypatch, capsys):
     workspace, _ = finished
     request = "sales data -> price model"
-    ask = ["ask.py", "--model", "embedded", "--workspace", str(workspace), "--output", str(tmp_path / "a.png"), request]
+    picture = tmp_path / "a.drawio"
+    ask = ["ask.py", "--model", "embedded", "--workspace", str(workspace), "--output", str(picture), request]
     shown = {}
     another = "a neural network with 3 inputs and 2 outputs, neuron by neuron"  # not what the request asks for
     for way, flags in {"ask": [], "other": ["--instruction", another]}.items():
         monkeypatch.setattr(sys, "argv", [*ask, *flags])
         runpy.run_path(str(ROOT / "fine_tuning" / "ask.py"))["main"]()
         shown[way] = capsys.readouterr().out
+        assert picture.read_bytes() == drawio(parse(shown[way].removesuffix("\n")))
     card = (workspace / "models" / "orpo" / "README.md").read_text("utf-8")
     program = "\n".join(line[4:] for line in card.splitlines() if line.startswith("    "))
     monkeypatch.chdir(ROOT)

@@ -9,8 +9,8 @@ from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.split import split_prompts
 from fine_tuning.run import sample_store
 from fine_tuning.run.options import make_parser, to_options
-from fine_tuning.run.presets import preset_for
 from fine_tuning.run.step_order import sampling_settings
+from fine_tuning.run.step_preset import preset_for
 
 
 @pytest.mark.parametrize("script", [STEP_2, STEP_3])
@@ -71,7 +71,7 @@ def begin_step_2(workspace: Path, seed: int = 2025) -> Path:
     options = to_options(make_parser("").parse_args(flags))
     (workspace / "log").mkdir()
     finish_step_1(workspace)
-    settings = sampling_settings(options, preset_for(options.is_embedded))
+    settings = sampling_settings(options, preset_for(options))
     sample_store.begin(options.workspace.orpo_csv, settings, [6])
     return options.workspace.orpo_csv
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fine_tuning.data.csv_rows import Row, read_rows
-from fine_tuning.data.split import divide, held_out_rows, limit_prompts, split_prompts
+from fine_tuning.data.split import held_out_rows, limit_prompts, split_prompts
 from fine_tuning.run.errors import UserError
 
 FOLDER = ROOT / "create_dataset"
@@ -98,8 +98,3 @@ def test_no_step_trains_on_a_held_out_prompt_even_if_both_files_have_it():
     assert set(held_out) == (sft_held_out | orpo_held_out) - sft_train - orpo_train
     assert sft_held_out & orpo_train and orpo_held_out & sft_train  # the files do share such prompts
     assert len(held_out) == len(set(held_out)) and held_out == sorted(held_out, key=names.index)
-
-
-def test_rows_and_pairs_are_divided_by_their_prompts():
-    encoded = [(row("a"), 1), (row("b"), 2), (row("a"), 3)]
-    assert divide(encoded, {"a"}) == ([1, 3], [2])

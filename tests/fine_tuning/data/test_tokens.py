@@ -74,7 +74,7 @@ def test_a_pair_that_is_too_long_or_contains_a_special_token_is_left_out(tokeniz
     pairs = [Pair(prompt, answer, other, 0.5), Pair(prompt, answer, other + tokenizer.eos_token, 0.5)]
     longest = max(len(encode_row(tokenizer, prompt, text)["input_ids"]) for text in (answer, other))
     assert [pair for pair, _ in encode_fitting(tokenizer, pairs, longest)] == pairs[:1]
-    assert encode_fitting(tokenizer, pairs, longest - 1) == []
+    assert list(encode_fitting(tokenizer, pairs, longest - 1)) == []
 
 
 def test_an_answer_is_read_up_to_its_eos(tokenizer):
@@ -113,13 +113,12 @@ def test_a_few_rows_that_are_too_long_are_left_out_and_many_are_refused(tokenize
         Row("Draw two shapes. " * factor, rows[0][1], 1.0, "flowchart", {}, number)
         for number, factor in enumerate((1_000, 1_000_000, 1_000, 1_000_000), start=21)
     ]
-    kept = encode_rows(tokenizer, [*good, *long[:2]], 1536)
-    assert [row for row, _ in kept] == good
-    (problem,) = problems_of(encode_rows, tokenizer, [*good, *long], 1536)
+    assert [row for row, _ in encode_rows(tokenizer, [*good, *long[:2]], 1536)] == good
+    (problem,) = problems_of(list, encode_rows(tokenizer, [*good, *long], 1536))
     assert problem.startswith("4 of 24 rows are longer than 1536 tokens (rows 21-24)") and "shorten" in problem
 
 
 def test_a_row_with_a_special_token_is_named_by_its_number(tokenizer, rows):
     bad = Row(f"Draw {tokenizer.eos_token}", rows[0][1], 1.0, "flowchart", {}, 7)
-    (problem,) = problems_of(encode_rows, tokenizer, [Row(*rows[0], 1.0, "flowchart", {}, 6), bad], 1536)
+    (problem,) = problems_of(list, encode_rows(tokenizer, [Row(*rows[0], 1.0, "flowchart", {}, 6), bad], 1536))
     assert problem.startswith(f"row 7: the prompt contains {tokenizer.eos_token}") and "Remove it" in problem

@@ -124,6 +124,13 @@ def test_a_model_without_the_adapters_modules_is_refused(tmp_path, config: PreTr
     assert problem.startswith(f"--model {tmp_path / 'model'}: ") and said in problem
 
 
+@pytest.mark.parametrize("module", ["lm_head", "embed_tokens", "mlp", "self_attn", "model", "layers"])
+def test_only_linear_layers_of_the_models_blocks_can_have_an_adapter(module):
+    (problem,) = problems_of(check_modules, Options("embedded"), ("q_proj", module))
+    assert f"no modules {module}, which the adapter needs" in problem and "q_proj, k_proj, v_proj, o_proj" in problem
+    assert "--set lora.modules=" in problem
+
+
 @pytest.mark.parametrize("preset", [REAL, EMBEDDED], ids=["real", "embedded"])
 def test_the_embedded_model_has_the_modules_of_both_presets(preset):
     check_modules(Options("embedded"), preset.lora.modules)

@@ -16,18 +16,19 @@ from fine_tuning.training.adapter import add_adapter, lora_config
 from fine_tuning.training.base_model import load_base_model, load_config
 from fine_tuning.training.memory_check import (
     LongestStep,
-    longest_pair_loss,
-    longest_row_loss,
     memory_needs,
+    preference_loss,
+    row_loss,
     run_once,
     trl_loss,
     try_on_gpu,
 )
 
 OPTIONS = Options("embedded")
-ROWS = [{"input_ids": [0, *[7] * n, 1], "labels": [-100] * 5 + [7] * (n - 4) + [1]} for n in (20, 300, 40)]
-PAIRS = [{"prompt": [0, 5, 6], "chosen": [7] * n + [1], "rejected": [8] * n + [1]} for n in (20, 300, 40)]
-ROW_LOSS, PAIR_LOSS = longest_row_loss(ROWS), longest_pair_loss(PAIRS, EMBEDDED.orpo)
+ROW = {"input_ids": [0, *[7] * 300, 1], "labels": [-100] * 5 + [7] * 296 + [1]}
+SHORT_ROW = {"input_ids": [0, *[7] * 20, 1], "labels": [-100] * 5 + [7] * 16 + [1]}
+PAIR = {"prompt": [0, 5, 6], "chosen": [7] * 300 + [1], "rejected": [8] * 300 + [1]}
+ROW_LOSS, PAIR_LOSS = row_loss(ROW), preference_loss(PAIR, EMBEDDED.orpo)
 STEP = LongestStep(
     "row",
     ROW_LOSS,
@@ -62,8 +63,8 @@ def test_the_log_shows_the_dtype_and_what_a_step_needs():
     assert memory_needs(replace(STEP, load_in_4bit=True))["dtype"] == "4-bit and float32"
 
 
-def test_the_memory_is_counted_for_the_longest_example():
-    short = replace(STEP, loss_of=longest_row_loss(ROWS[:1])).count()
+def test_a_longer_example_needs_more_memory():
+    short = replace(STEP, loss_of=row_loss(SHORT_ROW)).count()
     assert STEP.count().peak > short.peak > short.weights
 
 
@@ -88,6 +89,12 @@ def test_flags_already_given_are_not_suggested(small_gpu):
     assert "--load-in-4bit" not in problem and "--dtype auto" in problem
     (problem,) = problems_of(try_on_gpu, replace(STEP, dtype=torch.bfloat16), does_not_fit)
     assert "--load-in-4bit" in problem and "--dtype auto" not in problem
+    assert "gradient_checkpointing" not in problem and "--set max_length" in problem
+
+
+def test_gradient_checkpointing_is_suggested_where_it_is_off(small_gpu):
+    (problem,) = problems_of(try_on_gpu, replace(STEP, gradient_checkpointing=False), does_not_fit)
+    assert "use --set gradient_checkpointing=true" in problem
 
 
 def test_an_error_that_is_not_about_memory_is_raised(small_gpu):
@@ -113,7 +120,7 @@ def test_the_trial_changes_no_weights_and_no_random_state(dtype: torch.dtype, lo
 
 
 def test_the_loss_tried_on_a_gpu_equals_the_counted_one():
-    model, longest = make_model(), ROWS[1]
+    model, longest = make_model(), ROW
     for module in model.modules():
         module.training = False  # no dropout
     with torch.no_grad():

@@ -22,6 +22,7 @@ from benchmarks.loss_equality import (
 )
 from fine_tuning.sampling.generation import merge_for_generation
 from fine_tuning.training.orpo_loss import log1mexp, pair_loss, token_log_probs
+from fine_tuning.training.output_layer import OutputLayer
 from fine_tuning.training.pair_batch import attend_within_pairs, collate_pairs
 
 REAL = ROOT.parent / "shared" / "deepseek-coder-1.3b-instruct"
@@ -99,7 +100,7 @@ def test_the_chunk_size_does_not_change_the_result(chunk):
     hidden = torch.randn(64, 16, dtype=torch.float64, requires_grad=True)
     targets = torch.randint(0, 50, (64,))
     whole = -cross_entropy(layer(hidden), targets, reduction="none")
-    chunked = token_log_probs(hidden, targets, layer, chunk)
+    chunked = token_log_probs(hidden, targets, OutputLayer(layer), chunk)
     torch.testing.assert_close(chunked, whole)
     weights = torch.randn(64, dtype=torch.float64)
     expected = torch.autograd.grad(whole @ weights, hidden)
@@ -111,7 +112,7 @@ def test_no_logits_are_kept_beyond_their_chunk():
     hidden = torch.randn(64, 16, requires_grad=True)
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.numel()) or tensor, lambda t: t):
-        token_log_probs(hidden, torch.zeros(64, dtype=torch.long), layer, chunk=8)
+        token_log_probs(hidden, torch.zeros(64, dtype=torch.long), OutputLayer(layer), chunk=8)
     assert sum(saved) < 64 * 100
 
 
@@ -119,7 +120,7 @@ def test_bfloat16_hidden_states_give_float32_log_probabilities():
     layer = torch.nn.Linear(16, 50, bias=False, dtype=torch.bfloat16)
     hidden = torch.randn(9, 16, dtype=torch.bfloat16)
     targets = torch.arange(9)
-    found = token_log_probs(hidden, targets, layer, chunk=4)
+    found = token_log_probs(hidden, targets, OutputLayer(layer), chunk=4)
     assert found.dtype is torch.float32
     torch.testing.assert_close(found, -cross_entropy(layer(hidden).float(), targets, reduction="none"))
 

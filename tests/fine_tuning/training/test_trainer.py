@@ -98,10 +98,11 @@ def test_figures_and_weights_equal_those_of_trls_trainer_bit_for_bit(uninterrupt
     assert max(norms) > trainer.args.max_grad_norm  # so gradients were clipped
 
 
-def test_continuing_after_an_epoch_gives_the_same_adapter_and_history(uninterrupted, tmp_path):
+@pytest.mark.parametrize("save_steps", [EMBEDDED.save_steps, 3], ids=["same", "more checkpoints"])
+def test_continuing_after_an_epoch_gives_the_same_adapter_and_history(uninterrupted, tmp_path, save_steps):
     folder, _, history = uninterrupted
     shutil.copytree(folder / "checkpoints" / "checkpoint-10", tmp_path / "checkpoints" / "checkpoint-10")
-    trainer, prompts = make_trainer(tmp_path)
+    trainer, prompts = make_trainer(tmp_path, replace(EMBEDDED, save_steps=save_steps))
     train(trainer, prompts)
     assert_same_result(trainer, uninterrupted)
     assert len(epochs_of(history)) == EPOCHS and len(steps_of(history)) == ROWS * EPOCHS
