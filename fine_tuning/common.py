@@ -6,7 +6,6 @@ Importing this module does not import torch, which takes seconds: mistakes in fl
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fine_tuning.data.csv_rows import CsvRows, Row
 from fine_tuning.data.orpo_csv import check_sampling
-from fine_tuning.data.problems import Note, Problems
+from fine_tuning.data.problems import Problems, Warnings
 from fine_tuning.data.prompt_frame import PromptFrame, captions, frame_of, stored_frame
 from fine_tuning.data.scoring import Scoring, scoring_of, stored_scoring
 from fine_tuning.data.split import limit_prompts, split_prompts
 from fine_tuning.run.commands import restart_command, stop_suggesting_restart
-from fine_tuning.run.entry_point import one_line, run
+from fine_tuning.run.entry_point import run
 from fine_tuning.run.errors import Checks
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.model_check import check_model
@@ -69,8 +68,7 @@ class Step:
     def __init__(self, number: int, description: str | None) -> None:
         self._start = time.perf_counter()
         self._needs: dict[str, str] = {}
-        self._warnings: list[str] = []  # not printed yet
-        self._notes: dict[str, str] = {}  # for the log
+        self._warnings = Warnings()  # about the CSVs
         self._peak_memory = 0
         self._validations: dict[str, Validation] = {}
         self.continues = False  # True if an earlier start did a part of this run
@@ -98,7 +96,7 @@ class Step:
     def read(self, read: Callable[[Options], CsvRows]) -> list[Row]:
         """The rows that `read` finds. Its notes become warnings, which `is_done` prints, and entries of the log."""
         found = read(self.options)
-        self._note(found.notes)
+        self._warnings.add(found.notes)
         return found.rows
 
     def store_rows(self, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], csv_path: Path) -> TokenTable[Row]:
@@ -120,19 +118,8 @@ class Step:
 
         problems = Problems(csv_path, self.options.skip_bad_rows)
         yield from encode_rows(tokenizer, rows, self.preset.max_length, problems)
-        self._note(problems.notes())
-        self._print_warnings()
-
-    def _note(self, notes: Iterable[Note]) -> None:
-        for note in notes:
-            self._warnings.append(note.line)
-            before = self._notes.get(note.name)
-            self._notes[note.name] = f"{before}; {note.value}" if before else note.value
-
-    def _print_warnings(self) -> None:
-        for line in self._warnings:
-            print(f"warning: {one_line(line)}", file=sys.stderr)
-        self._warnings = []
+        self._warnings.add(problems.notes())
+        self._warnings.print()
 
     def check(self) -> None:
         """Raise UserError with every problem of the CSVs, the model, the earlier steps and the workspace."""
@@ -162,7 +149,7 @@ class Step:
             self.state.check(settings, f"To discard it and repeat step {self.number}: {restart_command()}")
             figures = self.state.figures
         if figures is None:
-            self._print_warnings()
+            self._warnings.print()
             if self._taken_over:
                 print(self._taken_over)
             return False
@@ -228,8 +215,8 @@ class Step:
 
     def log_data(self, data: Mapping[str, Any]) -> None:
         """Write facts about the CSVs, and the warnings about them, into the log."""
-        if data or self._notes:
-            self.log.set("Data", {**data, **self._notes})
+        if facts := {**data, **self._warnings.facts}:
+            self.log.set("Data", facts)
 
     def trainer_arguments(self, settings: SftSettings | OrpoSettings, examples: int) -> dict[str, Any]:
         """Trainer arguments of step 1 or 3 for a training set of `examples` examples."""

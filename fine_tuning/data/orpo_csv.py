@@ -16,7 +16,7 @@ from fine_tuning.run.step_order import TUNED_MODEL, sampling_settings
 from fine_tuning.run.step_preset import options_of_run
 from fine_tuning.run.workspace import SFT_CSV
 
-HIGHER_TEMPERATURES = (1.5, 2.0)  # beyond, samples are mostly noise
+HIGHER_TEMPERATURES = (1.5, 2.0)  # suggested one after the other, then no longer
 
 
 def read_references(options: Options) -> CsvRows:
@@ -102,7 +102,8 @@ def pairs_to_train_on(
         what = f"no prompt has an answer that ended and another whose score is lower by {margin} or more"
         if is_flawless:
             what = f"all {len(samples)} samples have score 1.0, so {what}: there is nothing left to prefer"
-    remedies = _more_samples(options, preset, stored) if stored else [_draw_samples(options)]
+    draw = f"draw samples: {options.command('orpo_create_dataset')}"
+    remedies = _other_samples(options, preset, stored) if stored else [draw]
     if pairs:
         remedies.append("use another --seed for all steps, with --restart")
         if not stored:
@@ -113,30 +114,28 @@ def pairs_to_train_on(
     raise UserError(f"{path}: {what}. {_either(remedies)}")
 
 
-def _draw_samples(options: Options) -> str:
-    return f"draw samples: {options.command('orpo_create_dataset')}"
-
-
-def _more_samples(options: Options, preset: Preset, stored: SamplingState) -> list[str]:
+def _other_samples(options: Options, preset: Preset, stored: SamplingState) -> list[str]:
     """What to do when step 2 has drawn its samples and they give no pair. Drawing the same ones again does not help."""
     path, command = options.workspace.orpo_csv, options.command("orpo_create_dataset")
     remedies = []
     temperature = stored.settings.get("temperature", preset.sampling.temperature)
     if hotter := next((value for value in HIGHER_TEMPERATURES if value > temperature), None):
-        remedies.append(
-            "draw more varied samples, at a higher temperature: "
-            f"{command} --set sampling.temperature={hotter} --restart"
-        )
-    first, last = stored.reference_rows + 1, stored.reference_rows + sum(stored.batch_sizes)
+        values = options.settings_given | {"sampling.temperature": hotter}
+        hotter_command = replace(options, set_values=tuple(values.items())).command("orpo_create_dataset")
+        remedies.append(f"draw more varied samples, at a higher temperature: {hotter_command} --restart")
+    if options.max_rows:
+        remedies.append("use more rows: a higher --max-rows for all steps, with --restart")
     remedies.append(
-        f"use more or harder prompts: delete the samples (rows {first} to {last}) and the file "
+        f"use more or harder prompts: delete the samples ({sample_store.sample_rows_text(stored)}) and the file "
         f"{sample_store.state_path(path)}, add rows with score 1.0, and draw samples: {command}"
     )
     return remedies
 
 
 def _ask(options: Options) -> str:
-    shared = replace(options, seed=SEED, max_rows=None, skip_bad_rows=False)  # ask.py has no other flags of a step
+    shared = replace(
+        options, seed=SEED, max_rows=None, skip_bad_rows=False, set_values=()
+    )  # ask.py has no other flags of a step
     return f"{shared.command('ask')} 'a request'"
 
 

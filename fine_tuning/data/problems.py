@@ -1,9 +1,11 @@
 """Problems of a CSV and notes about it. Rows with the same kind of problem share one line: one round mends a file."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fine_tuning.run.entry_point import one_line
 from fine_tuning.run.errors import UserError
 
 MAX_RANGES = 1_000  # of row numbers in a message; enough to name every bad row of a file of this project's size
@@ -17,6 +19,27 @@ class Note:
     line: str
     name: str
     value: str
+
+
+class Warnings:
+    """The notes of a run: each is printed once, as a warning, and kept for the log."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, str] = {}
+        self._lines: list[str] = []
+
+    def add(self, notes: Iterable[Note]) -> None:
+        """Add notes, to be printed later."""
+        for note in notes:
+            self._lines.append(note.line)
+            before = self.facts.get(note.name)
+            self.facts[note.name] = f"{before}; {note.value}" if before else note.value
+
+    def print(self) -> None:
+        """Print what has not been printed, on stderr."""
+        for line in self._lines:
+            print(f"warning: {one_line(line)}", file=sys.stderr)
+        self._lines = []
 
 
 @dataclass(slots=True)

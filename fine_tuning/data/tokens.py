@@ -60,9 +60,8 @@ def encode_rows(
 ) -> Iterator[tuple[Row, dict[str, list[int]]]]:
     """Yield the rows of at most `max_length` tokens, each with its ids and labels from `encode_row`.
 
-    Longer rows are left out, and noted in `problems`. After the last row, raises UserError if those are more than
-    MAX_SHARE_TOO_LONG of all, or if a row contains a special token; unless `problems.skip`, which leaves all these rows
-    out.
+    Longer rows are left out, and noted in `problems`. After the last row, raises UserError if they are more than
+    MAX_SHARE_TOO_LONG of all, or if a row contains a special token; unless `problems.skip`, which leaves all these out.
     """
     problems = Problems() if problems is None else problems
     # No token encodes more characters than its name has. So very long rows are recognised without encoding them.

@@ -144,12 +144,13 @@ def check_no_other_rows(csv_path: Path, state: SamplingState) -> None:
     if more > 0:
         raise UserError(
             f"{csv_path}: the rows after the samples are not from step 2 and would be lost (rows: {more}). Move them "
-            f"to another file. Or, to draw samples for them too, delete the samples ({_sample_rows(state)}) and "
+            f"to another file. Or, to draw samples for them too, delete the samples ({sample_rows_text(state)}) and "
             f"{state_path(csv_path)}"
         )
 
 
-def _sample_rows(state: SamplingState) -> str:
+def sample_rows_text(state: SamplingState) -> str:
+    """Where the samples of a finished run stand in the CSV."""
     return f"rows {state.reference_rows + 1} to {state.reference_rows + sum(state.batch_sizes)}"
 
 

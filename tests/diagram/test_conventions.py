@@ -45,6 +45,7 @@ def test_the_style_is_fixed_if_95_percent_of_the_shapes_have_a_look_that_occurs_
     [
         ([reference(k, FLOW) for k in range(5)], True),
         ([reference(k, FLOW) for k in range(4)], False),  # too few to decide
+        ([reference(k, [[0, 1], [1]]) for k in range(5)], True),  # shapes that point to themselves
         ([reference(k, [[], []]) for k in range(50)], False),  # no connection
         ([reference(k, [[1], [2], [0]]) for k in range(50)], False),  # a loop
         ([reference(k, [[], [0], [1]]) for k in range(50)], False),  # against the flow

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from helpers import DIAGRAM, ORPO_HEADER, SFT_HEADER, problems_of
+from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, problems_of
 
 from fine_tuning.data.csv_rows import read_csv
 from fine_tuning.data.problems import MAX_RANGES, rows_text
@@ -155,3 +155,9 @@ def test_the_limit_counts_bad_rows_to_the_family_around_them(path):
     path.write_text(f"input_data,output_data,dest_shape_info\n{first}a,b\n{second}b\n")  # rows 6 and 12 are bad
     found = read_csv(path, False, "", limit=limit_to(4))  # 2 of each family
     assert len(found.rows) == 10
+
+
+@pytest.mark.parametrize("name", ["sft", "orpo"])
+def test_the_committed_files_need_no_warning(name):
+    path = ROOT / "create_dataset" / f"{name}_dataset_llm.csv"
+    assert read_csv(path, name == "orpo", "", unique=True, referenced=True).notes == []
