@@ -14,11 +14,11 @@ from fine_tuning.run.commands import flags
 from fine_tuning.run.entry_point import printable
 from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.files import sha256
-from fine_tuning.run.model_check import check_model
+from fine_tuning.run.model_check import check_download, check_model
 from fine_tuning.run.options import Options, make_parser, set_environment, to_options
 from fine_tuning.run.presets import preset_for
 from fine_tuning.run.run_state import ADAPTER_FILE, RunState
-from fine_tuning.run.step_order import check_step_1
+from fine_tuning.run.step_order import check_step_1, check_tokenizer
 
 MAX_NEW_TOKENS = 1280
 
@@ -43,22 +43,26 @@ def main() -> None:
     with checks:
         check_output(args.output)
     checks.finish()
+    check_download(options)
 
     from create_dataset.create_dataset import INSTRUCTION
     from diagram import parse
     from diagram.draw import save_png
     from fine_tuning.data.tokens import encode_prompt
     from fine_tuning.sampling.generation import generate_batch, merge_for_generation
-    from fine_tuning.training.base_model import load_tokenizer
+    from fine_tuning.training.model_probe import probe
 
     # 2. The prompt is the request followed by the instruction, as in training.
-    tokenizer = load_tokenizer(options)
+    preset = preset_for(options.is_embedded)
+    probed = probe(options, preset)
+    check_tokenizer(options, probed.settings)
+    tokenizer = probed.tokenizer
     instruction = INSTRUCTION if args.instruction is None else args.instruction
     prompt = encode_prompt(tokenizer, "\n\n".join(part for part in (args.request, instruction) if part))
 
     # 3. Generate the answer with greedy decoding, and draw it.
     folder = latest_adapter(options)
-    model = merge_for_generation(tuned_model(options, preset_for(options.is_embedded), folder))
+    model = merge_for_generation(tuned_model(options, preset, folder))
     (answer,) = generate_batch(model, tokenizer, [prompt], MAX_NEW_TOKENS, temperature=0, seed=options.seed)
     diagram = parse(answer.text)
     try:

@@ -37,12 +37,11 @@ def main() -> None:
     from fine_tuning.sampling.batches import plan_batches
     from fine_tuning.sampling.generation import answer_rows, merge_for_generation
     from fine_tuning.sampling.samples import log_samples, sample_figures, sample_row
-    from fine_tuning.training.base_model import load_tokenizer
 
     # 2. Plan all batches: several samples for each prompt, grouped by the length of the reference.
-    tokenizer = load_tokenizer(options)
+    tokenizer = step.load_tokenizer()
     with about(workspace.file_to_read(workspace.orpo_csv)):
-        encoded = encode_rows(tokenizer, references, preset.max_length)
+        encoded = encode_rows(tokenizer, references, step.max_length)
     to_sample = [row for row, _ in encoded for _ in range(preset.sampling.samples_per_prompt)]
     plan = plan_batches([len(row.answer) for row in to_sample], preset.sampling.batch_size)
 

@@ -47,21 +47,20 @@ def main() -> None:
 
     from fine_tuning.data.tokens import encode_rows
     from fine_tuning.training.adapter import save_adapter
-    from fine_tuning.training.base_model import load_tokenizer
     from fine_tuning.training.history import preference_figures
     from fine_tuning.training.memory_check import longest_pair_loss
     from fine_tuning.training.orpo_trainer import OrpoTrainer, without_dropout
     from fine_tuning.training.pair_batch import encode_fitting
 
     # 2. Turn the pairs into token ids: prompt, chosen and rejected.
-    tokenizer = load_tokenizer(options)
-    encoded = encode_fitting(tokenizer, pairs, preset.max_length)
+    tokenizer = step.load_tokenizer()
+    encoded = encode_fitting(tokenizer, pairs, step.max_length)
     train_set, validation_set = divide(encoded, train_prompts)
     with about(csv_path):
-        held_out = [row for row, _ in encode_rows(tokenizer, held_out, preset.max_length)]
+        held_out = [row for row, _ in encode_rows(tokenizer, held_out, step.max_length)]
     if not train_set or not held_out:
         what = "held-out reference" if train_set else "training pair"
-        raise UserError(f"{csv_path}: no {what} has at most {preset.max_length} tokens")
+        raise UserError(f"{csv_path}: no {what} has at most {step.max_length} tokens")
 
     # 3. Check that a training step on the longest pair fits into memory.
     load = partial(tuned_model, options, preset, workspace.sft_model)

@@ -38,18 +38,16 @@ def main() -> None:
 
     from fine_tuning.data.tokens import encode_rows
     from fine_tuning.training.adapter import save_adapter
-    from fine_tuning.training.base_model import check_modules, load_tokenizer
     from fine_tuning.training.memory_check import longest_row_loss
     from fine_tuning.training.sft_trainer import AdapterSftTrainer
 
     # 2. Turn prompt and completion into token ids. Labels of -100 mask the prompt: the loss is on the completion only.
-    tokenizer = load_tokenizer(options)
-    check_modules(options, preset.lora.modules)
+    tokenizer = step.load_tokenizer()
     with about(csv_path):
-        encoded = encode_rows(tokenizer, rows, preset.max_length)
+        encoded = encode_rows(tokenizer, rows, step.max_length)
     train_set, validation_set = divide(encoded, train_prompts)
     if not train_set or not validation_set:
-        raise UserError(f"{csv_path}: too few rows of at most {preset.max_length} tokens to train and to validate")
+        raise UserError(f"{csv_path}: too few rows of at most {step.max_length} tokens to train and to validate")
 
     # 3. Check that a training step on the longest row fits into memory. Then put a new LoRA adapter on the base model.
     longest = longest_row_loss([example for _, example in encoded])
@@ -74,7 +72,7 @@ def main() -> None:
         model=model,
         args=SFTConfig(
             **step.trainer_arguments(preset.sft, len(train_set)),
-            max_length=preset.max_length,
+            max_length=step.max_length,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=Dataset.from_list(train_set),

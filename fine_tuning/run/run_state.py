@@ -13,6 +13,9 @@ from fine_tuning.run.files import make_folder, sync_entries, sync_folder, write_
 ADAPTER_FILE = "adapter_model.safetensors"
 # Settings that runs of an earlier version did not store. They follow from the data, which is compared.
 ADDED_LATER = ("style fixed", "order fixed")
+# Settings that are known only once the tokenizer is loaded. Earlier versions did not store them either.
+KNOWN_WHEN_LOADED = ("chat sha256", "tokenizer sha256", "max length of the model")
+LIBRARIES = "libraries"  # a setting that may change: their versions when the run began
 
 
 class RunState:
@@ -49,6 +52,12 @@ class RunState:
         """The figures of a finished run."""
         run = self.read()
         return None if run is None else run["figures"]
+
+    @property
+    def stored_settings(self) -> Mapping[str, Any]:
+        """The settings of the stored run; empty if there is none."""
+        run = self.read()
+        return {} if run is None else run["settings"]
 
     def check(self, settings: Mapping[str, Any], remedy: str) -> None:
         """Raise UserError, ending with `remedy`, if the folder holds anything but a run with these settings."""
@@ -99,8 +108,24 @@ class RunState:
 
 def changes(stored: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str] | None = None) -> list[str]:
     """Each setting that has changed, with both values. With `names`, only these settings are compared."""
+
+    def is_comparable(name: str) -> bool:
+        if name in KNOWN_WHEN_LOADED:
+            return name in stored and name in now
+        return name != LIBRARIES and not (name in ADDED_LATER and name not in stored)
+
     return [
         f"{name} was {stored.get(name)!r} and is now {now.get(name)!r}"
         for name in names or sorted(stored.keys() | now.keys())
-        if stored.get(name) != now.get(name) and not (name in ADDED_LATER and name not in stored)
+        if stored.get(name) != now.get(name) and is_comparable(name)
     ]
+
+
+def library_changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """How the versions of the libraries have changed since a run began; empty if they have not, or are not stored."""
+    before, after = stored.get(LIBRARIES), now.get(LIBRARIES)
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return ""
+    return ", ".join(
+        f"{name} {before[name]} -> {after[name]}" for name in after if name in before and before[name] != after[name]
+    )
