@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from fine_tuning.data.tokens import chat_format
 from fine_tuning.run.errors import UserError, explain
 from fine_tuning.run.files import write_atomically
 from fine_tuning.run.options import Options
@@ -77,4 +78,6 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: P
     model.save_pretrained(str(folder), save_embedding_layers=False)  # not trained; "auto" would ask the hub
     tokenizer.save_pretrained(folder)
     dtype = str(choose_dtype(options.dtype)).removeprefix("torch.")  # the base model's files may have lower precision
-    write_atomically(folder / "README.md", adapter_card(options, dtype))
+    stop = chat_format(tokenizer).stop
+    card = adapter_card(options, dtype, () if stop == (tokenizer.eos_token_id,) else stop)
+    write_atomically(folder / "README.md", card)

@@ -17,7 +17,14 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from fine_tuning.data.tokens import PROBE_ANSWER, chat_format, dated_template, decode_answer, encode_completion
+from fine_tuning.data.tokens import (
+    PROBE_ANSWER,
+    chat_format,
+    dated_template,
+    decode_answer,
+    encode_completion,
+    padding_id,
+)
 from fine_tuning.run.errors import UserError, about, explain
 from fine_tuning.run.options import Options
 from fine_tuning.training.device import check_gpu, choose_dtype, device_name
@@ -61,6 +68,8 @@ def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
     with loading(options), about(options.model_name):
         chat_format(tokenizer)
         tokenizer.chat_template = dated_template(tokenizer)  # saved beside the adapter, for whoever uses it
+        if tokenizer.pad_token_id is None:  # TRL needs one, although no batch of one row is padded
+            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding_id(tokenizer))
         text = "hello world\n  two 12"
         ids = tokenizer(text, add_special_tokens=False).input_ids
         restored = tokenizer.decode(ids, clean_up_tokenization_spaces=False)

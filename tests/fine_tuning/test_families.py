@@ -1,5 +1,6 @@
 """All three steps on a tiny random model of each family, and what a run depends on besides its model's files."""
 
+import csv
 import json
 import os
 import shutil
@@ -8,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from families import FAMILIES, tiny_model
+from families import FAMILIES, tiny_model, tiny_tokenizer
 from helpers import ROOT, problems_of
 
+from fine_tuning.data.tokens import encode_prompt, encode_row
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.options import make_parser, to_options
 from fine_tuning.run.run_state import RunState, library_changes
@@ -82,15 +84,22 @@ def test_all_three_steps_run_on_tiny_models_of_all_other_families(tmp_path):
 
 
 def test_a_model_with_few_positions_is_trained_on_rows_that_fit_and_generates_no_more(tmp_path):
-    model, workspace = tiny_model(tmp_path / "model", "qwen2", positions=160), make_workspace(tmp_path / "work")
-    with open(workspace / "create_dataset" / "sft_dataset_llm.csv", "a") as file:
-        rows = "".join(f'\n"short {k}","{NODE.format(0, 100 + k, "")}"' for k in range(8))
-        file.write(rows)
+    workspace = make_workspace(tmp_path / "work")
+    with open(workspace / "create_dataset" / "orpo_dataset_llm.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    tokenizer = tiny_tokenizer(FAMILIES["qwen2"])
+    longest = max(len(encode_row(tokenizer, row["input_data"], row["output_data"])["input_ids"]) for row in rows)
+    model = tiny_model(tmp_path / "model", "qwen2", positions=longest + 3)
     assert run_steps(model, workspace) == [[0, 0, 0]]
     for step in ("sft", "orpo"):
         settings = RunState(workspace / "models" / step).stored_settings
-        assert settings["max length"] == 1536 and settings["max length of the model"] == 160
-    assert "160" in (workspace / "log" / "log_train_final_sft.md").read_text("utf-8")
+        assert settings["max length"] == 1536 and settings["max length of the model"] == longest + 3
+    assert str(longest + 3) in (workspace / "log" / "log_train_final_sft.md").read_text("utf-8")
+    with open(workspace / "create_dataset" / "orpo_dataset_llm.csv", encoding="utf-8", newline="") as file:
+        samples = list(csv.DictReader(file))[len(rows) :]
+    for sample in samples:  # decoding and encoding again can change the number of tokens a little
+        prompt = len(encode_prompt(tokenizer, sample["input_data"]))
+        assert prompt + len(tokenizer(sample["output_data"]).input_ids) < longest + 20
 
 
 def changed(workspace: Path, name: str, value: object) -> None:
