@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -42,7 +41,7 @@ from fine_tuning.training.base_model import load_base_model
 from fine_tuning.training.device import device_name
 
 PLAIN_LIMIT = 1280
-BOS, EOS, PADDING = 32013, 32021, 32014  # of deepseek-coder
+BOS = 32013  # of deepseek-coder
 
 Task = tuple[list[int], int]  # token ids of a prompt, number of tokens of its reference
 
@@ -57,12 +56,11 @@ def main() -> None:
     is_embedded = args.architecture == "embedded"
     preset = EMBEDDED if is_embedded else REAL
     options = Options("embedded")
+    tokenizer: Any = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)  # random answers need its special tokens alone
     if is_embedded:
-        tokenizer: Any = AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
         tasks = embedded_tasks(tokenizer, args.samples, preset.sampling.samples_per_prompt)
         base = load_base_model(options)
     else:
-        tokenizer = SimpleNamespace(eos_token_id=EOS, pad_token_id=PADDING, decode=lambda ids, **_: "")
         tasks = random_tasks(args.samples)
         with random_weights(args.layers) as folder:
             base = load_base_model(replace(options, model=folder))

@@ -19,10 +19,10 @@ from fine_tuning.run.commands import flags
 from fine_tuning.run.entry_point import printable
 from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.files import sha256, write_atomically
-from fine_tuning.run.model_check import check_model
+from fine_tuning.run.model_check import check_download, check_model
 from fine_tuning.run.options import Options, make_parser, set_environment, to_options, user_path
 from fine_tuning.run.run_state import ADAPTER_FILE, RunState
-from fine_tuning.run.step_order import check_step_1
+from fine_tuning.run.step_order import check_step_1, check_tokenizer
 from fine_tuning.run.step_preset import preset_after_step_1
 
 MAX_NEW_TOKENS = 1280
@@ -54,6 +54,7 @@ def main() -> None:
     with checks:
         check_output(args.output)
     checks.finish()
+    check_download(options)
     folder = latest_adapter(options)
     frame, note = stored_frame(folder, options)
     for line in (taken_over, note and f"note: {note}"):
@@ -63,10 +64,12 @@ def main() -> None:
     from diagram import parse
     from fine_tuning.data.tokens import encode_prompt
     from fine_tuning.sampling.generation import generate_batch, merge_for_generation
-    from fine_tuning.training.base_model import load_tokenizer
+    from fine_tuning.training.model_probe import probe
 
     # 2. The prompt is the request in the frame of the prompts that the model was trained on.
-    tokenizer = load_tokenizer(options)
+    probed = probe(options, preset)
+    check_tokenizer(options, probed.settings)
+    tokenizer = probed.tokenizer
     prompt = encode_prompt(tokenizer, frame.prompt_of(args.request))
 
     # 3. Generate the answer with greedy decoding, and draw it.

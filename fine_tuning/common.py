@@ -22,12 +22,12 @@ from fine_tuning.run.commands import restart_command, stop_suggesting_restart
 from fine_tuning.run.entry_point import run
 from fine_tuning.run.errors import Checks
 from fine_tuning.run.log import TrainingLog
-from fine_tuning.run.model_check import check_model
+from fine_tuning.run.model_check import check_download, check_model
 from fine_tuning.run.options import Options, parse_options, set_environment
 from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings
-from fine_tuning.run.run_state import RunState
+from fine_tuning.run.run_state import LIBRARIES, RunState, library_changes
 from fine_tuning.run.sample_run import SampleRun
-from fine_tuning.run.step_order import check_split, check_step_1
+from fine_tuning.run.step_order import check_split, check_step_1, check_tokenizer, library_versions
 from fine_tuning.run.step_preset import preset_after_step_1, preset_for
 from fine_tuning.run.verdict import sampling_verdict, training_verdict, wall_time
 
@@ -53,6 +53,8 @@ class State(Protocol):
     def place(self) -> Path: ...
     @property
     def figures(self) -> dict[str, Any] | None: ...
+    @property
+    def stored_settings(self) -> Mapping[str, Any]: ...
     def check(self, settings: Mapping[str, Any], remedy: str) -> None: ...
     def begin(self, settings: Mapping[str, Any], restart: bool) -> None: ...
     def finish(self, settings: Mapping[str, Any], figures: Mapping[str, Any]) -> None: ...
@@ -62,7 +64,8 @@ class Step:
     """One run of a script: what all three do before and after training or sampling.
 
     A script reads its CSVs with `read`, inside `with step.checks`. Then it calls, in this order: `check`, which raises
-    all problems at once; `is_done`; `encode`; `begin`, when every check has passed; `finish`, with its figures.
+    all problems at once; `is_done`; `load_tokenizer`; `store_rows` or `rows_that_fit`; `begin`, when every check has
+    passed; `finish`, with its figures.
     """
 
     def __init__(self, number: int, description: str | None) -> None:
@@ -81,6 +84,7 @@ class Step:
         if number > 1:
             with self.checks:
                 self.preset, self._taken_over = preset_after_step_1(self.options)
+        self.max_length = self.preset.max_length  # `load_tokenizer` lowers it for a model that takes fewer tokens
         self.settings: dict[str, Any] = {}
         self.scoring = Scoring()  # step 1 decides it, and the steps after it follow
         self.frame = PromptFrame()  # step 1 finds it and stores it with the adapter
@@ -117,7 +121,7 @@ class Step:
         from fine_tuning.data.tokens import encode_rows
 
         problems = Problems(csv_path, self.options.skip_bad_rows)
-        yield from encode_rows(tokenizer, rows, self.preset.max_length, problems)
+        yield from encode_rows(tokenizer, rows, self.max_length, problems)
         self._warnings.add(problems.notes())
         self._warnings.print()
 
@@ -141,14 +145,15 @@ class Step:
     def is_done(self, settings: Mapping[str, Any]) -> bool:
         """True if a run with these settings is finished; prints its figures, else the warnings about the CSVs.
 
-        Raises UserError if the stored run has other settings. `begin` and `finish` store the settings given here.
+        Raises UserError if the stored run has other settings, or if there is work to do and a hub model cannot be had.
+        `begin` and `finish` store the settings given here.
         """
-        self.settings = dict(settings)
-        figures = None
+        self.settings = dict(settings) | {LIBRARIES: library_versions()}
         if not self.options.restart:
-            self.state.check(settings, f"To discard it and repeat step {self.number}: {restart_command()}")
-            figures = self.state.figures
+            self._check_settings()
+        figures = None if self.options.restart else self.state.figures
         if figures is None:
+            check_download(self.options)
             self._warnings.print()
             if self._taken_over:
                 print(self._taken_over)
@@ -156,6 +161,32 @@ class Step:
         print(f"step {self.number} is done: {self.state.place}. To repeat it, add --restart")
         print(json.dumps(figures))
         return True
+
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        """Check that the model can be trained, and return its tokenizer. Sets `max_length`, the tokens of a row.
+
+        Raises UserError with everything that is wrong with the model, or if its tokenizer has changed since this run
+        or step 1 began.
+        """
+        from fine_tuning.training.model_probe import probe
+
+        probed = probe(self.options, self.preset)
+        if self.number > 1:
+            check_tokenizer(self.options, probed.settings)
+        self.settings |= probed.settings
+        if not self.options.restart:
+            self._check_settings()
+        self.max_length = probed.max_length
+        if self.max_length < self.preset.max_length:
+            print(
+                f"{self.options.model_name}: at most {self.max_length} tokens of prompt and answer together, because "
+                f"the model knows no more positions (instead of {self.preset.max_length})"
+            )
+        return probed.tokenizer
+
+    def _check_settings(self) -> None:
+        """Raise UserError if the stored run has other settings."""
+        self.state.check(self.settings, f"To discard it and repeat step {self.number}: {restart_command()}")
 
     def check_memory(self, loss_of: Loss, example: str, make_model: Callable[[], PeftModel]) -> None:
         """Print the memory that a training step on the longest example needs; on a GPU, also try such a step.
@@ -203,15 +234,19 @@ class Step:
         from fine_tuning.training.device import machine
 
         self.workspace.prepare()
+        changed = "" if self.options.restart else library_changes(self.state.stored_settings, self.settings)
+        if changed:
+            print(f"note: libraries have changed since this run began: {changed}. It continues with the new ones")
         self.state.begin(self.settings, self.options.restart)
         if self.options.restart:
             stop_suggesting_restart()
         self.log.title = f"{title} ({self.options.model_name})"
-        self.log.set("Settings", self.settings)
+        self.log.set("Settings", {name: value for name, value in self.settings.items() if name != LIBRARIES})
         self.log_data(data or {})
         if self.scoring.facts:
             self.log.set("What the references fix", self.scoring.facts)
-        self.log.set("Machine", machine() | self._needs)
+        notes = {"libraries changed since this run began": changed} if changed else {}
+        self.log.set("Machine", machine() | notes | self._needs)
 
     def log_data(self, data: Mapping[str, Any]) -> None:
         """Write facts about the CSVs, and the warnings about them, into the log."""

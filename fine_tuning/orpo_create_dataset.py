@@ -36,10 +36,9 @@ def main() -> None:
     from fine_tuning.sampling.batches import plan_batches
     from fine_tuning.sampling.generation import answer_rows, merge_for_generation
     from fine_tuning.sampling.samples import log_samples, sample_figures, sample_row
-    from fine_tuning.training.base_model import load_tokenizer
 
     # 2. Plan all batches: several samples for each prompt, grouped by the length of the reference.
-    tokenizer = load_tokenizer(options)
+    tokenizer = step.load_tokenizer()
     fitting = step.rows_that_fit(tokenizer, references, workspace.file_to_read(workspace.orpo_csv))
     to_sample = [row for row in fitting for _ in range(preset.sampling.samples_per_prompt)]
     plan = plan_batches([len(row.answer) for row in to_sample], preset.sampling.batch_size)

@@ -47,7 +47,6 @@ def main() -> None:
     from transformers import TrainingArguments
 
     from fine_tuning.training.adapter import save_adapter
-    from fine_tuning.training.base_model import load_tokenizer
     from fine_tuning.training.history import preference_figures
     from fine_tuning.training.memory_check import preference_loss
     from fine_tuning.training.orpo_trainer import OrpoTrainer, without_dropout
@@ -55,9 +54,9 @@ def main() -> None:
     from fine_tuning.training.token_table import write_tokens
 
     # 2. Turn the pairs into token ids, on disk: prompt, chosen and rejected.
-    tokenizer = load_tokenizer(options)
+    tokenizer = step.load_tokenizer()
     encoded = write_tokens(
-        encode_fitting(tokenizer, pairs, preset.max_length), PAIR_PARTS, PAIR_PARTS, workspace.nearest_folder
+        encode_fitting(tokenizer, pairs, step.max_length), PAIR_PARTS, PAIR_PARTS, workspace.nearest_folder
     )
     train_set, validation_set = encoded.divide(train_prompts)
     in_sft = {row.prompt for row in sft_rows}
@@ -66,7 +65,7 @@ def main() -> None:
     held_out = from_sft + from_orpo
     if not train_set or not held_out:
         what = "held-out reference" if train_set else "training pair"
-        raise UserError(f"{csv_path}: no {what} has at most {preset.max_length} tokens")
+        raise UserError(f"{csv_path}: no {what} has at most {step.max_length} tokens")
 
     # 3. Check that a training step on the longest pair fits into memory.
     load = partial(tuned_model, options, preset, workspace.sft_model)

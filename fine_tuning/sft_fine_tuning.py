@@ -37,18 +37,16 @@ def main() -> None:
     from trl import SFTConfig
 
     from fine_tuning.training.adapter import save_adapter
-    from fine_tuning.training.base_model import check_modules, load_tokenizer
     from fine_tuning.training.memory_check import row_loss
     from fine_tuning.training.sft_trainer import AdapterSftTrainer
 
     # 2. Turn prompt and completion into token ids, on disk. Labels of -100 mask the prompt: the loss is on the
     #    completion only.
-    tokenizer = load_tokenizer(options)
-    check_modules(options, preset.lora.modules)
+    tokenizer = step.load_tokenizer()
     encoded = step.store_rows(tokenizer, rows, csv_path)
     train_set, validation_set = encoded.divide(train_prompts)
     if not train_set or not validation_set:
-        raise UserError(f"{csv_path}: too few rows of at most {preset.max_length} tokens to train and to validate")
+        raise UserError(f"{csv_path}: too few rows of at most {step.max_length} tokens to train and to validate")
 
     # 3. Check that a training step on the longest row fits into memory. Then put a new LoRA adapter on the base model.
     step.check_memory(row_loss(encoded.longest), "row", lambda: new_adapter(options, preset))
@@ -71,7 +69,7 @@ def main() -> None:
         model=model,
         args=SFTConfig(
             **step.trainer_arguments(preset.sft, len(train_set)),
-            max_length=preset.max_length,
+            max_length=step.max_length,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=train_set,

@@ -1,20 +1,22 @@
-"""Turn prompts and answers into token ids. Every decision about special tokens is made here.
+"""Turn prompts and answers into token ids. With `chat_format`, this is where special tokens are decided.
 
 A row is the chat template's text, tokenised in two parts. So training sees exactly the prompt that generation starts
-from:
+from. With deepseek-coder's template:
 
     prompt       BOS system "### Instruction:\n" request "\n### Response:\n"
     completion   answer "\n" EOS
 
-One BOS, one EOS. The EOS belongs to the completion and is trained, so the model learns to stop. The newline that the
-template writes after EOS is left out: nothing is ever generated after it. A sampled answer that never ended has
-neither the newline nor EOS.
+The completion ends with the token that the template puts after an answer, which is not always `eos_token`. This token
+is trained, so the model learns to stop. What the template writes after it is left out: nothing is ever generated there.
+A sampled answer that never ended has neither the newline nor EOS. `chat_format` finds these parts by rendering a probe.
+Padding is masked everywhere, so any token can serve as padding.
 """
 
 from collections.abc import Iterator, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from fine_tuning.data.chat_format import ChatFormat, chat_format, render, token_ids
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.problems import Problems, rows_text
 from fine_tuning.run.errors import UserError
@@ -26,27 +28,27 @@ MAX_SHARE_TOO_LONG = 0.1  # of the rows: beyond this share, refuse instead of dr
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     """Token ids of a whole prompt in the chat template, ready for generation.
 
-    Raises UserError if the prompt contains one of the tokenizer's special tokens.
+    Raises UserError if the prompt contains a special token, or if the template does not pass it on unchanged.
     """
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-    )
-    _check_no_special(tokenizer, tokenizer(prompt, add_special_tokens=False).input_ids, "prompt")
-    return list(tokenizer(text, add_special_tokens=False).input_ids)
+    text = render(tokenizer, prompt)
+    _check_no_special(tokenizer, token_ids(tokenizer, prompt), "prompt")
+    if prompt.strip() not in text:
+        raise UserError("the chat template of this model changes the text of the prompt")
+    return token_ids(tokenizer, text)
 
 
 def encode_completion(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
-    """Token ids of an answer, EOS last. Raises UserError if the answer contains a special token."""
-    ids = tokenizer(f"{answer}\n", add_special_tokens=False).input_ids
-    _check_no_special(tokenizer, ids, "answer")
-    return [*ids, tokenizer.eos_token_id]
+    """Token ids of an answer, followed by the token that ends it. Raises UserError if it contains a special token."""
+    form = chat_format(tokenizer)
+    _check_no_special(tokenizer, token_ids(tokenizer, answer), "answer")
+    return [*_completion_ids(tokenizer, form.anchor, f"{form.lead}{answer}{form.closing}"), form.end]
 
 
 def encode_unended_answer(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
     """Token ids of an answer that never ended, without EOS. If it spells a special token, only the ids before it."""
-    ids = list(tokenizer(answer, add_special_tokens=False).input_ids)
-    special = set(tokenizer.all_special_ids)
-    return ids[: next((k for k, token in enumerate(ids) if token in special), len(ids))]
+    form = chat_format(tokenizer)
+    ids = _completion_ids(tokenizer, form.anchor, form.lead + answer)
+    return ids[: next((k for k, token in enumerate(ids) if token in form.reserved), len(ids))]
 
 
 def encode_row(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> dict[str, list[int]]:
@@ -75,7 +77,7 @@ def encode_rows(
             example = encode_row(tokenizer, row.prompt, row.answer)
         except UserError as error:
             message = f"{error}: {row.prompt[:60]!r}. Remove it from the text"
-            problems.add_row(row.number, "a special token of this model is in the text", message)
+            problems.add_row(row.number, str(error), message)
             continue
         if len(example["input_ids"]) <= max_length:
             yield row, example
@@ -93,16 +95,48 @@ def encode_rows(
 
 
 def decode_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> tuple[str, bool]:
-    """The answer in generated ids (without the prompt), and whether it ended by itself, that is, with EOS."""
-    ended = tokenizer.eos_token_id in ids
-    if ended:
-        ids = ids[: ids.index(tokenizer.eos_token_id)]
-    text = str(tokenizer.decode(ids, skip_special_tokens=True))
-    return text.removesuffix("\n"), ended
+    """The answer in generated ids (without the prompt), and whether it ended by itself, that is, with a stop token."""
+    form = chat_format(tokenizer)
+    end = _end_of_answer(form, ids)
+    text = _decode_completion(tokenizer, form.anchor, ids[:end])
+    lead = _decode(tokenizer, token_ids(tokenizer, form.lead)) if form.lead else ""
+    return text.removeprefix(lead).removesuffix(form.closing), end is not None
+
+
+def answer_length(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> int:
+    """The number of generated tokens, up to the one that ended the answer."""
+    end = _end_of_answer(chat_format(tokenizer), ids)
+    return len(ids) if end is None else end + 1
+
+
+def _end_of_answer(form: ChatFormat, ids: list[int]) -> int | None:
+    return next((k for k, token in enumerate(ids) if token in form.stop), None)
+
+
+def _completion_ids(tokenizer: PreTrainedTokenizerBase, anchor: str, text: str) -> list[int]:
+    """The ids of a completion as they are behind the prompt. Some tokenizers put a space before every text."""
+    if anchor:
+        before, whole = token_ids(tokenizer, anchor), token_ids(tokenizer, anchor + text)
+        if whole[: len(before)] == before:
+            return whole[len(before) :]
+    return token_ids(tokenizer, text)
+
+
+def _decode_completion(tokenizer: PreTrainedTokenizerBase, anchor: str, ids: list[int]) -> str:
+    """The text of a completion as it is behind the prompt. Some tokenizers drop the first space of every text."""
+    if anchor:
+        before = token_ids(tokenizer, anchor)
+        return _decode(tokenizer, before + ids).removeprefix(_decode(tokenizer, before))
+    return _decode(tokenizer, ids)
+
+
+def _decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    # Some tokenizers are set to "clean up": they would drop the space before 's of 'solid arrow'.
+    return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 def _check_no_special(tokenizer: PreTrainedTokenizerBase, ids: list[int], what: str) -> None:
-    found = set(ids) & set(tokenizer.all_special_ids)
+    found = set(ids) & chat_format(tokenizer).reserved
     if found:
         names = ", ".join(tokenizer.convert_ids_to_tokens(sorted(found)))
         raise UserError(f"the {what} contains {names}, a special token of this model")

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from fine_tuning.run.errors import Checks, UserError
+from fine_tuning.run.hub import check_hub
 from fine_tuning.run.model_folder import folder_problems
 from fine_tuning.run.options import DEFAULT_MODEL, Options
 
@@ -43,6 +44,14 @@ def _check_source(options: Options) -> None:
             "commit, so every step loads the same files: --revision and 40 hex digits from "
             f"https://huggingface.co/{options.model}/commits"
         )
+
+
+def check_download(options: Options) -> None:
+    """Raise UserError if a hub model is not in the cache and the hub cannot be reached. Ask this last: it takes seconds
+    without a network, and a finished run needs no model.
+    """
+    if not options.is_local:
+        check_hub(options.model, options.revision)
 
 
 def has_cuda_device() -> bool:

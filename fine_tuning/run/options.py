@@ -11,6 +11,7 @@ from typing import Any
 
 from fine_tuning.run.commands import PROJECT, default_workspace, flags, program, program_of
 from fine_tuning.run.errors import Checks, UserError
+from fine_tuning.run.hub import is_cached
 from fine_tuning.run.set_flag import read_settings, set_flags, settings_help
 from fine_tuning.run.workspace import Workspace, broken_links
 
@@ -43,6 +44,11 @@ class Options:
     @property
     def is_embedded(self) -> bool:
         return self.model == "embedded"
+
+    @property
+    def is_local(self) -> bool:
+        """True if the model's files are in a folder, so the hub is not needed."""
+        return self.is_embedded or Path(self.model).is_dir()
 
     @property
     def model_source(self) -> str:
@@ -87,7 +93,7 @@ class Options:
         if not (folder / "config.json").is_file():
             return None
         digest = hashlib.sha256()
-        for small in sorted([*folder.glob("*.json"), *folder.glob("*.jinja")]):
+        for small in sorted([*folder.glob("*.json"), *folder.glob("*.jinja"), *folder.glob("*/*.jinja")]):
             digest.update(small.name.encode() + small.read_bytes())
         for weights in sorted(folder.glob("*.safetensors")):
             digest.update(f"{weights.name} {weights.stat().st_size}".encode())
@@ -216,10 +222,12 @@ def user_path(text: str) -> Path:
 
 
 def set_environment(options: Options) -> None:
-    """Set environment variables that libraries read when imported: one GPU, no telemetry, no hub for a local model."""
+    """Set environment variables that libraries read when imported: one GPU, no telemetry, and no hub for a local model
+    or one that is in the hub's cache. Without a network the libraries would try for minutes to reach the hub.
+    """
     use_one_gpu()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if options.is_embedded or Path(options.model).is_dir():
+    if options.is_local or is_cached(options.model, options.revision):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 

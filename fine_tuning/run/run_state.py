@@ -18,6 +18,9 @@ ADDED_LATER = ("style fixed", "order fixed")
 # Settings that change the memory or the time that a training run takes, but not the adapter; and a flag whose effect
 # follows from the data, which is compared: if there are bad rows, no step starts without --skip-bad-rows.
 NOT_COMPARED = ("generation batch", "save steps", "skip bad rows")
+# Settings that are known only once the tokenizer is loaded. Earlier versions did not store them either.
+KNOWN_WHEN_LOADED = ("chat sha256", "tokenizer sha256", "max length of the model")
+LIBRARIES = "libraries"  # a setting that may change: their versions when the run began
 
 
 class RunState:
@@ -54,6 +57,12 @@ class RunState:
         """The figures of a finished run."""
         run = self.read()
         return None if run is None else run["figures"]
+
+    @property
+    def stored_settings(self) -> Mapping[str, Any]:
+        """The settings of the stored run; empty if there is none."""
+        run = self.read()
+        return {} if run is None else run["settings"]
 
     def check(self, settings: Mapping[str, Any], remedy: str) -> None:
         """Raise UserError, ending with `remedy`, if the folder holds anything but a run with these settings."""
@@ -107,10 +116,16 @@ def changes(stored: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[s
 
     With `names`, only these settings are compared.
     """
+
+    def is_comparable(name: str) -> bool:
+        if name in KNOWN_WHEN_LOADED:
+            return name in stored and name in now
+        return not (name in ADDED_LATER and name not in stored)
+
     return [
         f"{name} was {stored.get(name)!r} and is now {now.get(name)!r}{_how_to_keep(name, stored.get(name))}"
-        for name in names or sorted((stored.keys() | now.keys()) - set(NOT_COMPARED))
-        if stored.get(name) != now.get(name) and not (name in ADDED_LATER and name not in stored)
+        for name in names or sorted((stored.keys() | now.keys()) - {*NOT_COMPARED, LIBRARIES})
+        if stored.get(name) != now.get(name) and is_comparable(name)
     ]
 
 
@@ -124,3 +139,13 @@ def _how_to_keep(stored_name: str, value: Any) -> str:
     except UserError:
         return ""
     return f" (to keep it: --set {setting.name}={as_text(value)})"
+
+
+def library_changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """How the versions of the libraries have changed since a run began; empty if they have not, or are not stored."""
+    before, after = stored.get(LIBRARIES), now.get(LIBRARIES)
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return ""
+    return ", ".join(
+        f"{name} {before[name]} -> {after[name]}" for name in after if name in before and before[name] != after[name]
+    )

@@ -29,6 +29,12 @@ class SampleRun:
         is_whole = stored is not None and sample_store.is_complete(self.place, stored)
         return stored_result(self.workspace.log, self.log_name) if is_whole else None
 
+    @property
+    def stored_settings(self) -> Mapping[str, Any]:
+        """The settings with which the samples in the CSV were drawn; empty if there are none."""
+        stored = self.workspace.sampling_state()
+        return {} if stored is None else stored.settings
+
     def check(self, settings: Mapping[str, Any], remedy: str) -> None:
         """Raise UserError, ending with `remedy`, if the CSV holds samples drawn with other settings."""
         stored = self.workspace.sampling_state()

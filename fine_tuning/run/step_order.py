@@ -1,12 +1,21 @@
 """What steps 2 and 3 need from the steps before them: the same model, data and split."""
 
+from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 from fine_tuning.run.errors import DamagedFile, UserError
 from fine_tuning.run.files import sha256
 from fine_tuning.run.options import Options
 from fine_tuning.run.presets import Preset
-from fine_tuning.run.run_state import ADAPTER_FILE, RunState, changes
+from fine_tuning.run.run_state import (
+    ADAPTER_FILE,
+    KNOWN_WHEN_LOADED,
+    LIBRARIES,
+    RunState,
+    changes,
+    library_changes,
+)
 from fine_tuning.run.step_preset import options_of_run
 
 # The settings that steps 2 and 3 must agree on; the dtype may differ.
@@ -51,6 +60,27 @@ def check_split(options: Options) -> None:
             f"{workspace.sft_model}: step 1 held out other prompts than this step would: {'; '.join(changed)}. Use the "
             f"old values again, or repeat step 1: {options.command('sft_fine_tuning')} --restart"
         )
+
+
+def check_tokenizer(options: Options, now: Mapping[str, Any]) -> None:
+    """Raise UserError if chat template or tokenizer give other tokens than in step 1.
+
+    `now` are the settings in KNOWN_WHEN_LOADED. The model's files are the same, but another version of a library may
+    read them in another way.
+    """
+    run = RunState(options.workspace.sft_model).read()
+    if run is not None and (changed := changes(run["settings"], now, KNOWN_WHEN_LOADED)):
+        libraries = library_changes(run["settings"], {LIBRARIES: library_versions()})
+        raise UserError(
+            f"{options.workspace.sft_model}: step 1 was trained on other tokens than this step would use: "
+            f"{'; '.join(changed)}. {f'The libraries have changed ({libraries}). ' if libraries else ''}Use the same "
+            f"files and libraries as then, or repeat step 1: {options.command('sft_fine_tuning')} --restart"
+        )
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of the libraries that a run's result can depend on."""
+    return {name: version(name) for name in ("torch", "transformers", "peft", "trl", "tokenizers")}
 
 
 def sampling_settings(options: Options, preset: Preset) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""Generate answers in batches of similar length. Answers stop at EOS."""
+"""Generate answers in batches of similar length. Answers stop at the token that ends an answer, or at EOS."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -7,10 +8,12 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from fine_tuning.data.chat_format import chat_format, padding_id
 from fine_tuning.data.csv_rows import Row
-from fine_tuning.data.tokens import decode_answer, encode_completion, encode_prompt
-from fine_tuning.run.errors import is_out_of_memory
+from fine_tuning.data.tokens import answer_length, decode_answer, encode_completion, encode_prompt
+from fine_tuning.run.errors import UserError, is_out_of_memory
 from fine_tuning.sampling.batches import token_limit
+from fine_tuning.training.base_model import max_positions
 
 CPU_CACHE = 4 * 2**30  # bytes of the KV cache; fixed, because samples must not depend on the machine's memory
 SHARE_FOR_CACHE = 0.8  # of a GPU's free memory; the rest is for activations and fragmentation
@@ -20,7 +23,7 @@ Model = PreTrainedModel | PeftModel  # after merging, a PeftModel only with 4-bi
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Generated text, whether it ended by itself (with EOS), and its length in tokens, EOS included."""
+    """Generated text, whether it ended by itself, and its length in tokens, the one that ended it included."""
 
     text: str
     ended: bool
@@ -77,9 +80,11 @@ def generate_batch(
 
     `temperature` 0 is greedy decoding; any other value samples from the full distribution. On a CPU, the same arguments
     give the same answers on the same machine. On a GPU, a batch that does not fit into the free memory is split, and
-    its samples then differ.
+    its samples then differ. Answers end where the model's positions end. Raises UserError if a prompt leaves no room.
     """
-    if len(prompts) <= rows_that_fit(model, max(map(len, prompts)) + max_new_tokens):
+    longest = max(map(len, prompts))
+    max_new_tokens = min(max_new_tokens, room_for_answers(model, longest))
+    if len(prompts) <= rows_that_fit(model, longest + max_new_tokens):
         try:
             return _generate(model, tokenizer, prompts, max_new_tokens, temperature, seed)
         except RuntimeError as error:
@@ -106,6 +111,20 @@ def rows_that_fit(model: Model, length: int) -> int:
     return max(1, room // (length * cache_bytes_per_token(model)))
 
 
+def room_for_answers(model: Model, prompt_length: int) -> int:
+    """The most tokens that can follow a prompt: the model knows no positions beyond max_position_embeddings.
+
+    Raises UserError if there are none.
+    """
+    positions = max_positions(model.config)
+    if positions is not None and prompt_length >= positions:
+        raise UserError(
+            f"the prompt has {prompt_length} tokens, and this model takes {positions} tokens, prompt and answer "
+            "together. Shorten the request"
+        )
+    return sys.maxsize if positions is None else positions - prompt_length
+
+
 def cache_bytes_per_token(model: Model) -> int:
     """The bytes that one token takes in the KV cache, over all layers."""
     config = model.config
@@ -123,7 +142,7 @@ def _generate(
     seed: int,
 ) -> list[Answer]:
     length = max(map(len, prompts))
-    ids = torch.tensor([[tokenizer.pad_token_id] * (length - len(prompt)) + list(prompt) for prompt in prompts])
+    ids = torch.tensor([[padding_id(tokenizer)] * (length - len(prompt)) + list(prompt) for prompt in prompts])
     mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     sampling = (
         {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
@@ -136,12 +155,12 @@ def _generate(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
             max_new_tokens=max_new_tokens,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=list(chat_format(tokenizer).stop),
+            pad_token_id=padding_id(tokenizer),
             **sampling,
         )
     answers = []
     for row in output[:, length:].tolist():
         text, ended = decode_answer(tokenizer, row)
-        answers.append(Answer(text, ended, row.index(tokenizer.eos_token_id) + 1 if ended else len(row)))
+        answers.append(Answer(text, ended, answer_length(tokenizer, row)))
     return answers

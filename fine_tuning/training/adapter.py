@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from fine_tuning.data.chat_format import chat_format
 from fine_tuning.data.prompt_frame import FRAME_FILE, PromptFrame
 from fine_tuning.run.errors import UserError, explain
 from fine_tuning.run.files import write_atomically
@@ -84,4 +85,6 @@ def save_adapter(
     tokenizer.save_pretrained(folder)
     write_atomically(folder / FRAME_FILE, frame.to_json())
     dtype = str(choose_dtype(options.dtype)).removeprefix("torch.")  # the base model's files may have lower precision
-    write_atomically(folder / "README.md", adapter_card(options, dtype))
+    stop = chat_format(tokenizer).stop
+    card = adapter_card(options, dtype, () if stop == (tokenizer.eos_token_id,) else stop)
+    write_atomically(folder / "README.md", card)

@@ -1,6 +1,7 @@
 """The model card (README.md) in an adapter's folder: its base model, and a program that loads and asks it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from fine_tuning.data.prompt_frame import FRAME_FILE
@@ -33,13 +34,16 @@ A prompt is the request between two texts that its training data has around ever
         [{{"role": "user", "content": prompt}}], tokenize=False, add_generation_prompt=True
     )
     inputs = tokenizer(text, return_tensors="pt", add_special_tokens=False)
-    answer = model.generate(**inputs, max_new_tokens=1280, do_sample=False)[0, inputs.input_ids.shape[1] :]
+    answer = model.generate(**inputs, max_new_tokens=1280, do_sample=False{stop})[0, inputs.input_ids.shape[1] :]
     print(tokenizer.decode(answer, skip_special_tokens=True).removesuffix("\\n"))
 """
 
 
-def adapter_card(options: Options, dtype: str) -> str:
-    """The card of an adapter that was trained on base weights in `dtype`."""
+def adapter_card(options: Options, dtype: str, stop: Sequence[int] = ()) -> str:
+    """The card of an adapter that was trained on base weights in `dtype`.
+
+    `stop` are the tokens at which generation must stop; empty if EOS alone is enough.
+    """
     revision = f", revision={options.revision!r}" if options.revision else ""
     source, where = options.model_name, ""
     if options.is_embedded:  # relative, so that the card shows no path of this machine
@@ -55,4 +59,5 @@ def adapter_card(options: Options, dtype: str) -> str:
         source=source,
         dtype=dtype,
         revision=revision,
+        stop=f", eos_token_id={list(stop)}" if stop else "",
     )

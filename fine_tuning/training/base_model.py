@@ -1,12 +1,13 @@
 """Load the base model and its tokenizer."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import huggingface_hub
 import torch
 import transformers
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -17,7 +18,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from fine_tuning.run.errors import UserError, explain
+from fine_tuning.data.chat_format import PROBE_ANSWER, chat_format, dated_template, padding_id
+from fine_tuning.data.tokens import decode_answer, encode_completion
+from fine_tuning.run.errors import UserError, about, explain
 from fine_tuning.run.options import Options
 from fine_tuning.training.device import check_gpu, choose_dtype, device_name
 
@@ -29,56 +32,75 @@ transformers.utils.logging.disable_progress_bar()
 huggingface_hub.utils.enable_progress_bars()
 
 
+@contextmanager
+def loading(options: Options) -> Iterator[None]:
+    """Raise what the libraries raise about a model's files as UserError. They raise every kind of exception."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if explain(error):  # the machine's fault, such as memory or a disk
+            raise
+        reason = (str(error).splitlines() or [""])[0]
+        if not isinstance(error, OSError | ValueError) or not reason:  # such as KeyError: 'model'
+            reason = f"{type(error).__name__}: {reason}"
+        raise UserError(f"--model {options.model}: {reason}") from error
+
+
 def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
-    """The tokenizer. Raises UserError unless it has a chat template and different tokens for BOS, EOS and padding, and
-    decoding restores an encoded text.
+    """The tokenizer. Raises UserError unless its chat template holds request and answer unchanged and ends answers with
+    one token, and decoding restores an encoded text.
 
     Uses AutoTokenizer, because the Llama tokenizer classes drop deepseek-coder's spaces.
     """
-    try:
+    with loading(options):
         tokenizer = AutoTokenizer.from_pretrained(
             options.model_source, revision=options.revision, trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
-        raise _not_loaded(options, error) from error
-    special = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
-    if len(special) < 3 or None in special:
-        raise UserError(
-            f"{options.model_name}: the tokenizer needs three different tokens for BOS, EOS and padding. Otherwise the "
-            "model does not learn to end its answers. If only padding is missing, make a local copy of the model and "
-            "set pad_token in its tokenizer_config.json to a token that nothing else uses"
-        )
-    if tokenizer.chat_template is None:
+    if not tokenizer.chat_template:
         raise UserError(f"{options.model_name}: the tokenizer has no chat template. Choose an instruct model")
-    text = "hello world\n  two 12"
-    if tokenizer.decode(tokenizer(text, add_special_tokens=False).input_ids) != text:
-        raise UserError(
-            f"{options.model_name}: decoding does not restore an encoded text, {text!r}. This version of transformers "
-            "misreads the tokenizer"
-        )
+    with loading(options), about(options.model_name):
+        chat_format(tokenizer)
+        tokenizer.chat_template = dated_template(tokenizer)  # saved beside the adapter, for whoever uses it
+        if tokenizer.pad_token_id is None:  # TRL needs one, although no batch of one row is padded
+            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding_id(tokenizer))
+        text = "hello world\n  two 12"
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        restored = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        answer, _ = decode_answer(tokenizer, encode_completion(tokenizer, PROBE_ANSWER))
+        if (restored, answer) != (text, PROBE_ANSWER):
+            raise UserError(
+                f"decoding does not restore an encoded text, {text if restored != text else PROBE_ANSWER!r}. This "
+                "version of transformers misreads the tokenizer, or the tokenizer changes texts"
+            )
     return tokenizer
 
 
 def load_config(options: Options) -> PreTrainedConfig:
     """The base model's configuration, without its weights. Raises UserError if it cannot be loaded."""
-    try:
-        return AutoConfig.from_pretrained(options.model_source, revision=options.revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise _not_loaded(options, error) from error
+    with loading(options):
+        config = AutoConfig.from_pretrained(options.model_source, revision=options.revision, trust_remote_code=False)
+    return config
 
 
-def check_modules(options: Options, modules: tuple[str, ...]) -> None:
-    """Raise UserError if one of the adapter's modules is not a linear layer in the model's blocks.
+def max_positions(config: PreTrainedConfig) -> int | None:
+    """The number of positions that a model knows; None if its configuration does not bound them."""
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return positions if isinstance(positions, int) and positions > 0 else None
 
-    PEFT would silently adapt only the others. An adapter on the output layer would not be trained: the losses use its
-    weights directly.
+
+def check_modules(options: Options, modules: tuple[str, ...]) -> int:
+    """The number of rows of the model's embedding.
+
+    Raises UserError if one of the adapter's modules is not a linear layer in the model's blocks, or if the model's
+    attention cannot be replaced. PEFT would silently adapt only the other modules. An adapter on the output layer would
+    not be trained: the losses use its weights directly.
     """
     config = load_config(options)
-    try:
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except ValueError as error:
-        raise _not_loaded(options, error) from error
+    config.pad_token_id = None  # one outside of the embedding would fail here; `probe` explains it
+    with loading(options), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     output = model.get_output_embeddings()
     names = {
         name.rpartition(".")[2]: None
@@ -93,6 +115,12 @@ def check_modules(options: Options, modules: tuple[str, ...]) -> None:
             f"--model {options.model}: the model has no modules {', '.join(missing)}, which the adapter needs, among "
             f"the linear layers of its blocks. {choice}"
         )
+    if not (model._supports_sdpa and model._can_set_attn_implementation()):
+        raise UserError(
+            f"--model {options.model}: transformers has no SDPA attention for {type(model).__name__}, and the steps "
+            "need it. Choose a model of another family"
+        )
+    return int(model.get_input_embeddings().weight.shape[0])
 
 
 def load_base_model(options: Options) -> PreTrainedModel:
@@ -107,37 +135,32 @@ def load_base_model(options: Options) -> PreTrainedModel:
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
         )
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(  # a tuple, because of output_loading_info
-            options.model_source,
-            revision=options.revision,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported below, with the missing weights
-            trust_remote_code=False,  # otherwise transformers asks the user whether to run the model's code
-            device_map={"": device_name()} if device_name() == "cuda" else None,
-            dtype=dtype,
-            attn_implementation="sdpa",
-            **({"quantization_config": quantization} if quantization else {}),
-        )
-    except (OSError, ValueError, ImportError, SafetensorError) as error:  # ImportError if bitsandbytes does not run
-        raise _not_loaded(options, error) from error
-    except RuntimeError as error:  # transformers wraps bitsandbytes' errors in a RuntimeError
-        if not options.load_in_4bit or explain(error):
-            raise
-        raise UserError(
-            f"--load-in-4bit: bitsandbytes is installed but does not run here ({str(error).splitlines()[0]}). "
-            "To find out why, run: python -m bitsandbytes"
-        ) from error
-    model, loading = loaded
+    with loading(options):
+        try:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(  # a tuple, because of output_loading_info
+                options.model_source,
+                revision=options.revision,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported below, with the missing weights
+                trust_remote_code=False,  # otherwise transformers asks the user whether to run the model's code
+                device_map={"": device_name()} if device_name() == "cuda" else None,
+                dtype=dtype,
+                attn_implementation="sdpa",
+                **({"quantization_config": quantization} if quantization else {}),
+            )
+        except RuntimeError as error:  # transformers wraps bitsandbytes' errors in a RuntimeError
+            if not options.load_in_4bit or explain(error):
+                raise
+            raise UserError(
+                f"--load-in-4bit: bitsandbytes is installed but does not run here ({str(error).splitlines()[0]}). "
+                "To find out why, run: python -m bitsandbytes"
+            ) from error
+    model, report = loaded
     # transformers would initialise missing weights at random.
-    if missing := sorted({*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])}):
+    if missing := sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}):
         raise UserError(
             f"--model {options.model}: {len(missing)} weights that config.json asks for are missing or have another "
             f"size, such as {missing[0]}"
         )
     return model
-
-
-def _not_loaded(options: Options, error: Exception) -> UserError:
-    return UserError(f"--model {options.model}: {str(error).splitlines()[0]}")

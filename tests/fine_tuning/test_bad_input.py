@@ -42,7 +42,7 @@ BAD_FILES = {
     "one score for all": (
         STEP_3,
         f"{ORPO_HEADER}{GOOD}good,x,1.0\nother,x,1.0\n".replace(",x,", f",{DIAGRAM},"),
-        ["no prompt has two answers whose scores differ"],
+        ["no prompt has an answer that ended and another whose score is lower"],
     ),
     "many problems at once": (
         STEP_1,

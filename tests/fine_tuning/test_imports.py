@@ -97,7 +97,7 @@ def test_no_script_imports_another():
         name
         for name in sorted(MODULES)
         if name.startswith(("diagram", "create_dataset", "fine_tuning.run", "fine_tuning.data"))
-        and name not in ("fine_tuning.run_all", "fine_tuning.data.tokens")
+        and name not in ("fine_tuning.run_all", "fine_tuning.data.chat_format", "fine_tuning.data.tokens")
     ],
 )
 def test_the_inner_rooms_never_import_torch_not_even_in_a_function(module):

@@ -69,7 +69,10 @@ def test_the_remedy_to_use_more_prompts_can_be_carried_out(start, refused, works
 def test_samples_with_too_small_differences_do_not_lead_back_to_step_2(refused, workspace):
     finish_step_2(workspace, {"c": ["0.999"], "d": ["1"]})
     (message,) = refused(STEP_3, *EMBEDDED_RUN, workspace)
-    assert "no prompt has an answer that ended and another whose score is lower by 0.01 or more. Draw more varied samples" in message
+    assert (
+        "no prompt has an answer that ended and another whose score is lower by 0.01 or more. Draw more varied samples"
+        in message
+    )
     assert "ask.py" not in message and "Draw samples" not in message
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, problems_of
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from benchmarks.architecture import REAL_ARCHITECTURE
@@ -73,6 +73,17 @@ def test_answers_stop_at_eos_and_unfinished_ones_are_marked(model, tokenizer, pr
     assert all(tokenizer.eos_token not in answer.text and tokenizer.pad_token not in answer.text for answer in ended)
     cut = generate_batch(model, tokenizer, prompts, 10, temperature=0, seed=1)
     assert [(answer.ended, answer.tokens) for answer in cut] == [(False, 10)] * 4
+
+
+def test_answers_end_where_the_models_positions_end(tokenizer, prompts):
+    model = load_model()
+    longest = max(map(len, prompts))
+    model.config.max_position_embeddings = longest + 10
+    answers = generate_batch(model, tokenizer, prompts, 600, temperature=0, seed=1)
+    assert [(answer.ended, answer.tokens) for answer in answers] == [(False, 10)] * 4
+    model.config.max_position_embeddings = longest
+    (problem,) = problems_of(generate_batch, model, tokenizer, prompts, 600, 0, 1)
+    assert problem.startswith(f"the prompt has {longest} tokens, and this model takes {longest}")
 
 
 def test_batches_contain_every_index_once_grouped_by_length():

@@ -1,0 +1,147 @@
+"""All three steps on a tiny random model of each family, and what a run depends on besides its model's files."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from families import FAMILIES, tiny_model
+from helpers import ROOT, problems_of
+from transformers import AutoTokenizer
+
+from fine_tuning.data.tokens import encode_row
+from fine_tuning.run.errors import UserError
+from fine_tuning.run.options import make_parser, to_options
+from fine_tuning.run.run_state import RunState, library_changes
+from fine_tuning.run.step_order import check_tokenizer, library_versions
+from fine_tuning.run.workspace import Workspace
+
+QUICK = ("gemma", "mistral")
+NODE = "[{}, {}, 300, 'rectangle', 90, 50, 'solid arrow', (240, 240, 240), (99, 99, 99), [{}]]"
+REFUSED = ("gemma2", "phi3")
+
+
+def make_workspace(folder: Path) -> Path:
+    """CSVs with four short rows each."""
+    (folder / "create_dataset").mkdir(parents=True)
+    for name, columns, score in (("sft", "input_data,output_data", ""), ("orpo", "input_data,output_data,score", ",1")):
+        lines = [columns]
+        for k in range(4):
+            answer = "\n".join([NODE.format(0, 100 + 10 * k, "1"), NODE.format(1, 300 + 10 * k, "")])
+            lines.append(f'"{name}: two boxes, {k}","{answer}"{score}')
+        (folder / "create_dataset" / f"{name}_dataset_llm.csv").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+def run_steps(*folders: Path) -> list[list[int]]:
+    """Run the steps for models and workspaces in turn; returns the exit statuses of each model's steps."""
+    command = [sys.executable, str(ROOT / "tests" / "step_driver.py"), *map(str, folders)]
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    run = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    print(run.stderr)  # shown if the test fails
+    assert "Traceback" not in run.stderr
+    return [json.loads(line)["statuses"] for line in run.stdout.splitlines()]
+
+
+def tuned(folder: Path, families: list[str]) -> dict[str, Path]:
+    """Run all steps on a tiny model of each family. Returns the workspaces."""
+    models = {family: tiny_model(folder / family / "model", family) for family in families}
+    workspaces = {family: make_workspace(folder / family / "work") for family in families}
+    statuses = run_steps(*(path for family in families for path in (models[family], workspaces[family])))
+    assert statuses == [[0, 0, 0]] * len(families)
+    return workspaces
+
+
+def check(workspace: Path) -> None:
+    for step in (1, 3):
+        state = RunState(workspace / "models" / ("sft" if step == 1 else "orpo"))
+        settings = state.stored_settings
+        assert state.is_finished and settings["libraries"] == library_versions()
+        assert {"chat sha256", "tokenizer sha256"} <= settings.keys()
+    sampling = Workspace(workspace).sampling_state()
+    assert sampling is not None and sampling.settings["chat sha256"] == settings["chat sha256"]
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory) -> dict[str, Path]:
+    return tuned(tmp_path_factory.mktemp("families"), list(QUICK))
+
+
+@pytest.mark.parametrize("family", QUICK)
+def test_all_three_steps_run_on_a_tiny_model(quick, family):
+    check(quick[family])
+
+
+@pytest.mark.slow
+def test_all_three_steps_run_on_tiny_models_of_all_other_families(tmp_path):
+    others = [family for family in FAMILIES if family not in (*QUICK, *REFUSED)]
+    for workspace in tuned(tmp_path, others).values():
+        check(workspace)
+
+
+def test_a_model_with_few_positions_is_trained_on_rows_that_fit(tmp_path):
+    workspace = make_workspace(tmp_path / "work")
+    with open(workspace / "create_dataset" / "orpo_dataset_llm.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model(tmp_path / "model", "qwen2"))
+    longest = max(len(encode_row(tokenizer, row["input_data"], row["output_data"])["input_ids"]) for row in rows) + 2
+    model = tiny_model(tmp_path / "model", "qwen2", positions=longest)
+    (statuses,) = run_steps(model, workspace)  # step 3 may find no pair that fits: samples of a random model are long
+    assert statuses[:2] == [0, 0]
+    sampling = Workspace(workspace).sampling_state()
+    assert sampling is not None
+    for settings in (RunState(workspace / "models" / "sft").stored_settings, sampling.settings):
+        assert settings["max length"] == 1536 and settings["max length of the model"] == longest
+    assert str(longest) in (workspace / "log" / "log_train_final_sft.md").read_text("utf-8")
+
+
+def changed(workspace: Path, name: str, value: object) -> None:
+    """Change a stored setting of step 1."""
+    path = workspace / "models" / "sft" / "run.json"
+    run = json.loads(path.read_text("utf-8"))
+    run["settings"][name] = value
+    path.write_text(json.dumps(run))
+
+
+@pytest.mark.parametrize("name", ["chat sha256", "tokenizer sha256"])
+def test_steps_after_step_1_refuse_other_tokens_than_it_was_trained_on(quick, tmp_path, name):
+    workspace = Path(shutil.copytree(quick["gemma"], tmp_path / "work"))
+    options = to_options(make_parser("").parse_args(["--model", "embedded", "--workspace", str(workspace)]))
+    now = {
+        key: RunState(workspace / "models" / "sft").stored_settings[key] for key in ("chat sha256", "tokenizer sha256")
+    }
+    check_tokenizer(options, now)
+    changed(workspace, name, "of another template")
+    (problem,) = problems_of(check_tokenizer, options, now)
+    assert name in problem and "repeat step 1" in problem
+
+
+@pytest.mark.parametrize("name", ["chat sha256", "tokenizer sha256", "libraries"])
+def test_runs_of_earlier_versions_lack_these_settings_and_continue(quick, tmp_path, name):
+    workspace = Path(shutil.copytree(quick["gemma"], tmp_path / "work"))
+    state = RunState(workspace / "models" / "sft")
+    now = dict(state.stored_settings)
+    run = json.loads(state.path.read_text("utf-8"))
+    del run["settings"][name]
+    state.path.write_text(json.dumps(run))
+    state.check(now, "")
+
+
+def test_a_run_with_another_template_is_refused_on_resume(quick):
+    state = RunState(quick["gemma"] / "models" / "sft")
+    with pytest.raises(UserError, match="chat sha256 was"):
+        state.check(dict(state.stored_settings) | {"chat sha256": "another"}, "")
+
+
+def test_other_library_versions_are_a_note_and_no_error(quick):
+    state = RunState(quick["gemma"] / "models" / "sft")
+    now = dict(state.stored_settings)
+    now["libraries"] = now["libraries"] | {"torch": "99.0"}
+    state.check(now, "")
+    assert library_changes(state.stored_settings, now) == f"torch {library_versions()['torch']} -> 99.0"
+    assert library_changes({}, now) == ""

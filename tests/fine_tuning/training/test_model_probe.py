@@ -1,0 +1,167 @@
+"""Models that cannot be trained, or that would be trained wrong in silence, are refused before anything is written."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from families import CHATML, tiny_model
+from helpers import ROOT, STEP_1, contents, problems_of
+from transformers import AutoTokenizer, BertConfig, Gemma3Config
+
+from fine_tuning.run.model_folder import folder_problems
+from fine_tuning.run.options import Options
+from fine_tuning.run.presets import REAL
+from fine_tuning.training.model_probe import probe
+
+SHORT = replace(REAL, max_length=256)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("model") / "tiny", "qwen2")
+
+
+@pytest.fixture
+def model(original, tmp_path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "tiny"))
+
+
+def edit(path: Path, **changes) -> None:
+    """Change or, with None, remove entries of a JSON file."""
+    stored = json.loads(path.read_text("utf-8")) | changes
+    path.write_text(json.dumps({name: value for name, value in stored.items() if value is not None}))
+
+
+def refusals(model: Path) -> tuple[str, ...]:
+    problems = problems_of(probe, Options(str(model)), REAL)
+    assert all("\n" not in problem and model.name in problem for problem in problems)
+    return problems
+
+
+def test_a_sound_model_is_taken(model):
+    assert folder_problems(model) == []
+    probed = probe(Options(str(model)), REAL)
+    assert probed.max_length == REAL.max_length
+    assert sorted(probed.settings) == ["chat sha256", "tokenizer sha256"]
+
+
+def test_a_model_bounds_the_length_of_a_row_by_its_positions(model):
+    edit(model / "config.json", max_position_embeddings=512)
+    probed = probe(Options(str(model)), REAL)
+    assert (probed.max_length, probed.settings["max length of the model"]) == (512, 512)
+    assert probe(Options(str(model)), SHORT).max_length == 256
+
+
+def test_a_padding_token_outside_of_the_embedding_is_named(model):
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(model)
+    edit(model / "config.json", vocab_size=len(tokenizer) - 1)
+    (problem,) = refusals(model)
+    assert "'[PAD]', its pad_token" in problem and f"there are {len(tokenizer) - 1} embeddings" in problem
+
+
+def test_ordinary_tokens_outside_of_the_embedding_are_counted(model):
+    edit(model / "config.json", vocab_size=1000)
+    (problem,) = refusals(model)
+    assert re.search(r"no embedding for 5\d\d tokens", problem)
+
+
+def test_a_padding_id_of_the_configuration_must_lie_inside_of_the_embedding(model):
+    edit(model / "config.json", pad_token_id=5000)
+    (problem,) = refusals(model)
+    assert "config.json has pad_token_id 5000" in problem
+
+
+def test_problems_of_tokenizer_and_configuration_are_reported_together(model):
+    (model / "chat_template.jinja").write_text("{{ raise_exception('no') }}")
+    edit(model / "config.json", is_encoder_decoder=True)
+    template, kind = refusals(model)
+    assert "chat template fails" in template and "encoder-decoder" in kind
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"architectures": ["Qwen2ForSequenceClassification"]}, "this is a Qwen2ForSequenceClassification"),
+        ({"architectures": ["Qwen2Model"]}, "this is a Qwen2Model"),
+        ({"is_causal": False}, "looks ahead"),
+        ({"model_type": None}, "model_type"),
+        ({"model_type": "brand_new"}, "brand_new"),
+        ({"hidden_size": "wide"}, "hidden_size"),
+        ({"num_attention_heads": 0}, ""),
+        ({"layer_types": ["unheard of"]}, ""),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_configuration_of_another_kind_or_a_broken_one_is_refused(model, changes, said):
+    edit(model / "config.json", **changes)
+    (problem,) = refusals(model)
+    assert said in problem
+
+
+@pytest.mark.parametrize("config", [BertConfig(), Gemma3Config()], ids=["encoder", "text and pictures"])
+def test_models_that_are_no_causal_text_models_are_refused(model, config):
+    config.save_pretrained(model)
+    assert len(refusals(model)) == 1
+
+
+def test_a_family_without_sdpa_attention_is_refused(tmp_path):
+    (problem,) = refusals(tiny_model(tmp_path / "tiny", "gemma2"))
+    assert "no SDPA attention for Gemma2ForCausalLM" in problem
+
+
+def test_a_family_without_the_adapters_modules_is_refused(tmp_path):
+    (problem,) = refusals(tiny_model(tmp_path / "tiny", "phi3"))
+    assert "no modules q_proj" in problem
+
+
+def test_a_broken_tokenizer_is_refused_in_one_line(model):
+    for content in ("{}", "not JSON", '{"model": {"type": "BPE"}}'):
+        (model / "tokenizer.json").write_text(content)
+        assert len(refusals(model)) == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda model: (model / "adapter_config.json").write_text("{}"), "adapter_config.json"),
+        (lambda model: (model / "config.json").write_text("{"), "config.json is not valid JSON"),
+        (lambda model: (model / "config.json").write_text("[]"), "config.json is not a JSON object"),
+        (lambda model: (model / "tokenizer_config.json").write_text("{,"), "tokenizer_config.json is not valid JSON"),
+        (lambda model: edit(model / "config.json", auto_map={"AutoConfig": "x.C"}), "own code (auto_map)"),
+        (lambda model: edit(model / "tokenizer_config.json", auto_map={"AutoTokenizer": ["x.T", None]}), "own code"),
+        (
+            lambda model: (model / "model.safetensors").rename(model / "pytorch_model.bin"),
+            "weights only as *.bin, which are not read: they can contain code. To convert them: python -c",
+        ),
+        (
+            lambda model: (model / "tokenizer.json").rename(model / "tokenizer.model"),
+            "no tokenizer.json, only tokenizer.model. To make one (needs sentencepiece): python -c",
+        ),
+        (
+            lambda model: (model / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b.safetensors"}}'),
+            "weights are missing or their index cannot be read: b.safetensors",
+        ),
+    ],
+    ids=["adapter", "cut", "list", "tokenizer", "code", "tokenizer's code", "bin", "sentencepiece", "shard"],
+)
+def test_a_folder_with_other_files_is_refused_before_torch_is_imported(refused, workspace, model, damage, said):
+    damage(model)
+    (message,) = refused(STEP_1, "--model", model, "--workspace", workspace)
+    assert message.startswith(f"error: --model {model}: ") and said in message
+
+
+def test_a_step_refuses_a_template_that_loses_the_request_and_writes_nothing(workspace, model):
+    (model / "chat_template.jinja").write_text(CHATML.replace("message['content']", "message['content'][0].text"))
+    before = contents(workspace)
+    command = [sys.executable, STEP_1, "--model", str(model), "--workspace", str(workspace)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 2 and "Traceback" not in run.stderr
+    assert [line for line in run.stderr.splitlines() if line.startswith("error: ")] == run.stderr.splitlines()[-1:]
+    assert contents(workspace) == before
