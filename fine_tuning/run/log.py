@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SECONDS_BETWEEN_WRITES = 10
+SHARE_FOR_WRITING = 0.05  # of the time, at most: the log of many steps takes seconds to write
 WIDEST_TABLE = 8  # columns; a wider table that has fewer rows than columns is transposed
 
 Section = Mapping[str, Any] | Sequence[Mapping[str, Any]] | str
@@ -39,6 +40,7 @@ class TrainingLog:
         self._verdict: Sequence[str] = ()
         self._pictures: dict[str, str] = {}  # file names
         self._last_write = 0.0
+        self._seconds_to_write = 0.0
 
     def set(self, section: str, content: Section, hide: Collection[str] = ()) -> None:
         """Set or replace a section: a mapping of figures, a sequence of table rows, or text.
@@ -57,8 +59,8 @@ class TrainingLog:
         self._save("Contact sheet", suffix, lambda file: image.save(file, format="png"))
 
     def is_due(self, interval: float = SECONDS_BETWEEN_WRITES) -> bool:
-        """True when the log was last written at least `interval` seconds ago."""
-        return time.monotonic() - self._last_write >= interval
+        """True when the log was last written at least `interval` seconds ago, longer if writing it took long."""
+        return time.monotonic() - self._last_write >= max(interval, self._seconds_to_write / SHARE_FOR_WRITING)
 
     def progress(self, line: str) -> None:
         """Show the progress of the run in the first line, and write both files."""
@@ -73,6 +75,7 @@ class TrainingLog:
 
     def write(self) -> None:
         """Write both files."""
+        start = time.monotonic()
         make_folder(self.folder)
         stored = {"title": self.title, **self.sections, "history": self.history}
         write_atomically(
@@ -80,6 +83,7 @@ class TrainingLog:
         )
         write_atomically(self.folder / f"{self.name}.md", self._markdown())
         self._last_write = time.monotonic()
+        self._seconds_to_write = self._last_write - start
 
     def announce(self) -> None:
         """Print the log's path and then, as the run's last line, its result as one JSON object."""

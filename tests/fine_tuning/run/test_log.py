@@ -220,10 +220,16 @@ def test_pictures_are_saved_beside_the_log_and_later_ones_replace_them(log):
     assert markdown_of(log).count("![") == 2
 
 
-def test_a_log_is_due_again_only_when_the_interval_has_passed(log):
+@pytest.mark.parametrize(("seconds_to_write", "due_after"), [(0.0, 10.0), (0.25, 10.0), (3.0, 60.0)])
+def test_a_log_is_due_again_when_the_interval_has_passed_and_later_if_writing_takes_long(
+    log, monkeypatch, seconds_to_write, due_after
+):
+    clock = iter([100.0, 100.0 + seconds_to_write])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
     log.write()
-    assert not log.is_due(3600)
-    assert log.is_due(0)
+    for seconds, is_due in ((due_after - 0.1, False), (due_after + 0.1, True)):
+        monkeypatch.setattr("time.monotonic", lambda: 100.0 + seconds_to_write + seconds)  # noqa: B023
+        assert log.is_due(10) == is_due
 
 
 def test_the_last_line_of_a_finished_run_is_its_figures_as_json(log, capsys):
