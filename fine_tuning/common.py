@@ -193,29 +193,10 @@ class Step:
 
         `example` is what messages call it, "row" or "pair". Raises UserError if the memory is too small.
         """
-        from fine_tuning.training.adapter import lora_config
-        from fine_tuning.training.base_model import load_config
-        from fine_tuning.training.device import check_gpu, choose_dtype
-        from fine_tuning.training.memory_check import LongestStep, device_description, memory_needs, try_on_gpu
+        from fine_tuning.training.memory_check import check_memory
 
-        options = self.options
-        check_gpu(needed=not options.is_embedded)
         lora = self.preset.lora if self.number == 1 else replace(self.preset.lora, dropout=0.0)  # not in ORPO
-        step = LongestStep(
-            example,
-            loss_of,
-            load_config(options),
-            lora_config(lora),
-            choose_dtype(options.dtype),
-            options.load_in_4bit,
-            self.preset.gradient_checkpointing,
-        )
-        self._needs = memory_needs(step)
-        print(
-            f"{options.model_name}: {self._needs['dtype']} on {device_description()}; a step on the longest {example} "
-            f"needs {self._needs['counted memory of a step']}, and the libraries need some more"
-        )
-        try_on_gpu(step, make_model)
+        self._needs = check_memory(self.options, replace(self.preset, lora=lora), loss_of, example, make_model)
 
     def check_forward(self, model: PeftModel, pair: EncodedPair) -> None:
         """Compare the forward pass of ORPO's loss with the model's own on a pair. Raises UserError if they differ."""

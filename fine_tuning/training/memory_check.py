@@ -11,9 +11,11 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from fine_tuning.run.errors import UserError, is_out_of_memory
-from fine_tuning.run.presets import OrpoSettings
-from fine_tuning.training.adapter import base_of
-from fine_tuning.training.device import device_name
+from fine_tuning.run.options import Options
+from fine_tuning.run.presets import OrpoSettings, Preset
+from fine_tuning.training.adapter import base_of, lora_config
+from fine_tuning.training.base_model import load_config
+from fine_tuning.training.device import check_gpu, choose_dtype, device_name
 from fine_tuning.training.lora_layers import lean_adapters
 from fine_tuning.training.memory import GIB, MemoryCount, count_step
 from fine_tuning.training.orpo_loss import pair_loss, token_log_probs
@@ -84,6 +86,32 @@ def preference_loss(pair: EncodedPair, orpo: OrpoSettings) -> Loss:
         return pair_loss(base, batch, orpo.lambda_, orpo.nll_over_prompt).loss
 
     return loss_of
+
+
+def check_memory(
+    options: Options, preset: Preset, loss_of: Loss, example: str, make_model: Callable[[], PeftModel]
+) -> dict[str, str]:
+    """Print and return the memory that a training step on the longest example needs. On a GPU, also try such a step.
+
+    `example` is what messages call it, "row" or "pair". Raises UserError if the memory is too small.
+    """
+    check_gpu(needed=not options.is_embedded)
+    step = LongestStep(
+        example,
+        loss_of,
+        load_config(options),
+        lora_config(preset.lora),
+        choose_dtype(options.dtype),
+        options.load_in_4bit,
+        preset.gradient_checkpointing,
+    )
+    needs = memory_needs(step)
+    print(
+        f"{options.model_name}: {needs['dtype']} on {device_description()}; a step on the longest {example} needs "
+        f"{needs['counted memory of a step']}, and the libraries need some more"
+    )
+    try_on_gpu(step, make_model)
+    return needs
 
 
 def memory_needs(step: LongestStep) -> dict[str, str]:

@@ -180,7 +180,7 @@ def test_an_answer_needs_some_token_that_ends_it():
 def test_a_prompt_that_the_template_would_cut_is_reported_with_its_row():
     thinking = CHATML.replace("message['content']", "message['content'].split('</think>')[-1]")
     rows = [Row(text, "[0]", 1.0, "", {}, number) for number, text in enumerate(("a", "b </think> c"), start=1)]
-    (problem,) = problems_of(encode_rows, qwen(thinking), rows, 100)
+    (problem,) = problems_of(list, encode_rows(qwen(thinking), rows, 100))
     assert problem.startswith("row 2: ") and "changes the text of the prompt" in problem
 
 
