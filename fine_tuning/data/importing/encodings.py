@@ -13,6 +13,7 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+SURE = {"utf-8", *(name for _, name in BYTE_ORDER_MARKS)}  # the others are guesses
 _START = 2000  # bytes from which binary files and UTF-16 are recognised
 LAST_RESORT = "cp1252"  # Western European, Excel's default
 
@@ -24,7 +25,7 @@ def decode(content: bytes, encoding: str | None = None) -> tuple[str, str]:
     """
     if encoding:
         try:
-            return content.decode(encoding).removeprefix("\ufeff"), encoding
+            return content.decode(encoding).lstrip("\ufeff"), encoding
         except LookupError:
             raise UserError(
                 f"--encoding {encoding}: there is no such encoding. Examples: utf-8, cp1252, cp949"
@@ -34,7 +35,7 @@ def decode(content: bytes, encoding: str | None = None) -> tuple[str, str]:
     marked = next((name for mark, name in BYTE_ORDER_MARKS if content.startswith(mark)), None)
     for name in (marked,) if marked else _utf_16_without_mark(content):
         with contextlib.suppress(UnicodeDecodeError):
-            return content.decode(name), name
+            return content.decode(name).lstrip("\ufeff"), name  # some programs write the mark twice
     if b"\0" in content[:_START]:
         raise UserError("it is not a table in text form. These are read: CSV, TSV, XLSX, JSON, JSONL and Parquet")
     with contextlib.suppress(UnicodeDecodeError):

@@ -2,9 +2,30 @@
 
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.importing.examples import Report
+from fine_tuning.data.problems import count_text
 
 MAX_PLACES = 10  # rows shown of each kind
 PREVIEW_LINES, PREVIEW_WIDTH = 6, 110
+_REMEDIES = {  # by the end of a kind
+    "is not a diagram": "Correct them; docs/LANGUAGE.md describes the format",
+    "has score 1.0, to compare with": "Give the best answer to each of these prompts the score 1",
+    "is not a number from 0 to 1": "Correct them; 1 is a perfect answer",
+    "is a conversation of several turns": "Keep one request and one answer",
+    "no score": "Write one, from 0 to 1, or put rows without a score into a file of their own",
+    "with the same prompt": "Give all rows of a prompt the same split",
+    "a separator may be missing": "Put cells with commas or line ends into quotes",
+}
+
+
+def changes(report: Report) -> list[str]:
+    """What was changed in the answers, one line for each kind of change."""
+    lines = []
+    if report.fences:
+        around = f", and text around {report.texts_around} of them" if report.texts_around else ""
+        lines.append(f"code fences removed from the answers of {count_text(report.fences, 'row', 'rows')}{around}")
+    if report.rewritten:
+        lines.append(f"answers rewritten in the exact format: {report.rewritten}. They had only one meaning")
+    return lines
 
 
 def refusals(report: Report) -> list[str]:
@@ -13,7 +34,8 @@ def refusals(report: Report) -> list[str]:
     for kind, places in sorted(report.refused.items(), key=lambda item: -len(item[1])):
         shown = [f"{place} ({detail})" if detail else place for place, detail in places[:MAX_PLACES]]
         more = f" and {len(places) - MAX_PLACES} more" if len(places) > MAX_PLACES else ""
-        lines.append(f"not taken, {len(places)}: {kind}: {', '.join(shown)}{more}")
+        remedy = next((f". {remedy}" for end, remedy in _REMEDIES.items() if kind.endswith(end)), "")
+        lines.append(f"not taken, {len(places)}: {kind}: {', '.join(shown)}{more}{remedy}")
     return lines
 
 

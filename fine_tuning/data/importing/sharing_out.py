@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.importing.examples import Example, Report
 from fine_tuning.data.importing.judged import judged_rows, plain_rows
+from fine_tuning.data.problems import count_text
 from fine_tuning.data.split import draw_prompts, prompts_by_family, split_prompts, stated_sides
 from fine_tuning.run.errors import UserError, about
 
@@ -49,7 +50,7 @@ def share_out(examples: Iterable[Example], report: Report, share: float, seed: i
         )
     sft, orpo = _with_common_sides(sft, orpo, report, seed)
     for name, rows in (("the SFT CSV", sft), ("the ORPO CSV", orpo)):
-        with about(f"{name} would have {len(rows)} rows"):
+        with about(f"{name} would have {count_text(len(rows), 'row', 'rows')}"):
             split_prompts(rows, seed)
     return SharedOut(sft, orpo, pairs)
 
