@@ -42,6 +42,7 @@ from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.options import SEED
 from fine_tuning.run.workspace import Workspace
 
+MAX_COLUMNS = 20  # that are listed as not used
 COLUMNS = {  # which the user may name: --prompt-column and so on
     "prompt": "prompts",
     "answer": "answers",
@@ -65,6 +66,9 @@ def main() -> None:
     for path in args.files:
         with checks:
             tables.append(read_table(path, lambda columns: count_known(columns, named), args.encoding, args.sheet))
+    with checks:
+        if args.sheet and tables and not any(table.format.startswith("Excel") for table in tables):
+            raise UserError(f"--sheet {args.sheet}: no Excel file was given")
     columns = {plain_name(column) for table in tables for column in table.columns}
     for table in tables:
         with checks:  # a name may be meant for some of the files; one that no file has is a mistake
@@ -153,7 +157,8 @@ def description(table: Table, layout: Layout) -> str:
     """What was read from a file: its format, the columns that are used and those that are not."""
     unused = [column for column in table.columns if column not in layout.used() and column.strip()]
     text = f"{table.path}: {table.format}. Columns: {', '.join(layout.used())}"
-    return f"{text}. Not used: {', '.join(unused)}" if unused else text
+    more = f" and {len(unused) - MAX_COLUMNS} more" if len(unused) > MAX_COLUMNS else ""
+    return f"{text}. Not used: {', '.join(unused[:MAX_COLUMNS])}{more}" if unused else text
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import re
 
+from fine_tuning.data.problems import count_text
 from fine_tuning.run.errors import UserError
 
 BYTE_ORDER_MARKS = (
@@ -14,6 +15,7 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 SURE = {"utf-8", *(name for _, name in BYTE_ORDER_MARKS)}  # the others are guesses
+_MOSTLY = 10  # letters that are valid UTF-8 for each byte that is not: then the file is a damaged UTF-8 file
 _START = 2000  # bytes from which binary files and UTF-16 are recognised
 LAST_RESORT = "cp1252"  # Western European, Excel's default
 
@@ -21,7 +23,7 @@ LAST_RESORT = "cp1252"  # Western European, Excel's default
 def decode(content: bytes, encoding: str | None = None) -> tuple[str, str]:
     """The text of a file and the encoding it was read with. `encoding` is what the user named.
 
-    Raises UserError if the user's encoding does not fit, or if the content is not text.
+    Raises UserError if the user's encoding does not fit, or if the content is not text or is damaged.
     """
     if encoding:
         try:
@@ -53,18 +55,31 @@ def _utf_16_without_mark(content: bytes) -> tuple[str, ...]:
 
 
 # An encoding of one script is taken if enough of the letters beyond ASCII are of that script. Chinese bytes can be read
-# as Korean ones, so Korean text must also have its most frequent syllables. Cyrillic letters must form words of their
-# own: accented letters of a Western language, read as Cyrillic, stand among Latin ones.
+# as Korean ones, so Korean text must also have its most frequent syllables. Cyrillic and Chinese letters must form
+# words of their own: accented letters of a European language, read as one of these, stand among Latin ones.
 _FREQUENT_KOREAN = re.compile("[이다는을를의에가하고로한지은도서사기리시자어나대아인]")
 _SCRIPTS = (
     ("cp949", re.compile("[\uac00-\ud7a3]"), "euc_kr", 0.8),
     ("cp932", re.compile("[\u3040-\u30ff]"), "cp932", 0.3),
-    ("gb18030", re.compile("[\u4e00-\u9fa5]"), "gb2312", 0.8),
+    ("gb18030", re.compile("(?<![A-Za-z])[\u4e00-\u9fa5]{2,}(?![A-Za-z])|[\u4e00-\u9fa5]{4,}"), "gb2312", 0.6),
     ("cp1251", re.compile("(?<![A-Za-z])[\u0400-\u045f]{2,}(?![A-Za-z])"), "cp1251", 0.8),
 )
 
 
+def _check_damage(content: bytes) -> None:
+    """Raise UserError if only a few bytes are not UTF-8: read in another encoding, all other letters would be wrong."""
+    text = content.decode(errors="replace")
+    wrong = text.count("\ufffd")
+    if sum(not c.isascii() for c in text) - wrong >= _MOSTLY * wrong:
+        position = len(text.partition("\ufffd")[0].encode())
+        raise UserError(
+            f"it is UTF-8, but {count_text(wrong, 'byte is', 'bytes are')} wrong, the first at byte {position}. "
+            "Correct it there, or name the encoding with --encoding"
+        )
+
+
 def _guess(content: bytes) -> tuple[str, str]:
+    _check_damage(content)
     for name, script, frequent_letters, needed in _SCRIPTS:
         try:
             text = content.decode(name)

@@ -11,17 +11,11 @@ from fine_tuning.data.importing.cells import Refused, is_empty, messages_in, rea
 from fine_tuning.data.importing.layouts import Layout, find_layout
 from fine_tuning.data.importing.scores import are_labels, check_scale, score_of
 from fine_tuning.data.importing.table_files import Table
+from fine_tuning.data.importing.words import ENDED, SPLITS
 from fine_tuning.data.row import MAX_FAMILY_LENGTH
 from fine_tuning.run.errors import about
 
 MAX_FAMILIES = 20  # a column with more different values does not name kinds of diagrams
-SPLITS = {
-    "": "",
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev", "development", "eval", "evaluation"), "validation"),
-    **dict.fromkeys(("test", "testing", "holdout"), "test"),
-}
-ENDED = {"": "", **dict.fromkeys(("true", "yes", "1"), "true"), **dict.fromkeys(("false", "no", "0"), "false")}
 
 
 @dataclass(slots=True)

@@ -10,7 +10,8 @@ from typing import Any
 from fine_tuning.data.importing.binary_tables import read_excel, read_parquet
 from fine_tuning.data.importing.cells import is_empty
 from fine_tuning.data.importing.encodings import SURE, decode
-from fine_tuning.data.importing.text_tables import NumberedRow, Recognise, header_index, read_csv, read_json
+from fine_tuning.data.importing.json_tables import is_json, read_json
+from fine_tuning.data.importing.text_tables import NumberedRow, Recognise, header_index, read_csv
 from fine_tuning.data.problems import count_text
 from fine_tuning.run.errors import UserError, about
 
@@ -50,6 +51,10 @@ def read_table(path: Path, recognise: Recognise, encoding: str | None = None, sh
             table = _under_header(path, records, recognise, kind)
         elif content.startswith(b"\xd0\xcf\x11\xe0"):
             raise UserError("an Excel file of the old format, or one with a password. Save it as .xlsx or CSV")
+        elif content.startswith(b"version https://git-lfs"):
+            raise UserError("a git-lfs pointer, not the file itself. Get the file: git lfs pull")
+        elif content.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+            raise UserError("a web page, not the file itself. Download the file again")
         else:
             table = _read_text(path, content, recognise, encoding)
         if not table.rows and not table.unread:
@@ -78,9 +83,8 @@ def _read_text(path: Path, content: bytes, recognise: Recognise, encoding: str |
     text, used = decode(content, encoding)
     if not text.strip():
         raise UserError("the file is empty")
-    names = {suffix.lower() for suffix in path.suffixes}
-    may_be_json = not names & {".csv", ".tsv"} and text.lstrip()[0] in "[{"
-    if may_be_json or names & {".json", ".jsonl", ".ndjson"}:
+    named_json = bool({suffix.lower() for suffix in path.suffixes} & {".json", ".jsonl", ".ndjson"})
+    if is_json(text) or (named_json and not _has_header(text, recognise)):
         columns, rows, unread, kind = read_json(text)
         return Table(path, columns, rows, unread, f"{kind}, in {used}")
     records, separator = read_csv(text, recognise)
@@ -88,6 +92,17 @@ def _read_text(path: Path, content: bytes, recognise: Recognise, encoding: str |
     if not encoding and used not in SURE:
         kind += " (a guess; if letters are wrong, name another with --encoding)"
     return _under_header(path, records, recognise, kind)
+
+
+def _has_header(text: str, recognise: Recognise) -> bool:
+    """True if the text is a CSV whose header has two known columns."""
+    if text.lstrip()[0] in "[{":
+        return False
+    try:
+        records, _ = read_csv(text, recognise)
+    except UserError:
+        return False
+    return recognise([str(cell) for cell in records[header_index(records, recognise)][1]]) > 1
 
 
 def _name(separator: str) -> str:

@@ -1,17 +1,14 @@
-"""Read CSV and JSON text into records. Every record is kept or reported, so that none is lost in silence."""
+"""Read CSV text into records. Every record is kept, so that none is lost in silence."""
 
 import csv
 import io
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
-from fine_tuning.data.importing.cells import messages_in
 from fine_tuning.run.errors import UserError
 
 NumberedRow = tuple[int, Sequence[Any]]
-NumberedObject = tuple[int, dict[str, Any]]
 Recognise = Callable[[Sequence[str]], int]  # how many of a header's columns are known
 
 HEADER_ROWS = 20  # not empty; the header is looked for among them
@@ -99,71 +96,3 @@ def _too_long(records: Sequence[NumberedRow], recognise: Recognise) -> bool:
     start = header_index(records, recognise)
     width = len(records[start][1])
     return any(any(map(str.strip, record[width:])) for _, record in records[start + 1 :])
-
-
-def read_json(text: str) -> tuple[list[str], list[NumberedObject], list[tuple[int, str]], str]:
-    """The columns, the numbered objects, what could not be read, and the kind: JSON or JSONL."""
-    try:
-        whole = json.loads(text)
-    except RecursionError:
-        raise UserError("it is nested too deeply") from None
-    except ValueError as error:
-        if text.lstrip().startswith("[") and not _is_lines(text):
-            raise UserError(f"it is not valid JSON: {error}") from None
-        return *_objects(_lines(text)), "JSONL"
-    rows = _rows_of(whole)
-    if rows is None:
-        raise UserError("it is JSON, but not a list of objects, one for each row")
-    return *_objects(enumerate(rows, start=1)), "JSON"
-
-
-def _is_lines(text: str) -> bool:
-    """True if the first line is JSON by itself, as in JSONL."""
-    first = text.lstrip().partition("\n")[0]
-    try:
-        json.loads(first)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _lines(text: str) -> Iterable[tuple[int, Any]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError) as error:
-                reason = getattr(error, "msg", "nested too deeply")
-                yield number, UserError(f"its line is not valid JSON ({reason})")
-
-
-def _rows_of(whole: Any) -> list[Any] | None:
-    """The rows in a JSON text: a list, a list in an object, or columns as pandas writes them."""
-    if isinstance(whole, list):
-        return whole
-    if not isinstance(whole, dict):
-        return None
-    values = [list(value.values()) if isinstance(value, dict) else value for value in whole.values()]
-    lists = [value for value in values if isinstance(value, list) and value and not messages_in(value)]
-    if len(lists) == 1 and all(isinstance(item, dict) for item in lists[0]):
-        return list(lists[0])
-    if lists and len(lists) == len(values) and len(set(map(len, lists))) == 1:
-        return [dict(zip(whole, cells, strict=True)) for cells in zip(*lists, strict=True)]
-    return [whole]
-
-
-def _objects(
-    values: Iterable[tuple[int, Any]],
-) -> tuple[list[str], list[NumberedObject], list[tuple[int, str]]]:
-    columns: dict[str, None] = {}
-    rows: list[NumberedObject] = []
-    unread: list[tuple[int, str]] = []
-    for number, value in values:
-        if isinstance(value, UserError):
-            unread.append((number, str(value)))
-        elif isinstance(value, dict):
-            columns |= dict.fromkeys(value)
-            rows.append((number, value))
-        else:
-            unread.append((number, "not a JSON object with named fields"))
-    return list(columns), rows, unread

@@ -89,6 +89,72 @@ def test_an_encoding_with_a_byte_order_mark_is_no_guess(importing):
     assert "in utf-16. Columns" in importing(rows__txt=plain(6, separator="\t").encode("utf-16")).output
 
 
+def test_a_sheet_of_no_excel_file_is_refused(importing):
+    assert problems_of(importing, "--sheet", "Data", rows__csv=plain(6)) == ("--sheet Data: no Excel file was given",)
+
+
+# Encodings and JSON
+
+
+@pytest.mark.parametrize("encoding", ["cp1250", "cp1252", "iso8859_2"])
+def test_letters_with_accents_are_not_read_as_chinese_ones(importing, encoding):
+    words = "Zażółć gęślą jaźń" if encoding != "cp1252" else "Übergröße ñandú façade"
+    rows = [[f"{words} {k}", drawing(k)] for k in range(6)]
+    result = importing("--encoding", encoding, rows__csv=csv_of(["prompt", "answer"], rows).encode(encoding))
+    assert {prompt for prompt, _ in taken(result)} == {f"{words} {k}" for k in range(6)}
+    guessed = importing(workspace="guessed", rows__csv=csv_of(["prompt", "answer"], rows).encode(encoding))
+    assert "in cp1252 (a guess" in guessed.output
+
+
+def test_a_wrong_byte_in_a_file_of_utf_8_is_named_instead_of_guessing(importing):
+    content = csv_of(["prompt", "answer"], [[f"{k}상자를 그려 줘", drawing(k)] for k in range(6)]).encode()
+    (problem,) = problems_of(importing, rows__csv=content.replace(b"5\xec", b"5\xff\xec"))
+    assert "it is UTF-8, but 1 byte is wrong, the first at byte 5" in problem
+
+
+OBJECTS = [{"prompt": f"draw, {k}", "completion": drawing(k)} for k in range(6)]
+LISTS = [list(row.values()) for row in OBJECTS]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(json.dumps(row, indent=2) for row in OBJECTS),
+        ",\n".join(json.dumps(row) for row in OBJECTS),
+        "\n".join(map(str, OBJECTS)),
+        json.dumps({"train": OBJECTS[:4], "validation": OBJECTS[4:]}),
+        json.dumps({"tags": ["a"], "rows": OBJECTS}),
+        json.dumps({"columns": ["prompt", "completion"], "index": [*range(6)], "data": LISTS}),
+        json.dumps({str(k): row for k, row in enumerate(OBJECTS)}),
+        plain(6),
+    ],
+)
+@pytest.mark.parametrize("name", ["rows__json", "rows__jsonl"])
+def test_json_is_read_as_programs_write_it(importing, name, text):
+    assert taken(importing(**{name: text})) == SIX
+
+
+def test_lists_of_the_two_sides_in_json_are_the_split(importing):
+    result = importing(rows__json={"train": OBJECTS[:4], "validation": OBJECTS[4:]})
+    assert {row.prompt for row in [*result.sft, *result.orpo] if row.split == "validation"} == {"draw, 4", "draw, 5"}
+
+
+def test_json_lines_in_a_file_named_csv_are_read(importing):
+    assert taken(importing(rows__csv="\n".join(map(json.dumps, OBJECTS)))) == SIX
+
+
+def test_a_file_of_which_no_line_is_json_is_refused_with_that_reason(importing):
+    assert "none of its lines is a JSON object; row 1: " in problems_of(importing, rows__jsonl="{a: 1}\n{b: 2}\n")[0]
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a git-lfs pointer"),
+    ("<!DOCTYPE html>\n<html><body>Not found</body></html>", "a web page"),
+])  # fmt: skip
+def test_what_a_failed_download_leaves_is_named(importing, content, words):
+    assert words in problems_of(importing, rows__csv=content)[0]
+
+
 # Answers
 
 
@@ -200,6 +266,21 @@ def test_the_roles_of_other_collections_are_known(importing, asks, answers):
     rows = [{"conversations": [{"from": asks, "value": f"draw, {k}"}, {"from": answers, "value": drawing(k)}]}
             for k in range(6)]  # fmt: skip
     assert taken(importing(rows__json=rows)) == SIX
+
+
+# What contradicts itself
+
+
+def test_a_split_with_one_side_is_refused_in_words_of_the_import(importing):
+    rows = [[f"p{k}", drawing(k), "train"] for k in range(8)]
+    problem = problems_of(importing, rows__csv=csv_of(["prompt", "answer", "split"], rows))[0]
+    assert problem.startswith("the column split says train for all prompts. Add rows with validation")
+
+
+def test_answers_that_are_good_in_one_file_and_rejected_in_another_are_noted(importing):
+    pairs = csv_of(PAIRS, [[f"draw, {k}", drawing(k + 20), drawing(k)] for k in range(3)])
+    output = importing(rows__csv=plain(6), pairs__csv=pairs).output
+    assert "in the rows without a score: 3 (pairs.csv, row 1, ...)" in output
 
 
 # Too few rows
