@@ -33,10 +33,10 @@ def read_json(text: str) -> tuple[list[str], list[NumberedObject], list[tuple[in
             number, reason = unread[0]
             raise UserError(f"none of its lines is a JSON object; row {number}: {reason}") from None
         return columns, rows, unread, "JSONL"
-    rows = _rows_of(whole)
-    if rows is None:
+    values = _rows_of(whole)
+    if values is None:
         raise UserError("it is JSON, but not a list of objects, one for each row")
-    return *_objects(enumerate(rows, start=1)), "JSON"
+    return *_objects(enumerate(values, start=1)), "JSON"
 
 
 def _is_whole(text: str) -> bool:
