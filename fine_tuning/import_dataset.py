@@ -27,7 +27,6 @@ next    python fine_tuning/run_all.py --workspace mine
 
 import argparse
 import json
-from pathlib import Path
 
 from fine_tuning.data.importing.examples import Example, Report, examples_of
 from fine_tuning.data.importing.layouts import Layout, count_known, plain_name
@@ -39,8 +38,8 @@ from fine_tuning.data.problems import count_text
 from fine_tuning.run.commands import default_workspace, flags, program
 from fine_tuning.run.entry_point import printable, run
 from fine_tuning.run.errors import Checks, UserError
-from fine_tuning.run.options import SEED
-from fine_tuning.run.workspace import Workspace
+from fine_tuning.run.options import SEED, user_path
+from fine_tuning.run.workspace import Workspace, broken_links
 
 MAX_COLUMNS = 20  # that are listed as not used
 COLUMNS = {  # which the user may name: --prompt-column and so on
@@ -61,6 +60,8 @@ def main() -> None:
     descriptions: list[str] = []
     checks = Checks()
     with checks:
+        if broken := broken_links(args.workspace):
+            raise UserError(*(f"--workspace {args.workspace}: {problem}" for problem in broken))
         check_target(workspace, args.overwrite)
     tables = []
     for path in args.files:
@@ -121,11 +122,11 @@ def parse_flags() -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="files of rows; they may have different layouts"
+        "files", nargs="+", type=user_path, metavar="FILE", help="files of rows; they may have different layouts"
     )
     parser.add_argument(
         "--workspace",
-        type=Path,
+        type=user_path,
         default=default_workspace(),
         help=f"folder to write the two CSVs in; a new one is made (default: {default_workspace()})",
     )

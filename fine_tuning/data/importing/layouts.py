@@ -80,6 +80,8 @@ def find_layout(columns: Sequence[str], named: Mapping[str, str]) -> Layout:
     for word, column in named.items():
         if plain_name(column) not in by_name:
             raise UserError(f"--{word}-column {column}: there is no such column. It has {_list(columns)}")
+        if by_name[plain_name(column)] in own.values():
+            raise UserError(f"--{word}-column {column}: another flag names the same column. Each needs its own")
         own[word] = by_name[plain_name(column)]
     chosen, rejected = own.get("chosen") or first(["chosen"]), own.get("rejected") or first(["rejected"])
     if ("chosen" in own or "rejected" in own) and not (chosen and rejected):

@@ -10,6 +10,7 @@ from filelock import FileLock
 from helpers import contents, finish_step_1, problems_of
 from import_helpers import csv_of, drawing, line, plain
 
+from fine_tuning import import_dataset
 from fine_tuning.data.importing.examples import reference_text
 from fine_tuning.data.split import split_prompts
 from fine_tuning.run.commands import PROJECT
@@ -356,6 +357,22 @@ def test_a_crash_while_writing_leaves_a_workspace_without_csvs(importing, tmp_pa
         importing(rows__csv=plain(9))
     assert not (tmp_path / "mine" / "create_dataset").exists()
     monkeypatch.undo()
+
+
+def test_a_workspace_that_is_a_link_to_a_missing_drive_is_refused(importing, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "unplugged")
+    for workspace in ("link", "link/deeper"):
+        (problem,) = problems_of(importing, workspace=workspace, rows__csv=plain(9))
+        assert f"{tmp_path / 'link'} is a link to {tmp_path / 'unplugged'}, which does not exist" in problem
+    assert not (tmp_path / "unplugged").exists()
+
+
+def test_a_tilde_in_a_path_is_the_home_folder(importing, tmp_path, monkeypatch):
+    (tmp_path / "rows.csv").write_text(plain(9))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["import_dataset.py", "~/rows.csv", "--workspace", "~/mine"])
+    import_dataset.main()
+    assert (tmp_path / "mine" / "create_dataset").is_dir() and not Path("~").exists()
 
 
 def test_problems_of_all_files_are_listed_together(importing):

@@ -75,6 +75,12 @@ def test_a_named_column_may_be_in_some_of_the_files_only(importing):
     assert len(problems) == 2 and all("--prompt-column nix: there is no such column" in text for text in problems)
 
 
+def test_two_flags_with_the_same_column_are_refused(importing):
+    flags = ["--prompt-column", "prompt", "--answer-column", "Prompt"]
+    (problem,) = problems_of(importing, *flags, a__csv=plain(6))
+    assert "--answer-column Prompt: another flag names the same column" in problem
+
+
 def test_formulas_without_a_result_are_counted(importing):
     book = openpyxl.Workbook()
     for row in [["prompt", "completion", "note"], *([f"draw, {k}", drawing(k), "=1/2"] for k in range(6))]:
