@@ -27,6 +27,7 @@ next    python fine_tuning/run_all.py --workspace mine
 
 import argparse
 import json
+import shlex
 
 from fine_tuning.data.importing.examples import Example, Report, examples_of
 from fine_tuning.data.importing.layouts import Layout, count_known, plain_name
@@ -35,7 +36,7 @@ from fine_tuning.data.importing.sharing_out import ORPO_SHARE, share_out
 from fine_tuning.data.importing.table_files import Table, read_table
 from fine_tuning.data.importing.writing import check_target, csv_text, write_csvs
 from fine_tuning.data.problems import count_text
-from fine_tuning.run.commands import default_workspace, flags, program
+from fine_tuning.run.commands import default_workspace, flags, program, program_of
 from fine_tuning.run.entry_point import printable, run
 from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.options import SEED, user_path
@@ -99,6 +100,8 @@ def main() -> None:
         (workspace.sft_csv, workspace.orpo_csv), (shared.sft, shared.orpo), prompts, strict=True
     ):
         print(printable(f"{csv}: {count_text(len(rows), 'row', 'rows')}, {count_text(count, 'prompt', 'prompts')}"))
+    command = shlex.join([*program_of("run_all"), "--workspace", str(args.workspace)])
+    print(printable(f"next: {command} (to try it on a CPU, add --model embedded)"))
     figures = {
         "rows read": report.rows,
         "rows not taken": sum(map(len, report.refused.values())),

@@ -289,6 +289,22 @@ def test_answers_that_are_good_in_one_file_and_rejected_in_another_are_noted(imp
     assert "in the rows without a score: 3 (pairs.csv, row 1, ...)" in output
 
 
+# What is said about rows
+
+
+def test_every_row_that_is_not_taken_is_named(importing):
+    rows = [[f"p{k}", drawing(k) if k in (0, 1, 2, 3, 20) else "sorry"] for k in range(30)]
+    table = csv_of(["prompt", "answer"], rows)
+    assert "row 14 (line 1: not a list) and 15 more: rows 15-20, 22-30. Correct" in importing(rows__csv=table).output
+    output = importing(workspace="two", rows__csv=table, b__csv=plain(2)).output
+    assert " and 15 more: rows.csv, rows 15-20, 22-30. Correct" in output
+
+
+def test_the_command_to_run_next_is_printed(importing, tmp_path):
+    command = f"next: python fine_tuning/run_all.py --workspace {tmp_path / 'mine'} "
+    assert importing(rows__csv=plain(6)).output.splitlines()[-2].startswith(command)
+
+
 # Too few rows
 
 
