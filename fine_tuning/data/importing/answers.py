@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fine_tuning.data.importing.cells import text_of
 
-MAX_LIST = 1_000_000  # characters; a longer text is not read as a list
+MAX_LIST = 200_000  # characters; a longer text is not read as a list
 _ESCAPED_LINE_END = re.compile(r"\]\\n\[")  # as some programs export line ends
 _OPENING_FENCE = re.compile(r"(?:`{3,}|~{3,})[^\n`]*(?:\n|\Z)")
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n(.*?)(?<=\n)[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL)

@@ -54,14 +54,20 @@ def _utf_16_without_mark(content: bytes) -> tuple[str, ...]:
     return ("utf-16-be" if zeros[0] > zeros[1] else "utf-16-le",)
 
 
-# An encoding of one script is taken if enough of the letters beyond ASCII are of that script. Chinese bytes can be read
-# as Korean ones, so Korean text must also have its most frequent syllables. Cyrillic and Chinese letters must form
-# words of their own: accented letters of a European language, read as one of these, stand among Latin ones.
-_FREQUENT_KOREAN = re.compile("[이다는을를의에가하고로한지은도서사기리시자어나대아인]")
+# An encoding of one script is taken if enough of the letters beyond ASCII are of that script. Bytes of Chinese text may
+# also be Korean, and the other way round: that encoding is taken in which more letters are frequent ones. Cyrillic
+# letters must form words of their own: accented letters of a Western language, read so, stand among Latin ones.
+_FREQUENT = {
+    "cp949": re.compile(
+        "[이다는을를의에가하고로한지은도서사기리시자어나대아인그려주세요개입력출층신경망상두네과와줘해]"
+    ),
+    "gb18030": re.compile("[的一是个在有和中这为上大请画出入层输连接图形方框网络神经两三四五六不到人我们用与从下]"),
+}
+_MIN_FREQUENT = 0.1  # of the letters beyond ASCII
 _SCRIPTS = (
     ("cp949", re.compile("[\uac00-\ud7a3]"), "euc_kr", 0.8),
     ("cp932", re.compile("[\u3040-\u30ff]"), "cp932", 0.3),
-    ("gb18030", re.compile("(?<![A-Za-z])[\u4e00-\u9fa5]{2,}(?![A-Za-z])|[\u4e00-\u9fa5]{4,}"), "gb2312", 0.6),
+    ("gb18030", re.compile("[\u4e00-\u9fa5]"), "gb2312", 0.8),
     ("cp1251", re.compile("(?<![A-Za-z])[\u0400-\u045f]{2,}(?![A-Za-z])"), "cp1251", 0.8),
 )
 
@@ -89,6 +95,14 @@ def _guess(content: bytes) -> tuple[str, str]:
         in_script = "".join(script.findall(text)).encode(frequent_letters, errors="ignore").decode(frequent_letters)
         if not letters or len(in_script) < needed * letters:
             continue
-        if name != "cp949" or len(_FREQUENT_KOREAN.findall(in_script)) >= 0.15 * letters:
+        if name not in _FREQUENT:
+            return text, name
+        shares = {other: _frequent(content, other) / letters for other in _FREQUENT}
+        if shares[name] == max(shares.values()) >= _MIN_FREQUENT:
             return text, name
     return content.decode(LAST_RESORT, errors="replace"), LAST_RESORT
+
+
+def _frequent(content: bytes, encoding: str) -> int:
+    """How many frequent letters of its language the content has in this encoding."""
+    return len(_FREQUENT[encoding].findall(content.decode(encoding, errors="ignore")))

@@ -82,7 +82,9 @@ def examples_of(table: Table, named: Mapping[str, str], report: Report, name: st
             is_score = not layout.score and are_labels(layout.of(cells, "label") for _, cells in table.rows)
             layout = replace(layout, score=layout.label if is_score else layout.score, label="")
         if layout.score:
-            check_scale((layout.of(cells, "score") for _, cells in table.rows), layout.score)
+            scores = [layout.of(cells, "score") for _, cells in table.rows]
+            check_scale(scores, layout.score)
+            layout = replace(layout, score="") if all(map(is_empty, scores)) else layout
     families = _families(table, layout)
     examples = []
     start = f"{name}, " if name else ""

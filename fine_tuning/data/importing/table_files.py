@@ -123,12 +123,12 @@ def _under_header(path: Path, records: Sequence[NumberedRow], recognise: Recogni
 
 
 def _are_numbered(rows: Sequence[NumberedRow], columns: int) -> bool:
-    """True if each row has one cell more than the header, a running number in front. R writes tables in this way."""
+    """True if each row has one cell more than the header, a number of its own in front. R writes tables in this way."""
     filled = [record for _, record in rows if not all(map(is_empty, record))]
     if not filled or any(len(record) != columns + 1 for record in filled):
         return False
-    numbers = [str(record[0]) for record in filled]
-    return any(numbers == [str(k + start) for k in range(len(numbers))] for start in (0, 1))
+    numbers = {str(record[0]) for record in filled}
+    return len(numbers) == len(filled) and all(map(str.isdecimal, numbers))
 
 
 def _tabular(path: Path, header: Sequence[object], rows: Sequence[NumberedRow], kind: str) -> Table:

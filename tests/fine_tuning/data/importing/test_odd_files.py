@@ -102,14 +102,14 @@ def test_a_sheet_of_no_excel_file_is_refused(importing):
 # Encodings and JSON
 
 
-@pytest.mark.parametrize("encoding", ["cp1250", "cp1252", "iso8859_2"])
-def test_letters_with_accents_are_not_read_as_chinese_ones(importing, encoding):
-    words = "Zażółć gęślą jaźń" if encoding != "cp1252" else "Übergröße ñandú façade"
+@pytest.mark.parametrize("encoding", ["cp1250", "cp1252", "cp1253", "iso8859_2"])
+def test_european_letters_are_not_read_as_chinese_ones(importing, encoding):
+    words = {"cp1252": "Übergröße ñandú façade", "cp1253": "Σχεδίασε κουτιά"}.get(encoding, "Zażółć gęślą jaźń")
     rows = [[f"{words} {k}", drawing(k)] for k in range(6)]
     result = importing("--encoding", encoding, rows__csv=csv_of(["prompt", "answer"], rows).encode(encoding))
     assert {prompt for prompt, _ in taken(result)} == {f"{words} {k}" for k in range(6)}
     guessed = importing(workspace="guessed", rows__csv=csv_of(["prompt", "answer"], rows).encode(encoding))
-    assert "in cp1252 (a guess" in guessed.output
+    assert "gb18030" not in guessed.output and "(a guess; if letters are wrong" in guessed.output
 
 
 def test_a_wrong_byte_in_a_file_of_utf_8_is_named_instead_of_guessing(importing):
@@ -248,6 +248,11 @@ def test_labels_of_good_and_bad_answers_are_scores(importing):
             for k in range(4) for good in (True, False)]  # fmt: skip
     result = importing(rows__json=rows)
     assert [row.score for row in result.orpo] == [1.0, 0.0] * 4 and len(result.sft) == 4
+
+
+def test_an_empty_column_of_scores_is_as_good_as_none(importing):
+    rows = [{"prompt": f"draw, {k}", "completion": drawing(k), "score": None} for k in range(6)]
+    assert taken(importing(rows__json=rows)) == SIX
 
 
 def test_other_labels_are_not_used(importing):
