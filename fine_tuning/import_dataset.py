@@ -11,7 +11,8 @@ columns (names are compared without case and spaces around them)
         instruction, output; a column input is joined to the instruction
         prompt, chosen, rejected: preference pairs, for step 3
         messages with role and content, or conversations with from and value; one request and one answer
-        kept beside them: score (0 to 1), split (train, validation), ended (true, false), dest_shape_info
+        kept beside them: score (0 to 1) or label (true, false), split (train, validation), ended (true, false),
+        dest_shape_info
 writes  create_dataset/sft_dataset_llm.csv and create_dataset/orpo_dataset_llm.csv in the workspace, both or neither
 
 Rows without a score go into the SFT CSV; pairs and rows with a score into the ORPO CSV. If there are only rows without
@@ -26,20 +27,22 @@ next    python fine_tuning/run_all.py --workspace mine
 
 import argparse
 import json
-from pathlib import Path
+import shlex
 
 from fine_tuning.data.importing.examples import Example, Report, examples_of
-from fine_tuning.data.importing.layouts import Layout, count_known
-from fine_tuning.data.importing.reporting import preview, refusals
+from fine_tuning.data.importing.layouts import Layout, count_known, plain_name
+from fine_tuning.data.importing.reporting import changes, preview, refusals
 from fine_tuning.data.importing.sharing_out import ORPO_SHARE, share_out
 from fine_tuning.data.importing.table_files import Table, read_table
 from fine_tuning.data.importing.writing import check_target, csv_text, write_csvs
-from fine_tuning.run.commands import default_workspace, flags, program
+from fine_tuning.data.problems import count_text
+from fine_tuning.run.commands import default_workspace, flags, program, program_of
 from fine_tuning.run.entry_point import printable, run
 from fine_tuning.run.errors import Checks, UserError
-from fine_tuning.run.options import SEED
-from fine_tuning.run.workspace import Workspace
+from fine_tuning.run.options import SEED, user_path
+from fine_tuning.run.workspace import Workspace, broken_links
 
+MAX_COLUMNS = 20  # that are listed as not used
 COLUMNS = {  # which the user may name: --prompt-column and so on
     "prompt": "prompts",
     "answer": "answers",
@@ -58,35 +61,47 @@ def main() -> None:
     descriptions: list[str] = []
     checks = Checks()
     with checks:
+        if broken := broken_links(args.workspace):
+            raise UserError(*(f"--workspace {args.workspace}: {problem}" for problem in broken))
         check_target(workspace, args.overwrite)
+    tables = []
     for path in args.files:
         with checks:
-            table = read_table(path, lambda columns: count_known(columns, named), args.encoding, args.sheet)
-            layout, found = examples_of(table, named, report, path.name if len(args.files) > 1 else "")
+            tables.append(read_table(path, lambda columns: count_known(columns, named), args.encoding, args.sheet))
+    with checks:
+        if args.sheet and tables and not any(table.format.startswith("Excel") for table in tables):
+            raise UserError(f"--sheet {args.sheet}: no Excel file was given")
+    columns = {plain_name(column) for table in tables for column in table.columns}
+    for table in tables:
+        with checks:  # a name may be meant for some of the files; one that no file has is a mistake
+            own = {word: name for word, name in named.items() if {plain_name(name)} & {*map(plain_name, table.columns)}}
+            missing = {word: name for word, name in named.items() if plain_name(name) not in columns}
+            layout, found = examples_of(table, own | missing, report, table.path.name if len(args.files) > 1 else "")
             examples += found
-            descriptions.append(description(path, table, layout))
+            descriptions.append(description(table, layout))
     checks.finish()
 
     # 2. Decide which rows go into which CSV.
-    shared = share_out(examples, report, args.orpo_share, SEED)
+    try:
+        shared = share_out(examples, report, args.orpo_share, SEED)
+    except UserError as error:  # the rows that are not taken may be the reason
+        raise UserError(*error.problems, *descriptions, *refusals(report)) from None
     if not shared.sft:
         raise UserError("no row can be used", *descriptions, *refusals(report))
 
     # 3. Write both CSVs. Then say what became of the rows.
     write_csvs(workspace, csv_text(shared.sft, scored=False), csv_text(shared.orpo, scored=True))
     print(printable("\n".join(descriptions)))
-    if report.fences:
-        print(f"code fences removed from the answers of {report.fences} rows")
-    if report.rewritten:
-        print(f"answers rewritten in the exact format: {report.rewritten}. They had only one meaning")
-    for line in (*report.notes, *refusals(report)):
+    for line in (*changes(report), *report.notes, *refusals(report)):
         print(printable(line))
     print(printable(preview(shared.sft[0])))
     prompts = [len({row.prompt for row in rows}) for rows in (shared.sft, shared.orpo)]
     for csv, rows, count in zip(
         (workspace.sft_csv, workspace.orpo_csv), (shared.sft, shared.orpo), prompts, strict=True
     ):
-        print(printable(f"{csv}: {len(rows)} rows, {count} prompts"))
+        print(printable(f"{csv}: {count_text(len(rows), 'row', 'rows')}, {count_text(count, 'prompt', 'prompts')}"))
+    command = shlex.join([*program_of("run_all"), "--workspace", str(args.workspace)])
+    print(printable(f"next: {command} (to try it on a CPU, add --model embedded)"))
     figures = {
         "rows read": report.rows,
         "rows not taken": sum(map(len, report.refused.values())),
@@ -110,11 +125,11 @@ def parse_flags() -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="files of rows; they may have different layouts"
+        "files", nargs="+", type=user_path, metavar="FILE", help="files of rows; they may have different layouts"
     )
     parser.add_argument(
         "--workspace",
-        type=Path,
+        type=user_path,
         default=default_workspace(),
         help=f"folder to write the two CSVs in; a new one is made (default: {default_workspace()})",
     )
@@ -142,11 +157,12 @@ def _share(text: str) -> float:
     return share
 
 
-def description(path: Path, table: Table, layout: Layout) -> str:
+def description(table: Table, layout: Layout) -> str:
     """What was read from a file: its format, the columns that are used and those that are not."""
     unused = [column for column in table.columns if column not in layout.used() and column.strip()]
-    text = f"{path}: {table.format}. Columns: {', '.join(layout.used())}"
-    return f"{text}. Not used: {', '.join(unused)}" if unused else text
+    text = f"{table.path}: {table.format}. Columns: {', '.join(layout.used())}"
+    more = f" and {len(unused) - MAX_COLUMNS} more" if len(unused) > MAX_COLUMNS else ""
+    return f"{text}. Not used: {', '.join(unused[:MAX_COLUMNS])}{more}" if unused else text
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ class Lines:
     def __init__(self, file: BinaryIO, size: int | None = None) -> None:
         self._file, self._size = file, size
         self._wrong_byte: int | None = None
+        self.first = ""  # the first line that is not blank
 
     def take_wrong_byte(self) -> int | None:
         """The position of the first byte that is not UTF-8 since the last call; None if there is none."""
@@ -28,8 +29,8 @@ class Lines:
         for line in self._file:
             if self._size is not None and position >= self._size:
                 return
-            if position == 0 and line.startswith(codecs.BOM_UTF8):
-                position, line = len(codecs.BOM_UTF8), line.removeprefix(codecs.BOM_UTF8)
+            while not self.first and line.startswith(codecs.BOM_UTF8):  # some programs write the mark twice
+                position, line = position + len(codecs.BOM_UTF8), line.removeprefix(codecs.BOM_UTF8)
             try:
                 text = line.decode()
             except UnicodeDecodeError as error:
@@ -37,6 +38,7 @@ class Lines:
                 if self._wrong_byte is None:
                     self._wrong_byte = position + error.start
             position += len(line)
+            self.first = self.first or text.strip()
             if "\r" in text:  # a binary file is split at \n only
                 yield from io.StringIO(text, newline="")
             else:

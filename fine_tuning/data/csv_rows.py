@@ -1,6 +1,8 @@
 """Read the CSVs. All problems of a file are raised together."""
 
+import contextlib
 import csv
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +11,8 @@ from pathlib import Path
 from fine_tuning.data.csv_lines import Lines, records
 from fine_tuning.data.problems import Note, Problems, used_as_they_are
 from fine_tuning.data.row import Row, RowProblem, read_row, shape_info
-from fine_tuning.run.errors import UserError
+from fine_tuning.run.commands import program_of
+from fine_tuning.run.errors import UserError, about
 
 __all__ = ["CsvRows", "Row", "read_csv", "read_rows", "shape_info"]
 
@@ -22,6 +25,16 @@ class CsvRows:
 
     rows: list[Row]
     notes: list[Note]
+
+
+@contextlib.contextmanager
+def about_rows(path: Path, found: CsvRows) -> Iterator[None]:
+    """Begin every problem raised inside with the file. Then say which rows were left out: they may be the reason."""
+    try:
+        with about(path):
+            yield
+    except UserError as error:
+        raise UserError(*error.problems, *(note.line for note in found.notes if "left out" in note.name)) from error
 
 
 def read_rows(path: Path, scored: bool, remedy: str, unique: bool = False, size: int | None = None) -> list[Row]:
@@ -98,7 +111,8 @@ class _Reader:
 
     def rows_of(self, lines: Lines) -> Iterator[Row]:
         """All rows, the bad ones as far as they could be read. Adds the problems of the whole file to `problems`."""
-        number, family = 0, "diagram"
+        number, family, is_empty = 0, "diagram", True
+        header = None
         try:
             rest = records(lines)
             header = next(rest, None)
@@ -113,6 +127,9 @@ class _Reader:
                     self._problems.add(problem)
                 return
             for number, record in enumerate(rest, start=1):
+                if not any(map(str.strip, record)):
+                    continue  # what a spreadsheet leaves of an empty row
+                is_empty = False
                 found = read_row(header, record, self._scored, number, family)
                 if (byte := lines.take_wrong_byte()) is not None:
                     found.problems.insert(0, RowProblem(NOT_UTF8, _not_utf8(byte)))
@@ -123,12 +140,15 @@ class _Reader:
                 family = found.row.family
                 yield found.row
         except csv.Error as error:
-            number += 1
+            if header is None and (separator := _other_separator(lines.first)):
+                self._problems.add(_separated_by(separator))
+                return
+            number, is_empty = number + 1, False
             check = "Check the quotes: one may be missing or extra. The rest is not read"
             self._problems.add(f"not a valid CSV ({error}). {check}", number)
         if (byte := lines.take_wrong_byte()) is not None:
             self._problems.add(_not_utf8(byte))
-        if not number:
+        if is_empty:
             self._problems.add(f"a header but no rows. {self._remedy}")
 
 
@@ -136,16 +156,27 @@ def _not_utf8(byte: int) -> str:
     return f"not UTF-8, at byte {byte}; save the file as UTF-8"
 
 
+def _other_separator(line: str) -> str | None:
+    """What separates the columns of a header, if it is no comma."""
+    return next((s for s in ";\t|" if s in line and "input_data" in next(csv.reader([line], delimiter=s))), None)
+
+
+def _separated_by(separator: str) -> str:
+    return f"its columns are separated by {separator!r}; save it with commas"
+
+
 def _header_problems(header: list[str], scored: bool) -> Iterator[str]:
     if len(header) == 1 and (separator := next((s for s in ";\t|" if s in header[0]), None)):
-        yield f"its columns are separated by {separator!r}; save it with commas"
+        yield _separated_by(separator)
         return
     missing = [name for name in ("input_data", "output_data", *(["score"] if scored else [])) if name not in header]
     if missing:
         has = ", ".join(header)
-        yield f"no column {' or '.join(missing)}; it has {has[:200]}. The first line must name the columns"
+        command = shlex.join([*program_of("import_dataset"), "FILE", "--workspace", "NEW"])
+        hint = f"The first line must name the columns. To import a file with other columns: {command}"
+        yield f"no column {' or '.join(missing)}; it has {has[:200]}. {hint}"
     for name, count in Counter(header).items():
-        if count > 1:
+        if count > 1 and name.strip():  # columns without a name are what a spreadsheet leaves of empty ones
             yield f"{count} columns are named {name[:40]!r}; rename or delete all but one"
 
 

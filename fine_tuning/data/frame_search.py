@@ -19,7 +19,7 @@ _TAG = r"</?[^<>\n]{1,60}>|\[/?[A-Z_]+\]"
 _BULLET = r"(?:[-*•>#]+[ \t]+)?"
 _REQUEST_BEGINS = re.compile(
     rf"(?:\n\s*|{_NO_ABBREVIATION}[{_STOPS}:]{_CLOSERS}\s+|[{_WIDE_STOPS}：]{_CLOSERS}\s*|(?:{_TAG})\s*){_BULLET}"
-    r"|^[#*\s]*[^\W\d][\w ]{0,30}(?<=[^\W\d]):(?![:/\s])",  # a label without a space after it
+    rf"|^[#*\s]*[^\W\d][\w ]{{0,30}}(?<=[^\W\d]):(?![:/])(?!{_CLOSERS}\s)",  # a label without a space after it
     re.MULTILINE,
 )
 _REQUEST_ENDS = re.compile(
@@ -93,7 +93,7 @@ def _with_quotes(
     closing = _QUOTES.get(opening)
     if closing is None:
         return beginning, end
-    found = re.search(rf"{re.escape(closing)}[.!?]?\Z", shared_end[: len(shared_end) - len(end)])
+    found = re.search(rf"{re.escape(closing)}[.!?)\]}}\s]*\Z", shared_end[: len(shared_end) - len(end)])
     if found is None:
         return beginning, end
     longer_end = shared_end[found.start() :]

@@ -3,11 +3,12 @@
 from collections.abc import Container, Sequence
 from dataclasses import replace
 
-from fine_tuning.data.csv_rows import CsvRows, Row, read_csv
+from fine_tuning.data.csv_rows import CsvRows, Row, about_rows, read_csv
 from fine_tuning.data.preference_pairs import Pair, make_pairs
+from fine_tuning.data.problems import count_text
 from fine_tuning.data.split import held_out_rows, limit_prompts, limit_to, references_of, split_prompts
 from fine_tuning.run import sample_store
-from fine_tuning.run.errors import UserError, about
+from fine_tuning.run.errors import UserError
 from fine_tuning.run.options import SEED, Options
 from fine_tuning.run.presets import Preset
 from fine_tuning.run.run_state import changes
@@ -46,10 +47,11 @@ def read_references(options: Options) -> CsvRows:
     )
     used = limit_prompts(found.rows, options.max_rows)
     references = references_of(used)
-    if len(references) < 2:
-        raise UserError(f"{path}: {len(references)} prompts have a row with score 1.0; at least 2 are needed")
-    with about(path):  # step 3 splits the same prompts
-        split_prompts(used, options.seed)
+    with about_rows(path, found):
+        if len(references) < 2:
+            have = count_text(len(references), "prompt has", "prompts have")
+            raise UserError(f"{have} a row with score 1.0; at least 2 are needed")
+        split_prompts(used, options.seed)  # step 3 splits the same prompts
     return CsvRows(references, found.notes)
 
 

@@ -1,8 +1,7 @@
 """Read the SFT CSV, which step 1 trains on and step 3 validates with."""
 
-from fine_tuning.data.csv_rows import CsvRows, read_csv
+from fine_tuning.data.csv_rows import CsvRows, about_rows, read_csv
 from fine_tuning.data.split import limit_prompts, limit_to, split_prompts
-from fine_tuning.run.errors import about
 from fine_tuning.run.options import Options
 
 
@@ -18,6 +17,6 @@ def read_sft_rows(options: Options) -> CsvRows:
         limit=limit_to(options.max_rows),
         skip_bad_rows=options.skip_bad_rows,
     )
-    with about(path):  # the rows must allow a split
+    with about_rows(path, found):  # the rows must allow a split
         split_prompts(limit_prompts(found.rows, options.max_rows), options.seed)
     return found

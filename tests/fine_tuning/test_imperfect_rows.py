@@ -113,8 +113,8 @@ def test_samples_validation_and_pictures_work_with_every_imperfect_reference(wor
     assert len(rows) == 25
     scoring = scoring_of(rows)
     for row in rows:
-        sample = sample_row(row, Answer(row.answer, True, 50), scoring)
+        sample = sample_row(row, Answer(row.answer, True, 50), scoring, row.fields)
         assert 0.3 < float(sample["score"]) <= 1
-        assert float(sample_row(row, Answer("nothing", True, 50), scoring)["score"]) == 0
+        assert float(sample_row(row, Answer("nothing", True, 50), scoring, row.fields)["score"]) == 0
     cells = [answered(row.prompt, parse(row.answer), parse(row.answer), 1.0) for row in rows]
     assert contact_sheet(cells).width == 1800

@@ -1,4 +1,4 @@
-"""The text of a cell, whatever its type: text, a number, a list of lines, a list of chat messages."""
+"""The text of a cell, whatever its type: text, a number, a list of chat messages."""
 
 import ast
 import json
@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
-ROLES = {"user": USER, "human": USER, "assistant": ASSISTANT, "gpt": ASSISTANT, "model": ASSISTANT, "system": SYSTEM}
-_OPENING_FENCE = re.compile(r"```[\w+-]*[ \t]*(?:\n|$)")
-_ESCAPED_LINE_END = re.compile(r"\]\\n\[")  # as some programs export line ends
-_CLOSING_FENCE = re.compile(r"(?:^|\n)[ \t]*```$")
+ROLES = {
+    **dict.fromkeys(("user", "human", "prompter"), USER),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "model", "ai", "bot", "bing", "bard"), ASSISTANT),
+    **dict.fromkeys(("system", "developer"), SYSTEM),
+}
 
 
 class Refused(Exception):
@@ -49,31 +50,6 @@ def text_of(cell: object, name: str) -> str:
     except UnicodeEncodeError:
         raise Refused(f"{name} has a half character (a surrogate), which UTF-8 cannot hold") from None
     return cell.replace("\r\n", "\n").replace("\r", "\n").strip()
-
-
-def answer_of(cell: object, name: str) -> tuple[str, bool]:
-    """An answer as text, and whether a code fence around it was removed. Raises Refused.
-
-    A list is one line for each of its items: lines of text, or shapes as JSON lists.
-    """
-    if isinstance(cell, list) and cell:
-        if all(isinstance(item, str) for item in cell):
-            cell = "\n".join(cell)
-        elif all(isinstance(item, list) for item in cell):
-            cell = "\n".join(repr(_with_colours(item)) for item in cell)
-    return _without_fence(_ESCAPED_LINE_END.sub("]\n[", text_of(cell, name)))
-
-
-def _with_colours(shape: Sequence[object]) -> list[object]:
-    """A shape with its two colours as tuples; JSON has only lists. The connections, in the last field, stay a list."""
-    return [tuple(field) if isinstance(field, list) and k + 1 < len(shape) else field for k, field in enumerate(shape)]
-
-
-def _without_fence(text: str) -> tuple[str, bool]:
-    opening = _OPENING_FENCE.match(text)
-    if not opening:
-        return text, False
-    return _CLOSING_FENCE.sub("", text[opening.end() :]).strip(), True
 
 
 def messages_in(cell: object) -> list[dict[str, Any]] | None:

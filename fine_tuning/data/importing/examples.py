@@ -2,24 +2,20 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from diagram import examine_reference, format, parse
-from fine_tuning.data.importing.cells import Refused, answer_of, is_empty, messages_in, read_chat, text_of
+from fine_tuning.data.importing.answers import answer_of
+from fine_tuning.data.importing.cells import Refused, is_empty, messages_in, read_chat, text_of
 from fine_tuning.data.importing.layouts import Layout, find_layout
+from fine_tuning.data.importing.scores import are_labels, check_scale, score_of
 from fine_tuning.data.importing.table_files import Table
+from fine_tuning.data.importing.words import ENDED, SPLITS
 from fine_tuning.data.row import MAX_FAMILY_LENGTH
 from fine_tuning.run.errors import about
 
 MAX_FAMILIES = 20  # a column with more different values does not name kinds of diagrams
-SPLITS = {
-    "": "",
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev", "development", "eval", "evaluation"), "validation"),
-    **dict.fromkeys(("test", "testing", "holdout"), "test"),
-}
-ENDED = {"": "", **dict.fromkeys(("true", "yes", "1"), "true"), **dict.fromkeys(("false", "no", "0"), "false")}
 
 
 @dataclass(slots=True)
@@ -48,6 +44,7 @@ class Report:
 
     rows: int = 0
     fences: int = 0
+    texts_around: int = 0
     rewritten: int = 0
     refused: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # kind: places and details
     notes: list[str] = field(default_factory=list)
@@ -81,6 +78,13 @@ def examples_of(table: Table, named: Mapping[str, str], report: Report, name: st
     """
     with about(table.path):
         layout = find_layout(table.columns, named)
+        if layout.label:
+            is_score = not layout.score and are_labels(layout.of(cells, "label") for _, cells in table.rows)
+            layout = replace(layout, score=layout.label if is_score else layout.score, label="")
+        if layout.score:
+            scores = [layout.of(cells, "score") for _, cells in table.rows]
+            check_scale(scores, layout.score)
+            layout = replace(layout, score="") if all(map(is_empty, scores)) else layout
     families = _families(table, layout)
     examples = []
     start = f"{name}, " if name else ""
@@ -102,54 +106,58 @@ def _kind_and_detail(text: str) -> tuple[str, str]:
 
 
 def _example(place: str, cells: Mapping[str, Any], layout: Layout, families: set[str], report: Report) -> Example:
-    split = _word(cells.get(layout.split), SPLITS, "split")
+    split = _word(layout.of(cells, "split"), SPLITS, "split")
     if split == "test":
         raise Refused("split is test: there is no test set; step 3 validates on held-out prompts")
     prompt, answer, rejected = _texts(cells, layout)
     if not prompt:
         raise Refused("no prompt")
     name = "the chosen answer" if layout.chosen else "the answer"
-    text, fenced = answer_of(answer, name)
-    if not text:
+    score = score_of(layout.of(cells, "score")) if layout.score else None
+    is_reference = score in (None, 1)
+    read = answer_of(answer, name, text_around=is_reference)
+    if not read.text:
         raise Refused(f"{name} is empty")
     extra = {"split": split, "dest_shape_info": _info(cells, layout, families)}
-    example = Example(place, prompt, text, extra=extra)
+    example = Example(place, prompt, read.text, score, extra=extra)
+    fenced = read.fenced
     if layout.chosen:
-        example.rejected, rejected_fenced = answer_of(rejected, "the rejected answer")
-        fenced |= rejected_fenced
-        if not example.rejected:
+        # An explanation around both answers is no reason to prefer one of them.
+        other = answer_of(rejected, "the rejected answer", text_around=read.surrounded)
+        if not other.text:
             raise Refused("the rejected answer is empty")
-        if example.rejected == text:
-            raise Refused("the chosen and the rejected answer are the same")
+        example.rejected = other.text
+        fenced |= other.fenced
     else:
-        extra["ended"] = _word(cells.get(layout.ended), ENDED, "ended")
-        if layout.score:
-            example.score = _score(cells.get(layout.score))
-    if example.score in (None, 1):
-        example.answer, reason = reference_text(text)
+        extra["ended"] = _word(layout.of(cells, "ended"), ENDED, "ended")
+    if is_reference:
+        example.answer, reason = reference_text(read.text)
         if reason:
             raise Refused(f"{name} is not a diagram", reason)
-        report.rewritten += example.answer != text
+    if example.rejected in (read.text, example.answer):
+        raise Refused("the chosen and the rejected answer are the same")
+    report.rewritten += read.listed or example.answer != read.text
     report.fences += fenced
+    report.texts_around += read.surrounded
     return example
 
 
 def _texts(cells: Mapping[str, Any], layout: Layout) -> tuple[str, object, object]:
     """The prompt as text, and the cells of the answer and of the rejected answer."""
     if layout.chat:
-        messages = messages_in(cells.get(layout.chat))
+        messages = messages_in(layout.of(cells, "chat"))
         if messages is None:
             raise Refused(f"{layout.chat} is not a list of messages with role and content")
         return *read_chat(messages, layout.chat), None
-    prompt, _ = _unpacked(cells.get(layout.prompt), "the prompt") if layout.prompt else ("", None)
-    if not prompt and layout.prompt:
-        prompt = text_of(cells.get(layout.prompt), "the prompt")
-    if layout.addition and (addition := text_of(cells.get(layout.addition), "the input")):
+    prompt, _ = _unpacked(layout.of(cells, "prompt"), "the prompt")
+    if not prompt:
+        prompt = text_of(layout.of(cells, "prompt"), "the prompt")
+    if addition := text_of(layout.of(cells, "addition"), "the input"):
         prompt = f"{prompt}\n\n{addition}".strip()
     if layout.answer:
-        return prompt, _unpacked(cells.get(layout.answer), "the answer")[1], None
-    asked, chosen = _unpacked(cells.get(layout.chosen), "the chosen answer")
-    asked_rejected, rejected = _unpacked(cells.get(layout.rejected), "the rejected answer")
+        return prompt, _unpacked(layout.of(cells, "answer"), "the answer")[1], None
+    asked, chosen = _unpacked(layout.of(cells, "chosen"), "the chosen answer")
+    asked_rejected, rejected = _unpacked(layout.of(cells, "rejected"), "the rejected answer")
     if asked and asked_rejected and asked != asked_rejected:
         raise Refused("the chosen and the rejected answer are to different prompts")
     return prompt or asked or asked_rejected, chosen, rejected
@@ -169,22 +177,9 @@ def _word(cell: object, words: Mapping[str, str], column: str) -> str:
     return words[word]
 
 
-def _score(cell: object) -> float:
-    text = text_of(cell, "score")
-    if not text:
-        raise Refused("no score")
-    try:
-        score = float(text)
-    except ValueError:
-        score = -1.0
-    if not 0 <= score <= 1:
-        raise Refused("the score is not a number from 0 to 1", repr(text[:40]))
-    return score
-
-
 def _info(cells: Mapping[str, Any], layout: Layout, families: set[str]) -> str:
     """The row's dest_shape_info as text; made from its family if it has none."""
-    info = cells.get(layout.info) if layout.info else None
+    info = layout.of(cells, "info")
     if isinstance(info, dict | list):
         try:
             return json.dumps(info)
@@ -192,13 +187,13 @@ def _info(cells: Mapping[str, Any], layout: Layout, families: set[str]) -> str:
             return ""
     if not is_empty(info):
         return text_of(info, "dest_shape_info")
-    family = cells.get(layout.family) if layout.family else None
+    family = layout.of(cells, "family")
     return json.dumps({"task_name": family.strip()}) if isinstance(family, str) and family in families else ""
 
 
 def _families(table: Table, layout: Layout) -> set[str]:
     """The values of the column that names families; empty if one is too long, or if they are too many."""
-    values = [cells.get(layout.family) for _, cells in table.rows] if layout.family else []
+    values = [layout.of(cells, "family") for _, cells in table.rows]
     texts = {value for value in values if isinstance(value, str) and value.strip()}
     fit = all(text.strip().isprintable() and len(text.strip()) <= MAX_FAMILY_LENGTH for text in texts)
     return texts if fit and len(texts) <= MAX_FAMILIES else set()

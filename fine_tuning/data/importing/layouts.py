@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fine_tuning.run.errors import UserError
 
@@ -11,6 +12,7 @@ PROMPTS = ("input_data", "prompt", "instruction", "question", "request", "query"
 ANSWERS = ("output_data", "completion", "response", "answer", "output")
 CHATS = ("messages", "conversations", "conversation")
 FAMILIES = ("task_name", "family", "category")
+LABEL = "label"  # true for good answers, false for bad ones
 KEPT = ("score", "split", "ended", "dest_shape_info")
 KNOWN = {*PROMPTS, *ANSWERS, *CHATS, *FAMILIES, *KEPT, "chosen", "rejected"}
 LAYOUTS = (
@@ -37,6 +39,12 @@ class Layout:
     ended: str = ""
     info: str = ""
     family: str = ""
+    label: str = ""
+
+    def of(self, cells: Mapping[str, Any], name: str) -> Any:
+        """The cell of a row for one of these columns; None if the table has no such column."""
+        column = getattr(self, name)
+        return cells.get(column) if column else None  # a column without a name is "" too
 
     def used(self) -> list[str]:
         """All columns that are used."""
@@ -72,6 +80,8 @@ def find_layout(columns: Sequence[str], named: Mapping[str, str]) -> Layout:
     for word, column in named.items():
         if plain_name(column) not in by_name:
             raise UserError(f"--{word}-column {column}: there is no such column. It has {_list(columns)}")
+        if by_name[plain_name(column)] in own.values():
+            raise UserError(f"--{word}-column {column}: another flag names the same column. Each needs its own")
         own[word] = by_name[plain_name(column)]
     chosen, rejected = own.get("chosen") or first(["chosen"]), own.get("rejected") or first(["rejected"])
     if ("chosen" in own or "rejected" in own) and not (chosen and rejected):
@@ -80,12 +90,13 @@ def find_layout(columns: Sequence[str], named: Mapping[str, str]) -> Layout:
     answer = own.get("answer") or first([name for name in ANSWERS if by_name.get(name) != own.get("prompt")])
     prompt = own.get("prompt") or first([name for name in PROMPTS if by_name.get(name) != answer])
     addition = by_name.get("input", "") if prompt and prompt == by_name.get("instruction") else ""
+    judged = {"score": first(["score"]), "ended": first(["ended"]), "label": first([LABEL])}
     if chosen and rejected and "answer" not in own:
         layout = Layout(prompt, addition, chosen=chosen, rejected=rejected)
     elif prompt and answer:
-        layout = Layout(prompt, addition, answer, score=first(["score"]), ended=first(["ended"]))
+        layout = Layout(prompt, addition, answer, **judged)
     elif chat := first(CHATS):
-        layout = Layout(chat=chat, score=first(["score"]), ended=first(["ended"]))
+        layout = Layout(chat=chat, **judged)
     else:
         raise UserError(
             f"no layout fits its columns: {_list(columns)}. The first line must name the columns. Layouts: "

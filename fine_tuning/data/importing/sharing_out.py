@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.importing.examples import Example, Report
 from fine_tuning.data.importing.judged import judged_rows, plain_rows
+from fine_tuning.data.problems import count_text
 from fine_tuning.data.split import draw_prompts, prompts_by_family, split_prompts, stated_sides
 from fine_tuning.run.errors import UserError, about
 
@@ -31,6 +32,7 @@ def share_out(examples: Iterable[Example], report: Report, share: float, seed: i
     Raises UserError if the rows are too few to split.
     """
     consistent = _without_other_sides(examples, report)
+    _check_sides(consistent)
     plain = [example for example in consistent if example.rejected is None and example.score is None]
     judged = [example for example in consistent if example.rejected is not None or example.score is not None]
     if not plain and all(example.rejected is None and example.score == 1 for example in judged):
@@ -47,9 +49,11 @@ def share_out(examples: Iterable[Example], report: Report, share: float, seed: i
             "only pairs or scored answers were given: the chosen answers, and those with score 1.0, are also the rows "
             "of the SFT CSV"
         )
+    else:
+        _note_other_judgements(plain, judged, report)
     sft, orpo = _with_common_sides(sft, orpo, report, seed)
     for name, rows in (("the SFT CSV", sft), ("the ORPO CSV", orpo)):
-        with about(f"{name} would have {len(rows)} rows"):
+        with about(f"{name} would have {count_text(len(rows), 'row', 'rows')}"):
             split_prompts(rows, seed)
     return SharedOut(sft, orpo, pairs)
 
@@ -65,6 +69,29 @@ def _without_other_sides(examples: Iterable[Example], report: Report) -> list[Ex
         else:
             kept.append(example)
     return kept
+
+
+def _check_sides(examples: Sequence[Example]) -> None:
+    """Raise UserError if the files put all prompts on one side of the split."""
+    side_of = {example.prompt: example.split for example in examples if example.split}
+    sides = sorted(set(side_of.values()))
+    if len(sides) == 1 and all(example.prompt in side_of for example in examples):
+        other = {"train": "validation", "validation": "train"}[sides[0]]
+        raise UserError(
+            f"the column split says {sides[0]} for all prompts. Add rows with {other}, leave cells empty for the seed "
+            "to divide, or delete the column"
+        )
+
+
+def _note_other_judgements(plain: Iterable[Example], judged: Iterable[Example], report: Report) -> None:
+    """Note answers that are good in one file and rejected in another: step 1 learns what step 3 unlearns."""
+    good = {(example.prompt, example.answer) for example in plain}
+    places = [example.place for example in judged if (example.prompt, example.rejected) in good]
+    if places:
+        report.notes.append(
+            f"rejected answers that are good answers to the same prompt in the rows without a score: {len(places)} "
+            f"({places[0]}, ...). Step 1 learns them, and step 3 learns to avoid them"
+        )
 
 
 def _hold_out(rows: Sequence[Row], report: Report, share: float, seed: int) -> tuple[list[Row], list[Row]]:

@@ -1,21 +1,19 @@
 """Read a file of rows, whatever its format: the content decides, not the name."""
 
 import gzip
-import io
-import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fine_tuning.data.importing.binary_tables import read_excel, read_parquet
 from fine_tuning.data.importing.cells import is_empty
-from fine_tuning.data.importing.encodings import decode
-from fine_tuning.data.importing.text_tables import NumberedRow, read_csv, read_json
+from fine_tuning.data.importing.encodings import SURE, decode
+from fine_tuning.data.importing.json_tables import is_json, read_json
+from fine_tuning.data.importing.text_tables import NumberedRow, Recognise, header_index, read_csv
+from fine_tuning.data.problems import count_text
 from fine_tuning.run.errors import UserError, about
-
-KNOWN_FORMATS = "CSV, TSV, XLSX, JSON, JSONL and Parquet"
-Recognise = Callable[[Sequence[str]], int]  # how many of a header's columns are known
 
 
 @dataclass(slots=True)
@@ -47,11 +45,16 @@ def read_table(path: Path, recognise: Recognise, encoding: str | None = None, sh
         if not content.strip():
             raise UserError("the file is empty")
         if content.startswith(b"PAR1"):
-            table = _tabular(path, *_read_parquet(content), "Parquet")
+            table = _tabular(path, *read_parquet(content), "Parquet")
         elif content.startswith(b"PK\x03\x04"):
-            table = _read_excel(path, content, recognise, sheet)
+            records, kind = read_excel(content, recognise, sheet)
+            table = _under_header(path, records, recognise, kind)
         elif content.startswith(b"\xd0\xcf\x11\xe0"):
             raise UserError("an Excel file of the old format, or one with a password. Save it as .xlsx or CSV")
+        elif content.startswith(b"version https://git-lfs"):
+            raise UserError("a git-lfs pointer, not the file itself. Get the file: git lfs pull")
+        elif content.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+            raise UserError("a web page, not the file itself. Download the file again")
         else:
             table = _read_text(path, content, recognise, encoding)
         if not table.rows and not table.unread:
@@ -80,20 +83,52 @@ def _read_text(path: Path, content: bytes, recognise: Recognise, encoding: str |
     text, used = decode(content, encoding)
     if not text.strip():
         raise UserError("the file is empty")
-    names = {suffix.lower() for suffix in path.suffixes}
-    may_be_json = not names & {".csv", ".tsv"} and text.lstrip()[0] in "[{"
-    if may_be_json or names & {".json", ".jsonl", ".ndjson"}:
+    named_json = bool({suffix.lower() for suffix in path.suffixes} & {".json", ".jsonl", ".ndjson"})
+    if is_json(text) or (named_json and not _has_header(text, recognise)):
         columns, rows, unread, kind = read_json(text)
         return Table(path, columns, rows, unread, f"{kind}, in {used}")
-    header, numbered, separator = read_csv(text, recognise)
-    table = _tabular(path, header, numbered, f"CSV, separated by {_name(separator)}, in {used}")
-    if not encoding and used not in ("utf-8", "utf-8-sig"):
-        table.format += " (a guess; if letters are wrong, name another with --encoding)"
-    return table
+    records, separator = read_csv(text, recognise)
+    kind = f"CSV, separated by {_name(separator)}, in {used}"
+    if not encoding and used not in SURE:
+        kind += " (a guess; if letters are wrong, name another with --encoding)"
+    return _under_header(path, records, recognise, kind)
+
+
+def _has_header(text: str, recognise: Recognise) -> bool:
+    """True if the text is a CSV whose header has two known columns."""
+    if text.lstrip()[0] in "[{":
+        return False
+    try:
+        records, _ = read_csv(text, recognise)
+    except UserError:
+        return False
+    return recognise([str(cell) for cell in records[header_index(records, recognise)][1]]) > 1
 
 
 def _name(separator: str) -> str:
-    return {",": "commas", "\t": "tabs", ";": "semicolons"}.get(separator, repr(separator))
+    return {",": "commas", "\t": "tabs", ";": "semicolons", " ": "spaces"}.get(separator, repr(separator))
+
+
+def _under_header(path: Path, records: Sequence[NumberedRow], recognise: Recognise, kind: str) -> Table:
+    """The table whose header is one of the records. Rows are numbered from it on."""
+    start = header_index(records, recognise)
+    above = sum(not all(map(is_empty, record)) for _, record in records[:start])
+    if above:
+        kind += f" ({count_text(above, 'line', 'lines')} above the header not read)"
+    first, header = records[start]
+    rows = [(number - first, record) for number, record in records[start + 1 :]]
+    if _are_numbered(rows, len(header)):
+        header = ["", *header]
+    return _tabular(path, header, rows, kind)
+
+
+def _are_numbered(rows: Sequence[NumberedRow], columns: int) -> bool:
+    """True if each row has one cell more than the header, a number of its own in front. R writes tables in this way."""
+    filled = [record for _, record in rows if not all(map(is_empty, record))]
+    if not filled or any(len(record) != columns + 1 for record in filled):
+        return False
+    numbers = {str(record[0]) for record in filled}
+    return len(numbers) == len(filled) and all(map(str.isdecimal, numbers))
 
 
 def _tabular(path: Path, header: Sequence[object], rows: Sequence[NumberedRow], kind: str) -> Table:
@@ -121,72 +156,3 @@ def _tabular(path: Path, header: Sequence[object], rows: Sequence[NumberedRow], 
 def _column(rows: Sequence[NumberedRow], k: int) -> list[object]:
     """The cells at position `k` of the rows that have as many."""
     return [record[k] for _, record in rows if len(record) > k]
-
-
-def _read_parquet(content: bytes) -> tuple[list[object], list[NumberedRow]]:
-    import pandas as pd
-
-    try:
-        frame = pd.read_parquet(io.BytesIO(content), dtype_backend="numpy_nullable")
-    except Exception as error:  # pyarrow's errors have no common class that could be imported here
-        raise UserError(f"it cannot be read as Parquet: {_first_line(error)}") from None
-    return list(frame.columns), _records(frame)
-
-
-def _read_excel(path: Path, content: bytes, recognise: Recognise, sheet: str | None) -> Table:
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        raise UserError("a damaged zip archive or Excel file. Get the file again")
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if not any(name.startswith("xl/") for name in archive.namelist()):
-            raise UserError(f"a zip archive. Unpack it; these files are read: {KNOWN_FORMATS}")
-    import pandas as pd
-
-    try:
-        sheets: dict[str, Any] = pd.read_excel(
-            io.BytesIO(content), sheet_name=None, header=None, dtype=object, na_filter=False, engine="openpyxl"
-        )
-    except ImportError:
-        raise UserError("reading Excel files needs openpyxl. Install it: python -m pip install openpyxl") from None
-    except Exception as error:  # openpyxl raises errors of many classes on damaged files
-        raise UserError(f"it cannot be read as Excel: {_first_line(error)}. Save it as CSV") from None
-    if sheet is not None and sheet not in sheets:
-        raise UserError(f"--sheet {sheet}: there is no such sheet. It has {', '.join(sheets)}")
-    records = {name: _without_empty_start(_records(frame)) for name, frame in sheets.items()}
-    filled = {name: rows for name, rows in records.items() if rows and (sheet is None or name == sheet)}
-    if not filled:
-        raise UserError("the sheet is empty" if sheet else "all sheets are empty")
-    name = max(filled, key=lambda name: recognise([str(cell) for cell in filled[name][0][1]]) > 0)
-    others = [other for other, rows in records.items() if other != name and rows]
-    kind = f"Excel, sheet {name!r}"
-    if others:
-        kind += f"; not read: {', '.join(map(repr, others))} (choose with --sheet)"
-    (start, header), *rows = filled[name]
-    return _tabular(path, header, [(number - start, record) for number, record in rows], kind)
-
-
-def _without_empty_start(rows: list[NumberedRow]) -> list[NumberedRow]:
-    start = next((k for k, (_, record) in enumerate(rows) if not all(map(is_empty, record))), len(rows))
-    return rows[start:]
-
-
-def _records(frame: Any) -> list[NumberedRow]:
-    """The rows of a data frame, numbered from 1, with plain Python cells."""
-    records = frame.astype(object).itertuples(index=False, name=None)
-    return [(number, [_plain(cell) for cell in record]) for number, record in enumerate(records, start=1)]
-
-
-def _plain(cell: Any) -> Any:
-    """A cell without types of NumPy and pandas."""
-    if hasattr(cell, "tolist"):
-        cell = cell.tolist()
-    if isinstance(cell, list | tuple):
-        return [_plain(item) for item in cell]
-    if isinstance(cell, dict):
-        return {name: _plain(item) for name, item in cell.items()}
-    if isinstance(cell, str):
-        return cell.replace("_x000D_\n", "\n").replace("_x000D_", "\n")  # how Excel stores a carriage return
-    return None if type(cell).__name__ in ("NAType", "NaTType") else cell
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]

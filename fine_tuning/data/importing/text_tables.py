@@ -1,123 +1,98 @@
-"""Read CSV and JSON text into records. Every record is kept or reported, so that none is lost in silence."""
+"""Read CSV text into records. Every record is kept, so that none is lost in silence."""
 
 import csv
 import io
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
-from fine_tuning.data.importing.cells import messages_in
 from fine_tuning.run.errors import UserError
 
 NumberedRow = tuple[int, Sequence[Any]]
-NumberedObject = tuple[int, dict[str, Any]]
+Recognise = Callable[[Sequence[str]], int]  # how many of a header's columns are known
 
+HEADER_ROWS = 20  # not empty; the header is looked for among them
 _SEPARATORS = (",", ";", "\t", "|")
-_NO_SEPARATOR = " _-.'\"()/\r\n"
+_NO_SEPARATOR = "_-.'\"()/\r\n"
 
 
-def read_csv(text: str, recognise: Callable[[Sequence[str]], int]) -> tuple[list[str], list[NumberedRow], str]:
-    """The header, the numbered rows, and the separator: the one that gives most known columns, then most columns.
+def read_csv(text: str, recognise: Recognise) -> tuple[list[NumberedRow], str]:
+    """The numbered records, the header among them, and the separator: the one that gives most known columns.
 
-    Rows are numbered as a spreadsheet does: blank lines after the header count. Raises UserError if a quote is wrong:
-    nothing after it can be trusted.
+    Blank lines count, as in a spreadsheet. Raises UserError if a quote is wrong: nothing after it can be trusted.
     """
     csv.field_size_limit(2**31 - 1)
-    named = None
+    separator = None
     first, _, rest = text.partition("\n")
     if first.strip().lower().startswith("sep=") and len(first.strip("\r")) <= len("sep=") + 1:  # Excel's own line
-        named, text = first.strip("\r")[len("sep=") :] or None, rest
+        separator, text = first.strip("\r")[len("sep=") :] or None, rest
+    if separator is None:
+        separator = _separator(text, recognise)
+    records, error = _records(text, separator)
+    if error or _too_long(records, recognise):  # other ways to write quotes, if they leave no mistake
+        for other, skip_spaces in ((text, True), (text.replace('\\"', '""'), False)):
+            found, other_error = _records(other, separator, skip_spaces)
+            if not other_error and not _too_long(found, recognise):
+                return found, separator
+    if error:
+        row = len(records) - header_index(records, recognise)
+        raise UserError(f"row {max(row, 1)}: a wrong quote ({error}). Quotes inside a cell are written twice")
+    return records, separator
 
-    def header_with(separator: str) -> list[str]:
-        try:
-            return next(filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=separator)), [])
-        except csv.Error:
-            return []
 
-    if named is None:
-        line = next(filter(str.strip, islice(io.StringIO(text), 100)), "")
-        others = sorted({c for c in line if not c.isalnum() and c not in _NO_SEPARATOR} - set(_SEPARATORS))
-        headers = {separator: header_with(separator) for separator in (*_SEPARATORS, *others)}
-        named = max(headers, key=lambda s: (recognise(headers[s]), s in _SEPARATORS, len(headers[s])))
-    header: list[str] = []
-    rows: list[NumberedRow] = []
-    number = 0
+def header_index(records: Sequence[NumberedRow], recognise: Recognise) -> int:
+    """Where the header is: the first record with text, or a later one with more known columns, two at least.
+
+    So titles and comments above the header do no harm.
+    """
+    filled = (k for k, (_, record) in enumerate(records) if any(str(cell or "").strip() for cell in record))
+    best, most = 0, -1
+    for k in islice(filled, HEADER_ROWS):
+        known = recognise([str(cell) for cell in records[k][1]])
+        if most < 0 or known > max(most, 1):
+            best, most = k, known
+    return best
+
+
+def _separator(text: str, recognise: Recognise) -> str:
+    line = next(filter(str.strip, islice(io.StringIO(text), 100)), "")
+    others = sorted({c for c in line if not c.isalnum() and c not in _NO_SEPARATOR} - set(_SEPARATORS))
+
+    def worth(separator: str) -> tuple[int, bool, int]:
+        records, _ = _records(text, separator, most=HEADER_ROWS)
+        header = [str(cell) for cell in records[header_index(records, recognise)][1]] if records else []
+        return recognise(header), separator in _SEPARATORS, len(header)
+
+    return max((*_SEPARATORS, *others), key=worth)
+
+
+def _records(
+    text: str, separator: str, skip_spaces: bool = False, most: int | None = None
+) -> tuple[list[NumberedRow], csv.Error | None]:
+    """The records up to a wrong quote, at most `most` that are not blank, and the error."""
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=separator,
+        strict=True,
+        skipinitialspace=skip_spaces or separator == " ",
+    )
+    records: list[NumberedRow] = []
+    filled = 0
     try:
-        for record in csv.reader(io.StringIO(text, newline=""), delimiter=named, strict=True):
-            if header:
-                number += 1
-                rows.append((number, record))
-            elif any(map(str.strip, record)):
-                header = record
+        for number, record in enumerate(reader, start=1):
+            records.append((number, record))
+            filled += bool(record)
+            if filled == most:
+                break
     except csv.Error as error:
-        raise UserError(f"row {number + 1}: a wrong quote ({error}). Quotes inside a cell are written twice") from None
-    return header, rows, named
+        return records, error
+    return records, None
 
 
-def read_json(text: str) -> tuple[list[str], list[NumberedObject], list[tuple[int, str]], str]:
-    """The columns, the numbered objects, what could not be read, and the kind: JSON or JSONL."""
-    try:
-        whole = json.loads(text)
-    except RecursionError:
-        raise UserError("it is nested too deeply") from None
-    except ValueError as error:
-        if text.lstrip().startswith("[") and not _is_lines(text):
-            raise UserError(f"it is not valid JSON: {error}") from None
-        return *_objects(_lines(text)), "JSONL"
-    rows = _rows_of(whole)
-    if rows is None:
-        raise UserError("it is JSON, but not a list of objects, one for each row")
-    return *_objects(enumerate(rows, start=1)), "JSON"
-
-
-def _is_lines(text: str) -> bool:
-    """True if the first line is JSON by itself, as in JSONL."""
-    first = text.lstrip().partition("\n")[0]
-    try:
-        json.loads(first)
-    except (ValueError, RecursionError):
+def _too_long(records: Sequence[NumberedRow], recognise: Recognise) -> bool:
+    """True if a row has more cells than the header."""
+    if not records:
         return False
-    return True
-
-
-def _lines(text: str) -> Iterable[tuple[int, Any]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError) as error:
-                reason = getattr(error, "msg", "nested too deeply")
-                yield number, UserError(f"its line is not valid JSON ({reason})")
-
-
-def _rows_of(whole: Any) -> list[Any] | None:
-    """The rows in a JSON text: a list, a list in an object, or columns as pandas writes them."""
-    if isinstance(whole, list):
-        return whole
-    if not isinstance(whole, dict):
-        return None
-    values = [list(value.values()) if isinstance(value, dict) else value for value in whole.values()]
-    lists = [value for value in values if isinstance(value, list) and value and not messages_in(value)]
-    if len(lists) == 1 and all(isinstance(item, dict) for item in lists[0]):
-        return list(lists[0])
-    if lists and len(lists) == len(values) and len(set(map(len, lists))) == 1:
-        return [dict(zip(whole, cells, strict=True)) for cells in zip(*lists, strict=True)]
-    return [whole]
-
-
-def _objects(
-    values: Iterable[tuple[int, Any]],
-) -> tuple[list[str], list[NumberedObject], list[tuple[int, str]]]:
-    columns: dict[str, None] = {}
-    rows: list[NumberedObject] = []
-    unread: list[tuple[int, str]] = []
-    for number, value in values:
-        if isinstance(value, UserError):
-            unread.append((number, str(value)))
-        elif isinstance(value, dict):
-            columns |= dict.fromkeys(value)
-            rows.append((number, value))
-        else:
-            unread.append((number, "not a JSON object with named fields"))
-    return list(columns), rows, unread
+    start = header_index(records, recognise)
+    width = len(records[start][1])
+    return any(any(map(str.strip, record[width:])) for _, record in records[start + 1 :])

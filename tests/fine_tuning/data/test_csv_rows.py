@@ -91,7 +91,10 @@ def test_a_file_with_only_a_header_has_its_own_message(tmp_path):
 def test_a_missing_column_is_named_with_the_existing_ones(tmp_path, missing):
     columns = [name for name in HEADER.split(",") if name != missing]
     problem = only_problem(tmp_path, ",".join(columns) + f"\n{line()}")
-    assert problem == f": no column {missing}; it has {', '.join(columns)}. The first line must name the columns"
+    hint = "To import a file with other columns: python fine_tuning/import_dataset.py FILE --workspace NEW"
+    assert (
+        problem == f": no column {missing}; it has {', '.join(columns)}. The first line must name the columns. {hint}"
+    )
 
 
 def test_all_missing_columns_are_named_together(tmp_path):
@@ -131,6 +134,14 @@ def test_a_header_that_is_not_utf8_is_the_only_problem_reported(tmp_path):
 def test_a_separator_other_than_a_comma_is_reported(tmp_path, separator):
     problem = only_problem(tmp_path, f"{HEADER}\n{GOOD}".replace(",", separator))
     assert problem == f": its columns are separated by {separator!r}; save it with commas"
+    quoted = separator.join(f'"{name}"' for name in HEADER.split(","))
+    assert only_problem(tmp_path, f"{quoted}\n") == f": its columns are separated by {separator!r}; save it with commas"
+
+
+def test_what_a_spreadsheet_leaves_of_empty_rows_and_columns_is_not_read(tmp_path):
+    content = f"\ufeff\ufeff{HEADER},,\n{GOOD.strip()},,\n,,,,\n{line('draw that', DIAGRAM, '1').strip()},,\n,,,,\n"
+    rows, problems = read(tmp_path, content)
+    assert (problems, [row.number for row in rows]) == ([], [1, 3])
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path):

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
-from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, problems_of
+from helpers import DIAGRAM, EMBEDDED_RUN, ORPO_HEADER, ROOT, SFT_HEADER, problems_of
 
 from fine_tuning.data.csv_rows import read_csv
+from fine_tuning.data.orpo_csv import read_references
 from fine_tuning.data.problems import MAX_RANGES, rows_text
+from fine_tuning.data.sft_csv import read_sft_rows
 from fine_tuning.data.split import limit_to
+from fine_tuning.run.options import make_parser, to_options
 
 GOOD = "".join(f"prompt {k},{DIAGRAM},1.0\n" for k in range(1, 4))  # rows 1 to 3
 
@@ -161,3 +164,15 @@ def test_the_limit_counts_bad_rows_to_the_family_around_them(path):
 def test_the_committed_files_need_no_warning(name):
     path = ROOT / "create_dataset" / f"{name}_dataset_llm.csv"
     assert read_csv(path, name == "orpo", "", unique=True, referenced=True).notes == []
+
+
+def test_if_too_few_rows_are_left_the_message_names_those_left_out(tmp_path):
+    folder = tmp_path / "create_dataset"
+    folder.mkdir()
+    (folder / "sft_dataset_llm.csv").write_text(f"{SFT_HEADER}a,{DIAGRAM}\nb,sorry\n")
+    (folder / "orpo_dataset_llm.csv").write_text(f"{ORPO_HEADER}a,{DIAGRAM},1\nb,sorry,1\n")
+    options = to_options(make_parser("").parse_args([*EMBEDDED_RUN, str(tmp_path), "--skip-bad-rows"]))
+    for read, name in ((read_sft_rows, "sft"), (read_references, "orpo")):
+        reason, left_out = problems_of(read, options)
+        assert reason.startswith(f"{folder / name}_dataset_llm.csv: ") and "at least 2" in reason
+        assert left_out.endswith(": 1 row is left out (row 2): output_data is not a valid diagram (1)")

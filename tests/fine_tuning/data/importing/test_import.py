@@ -8,59 +8,12 @@ from types import SimpleNamespace
 import pytest
 from filelock import FileLock
 from helpers import contents, finish_step_1, problems_of
+from import_helpers import csv_of, drawing, line, plain
 
 from fine_tuning import import_dataset
-from fine_tuning.data.csv_rows import read_rows
 from fine_tuning.data.importing.examples import reference_text
 from fine_tuning.data.split import split_prompts
 from fine_tuning.run.commands import PROJECT
-
-
-def line(number: int = 0, x: int = 100, targets: str = "[]") -> str:
-    return f"[{number}, {x}, 300, 'circle', 80, 80, 'solid arrow', (255, 228, 196), (0, 0, 0), {targets}]"
-
-
-def drawing(k: int) -> str:
-    return line(x=100 + k)
-
-
-@pytest.fixture
-def importing(tmp_path, monkeypatch, capsys):
-    """Import files, given by name and content, into a new workspace; returns what was printed and the rows written."""
-
-    def importing(*flags: str, workspace: str = "mine", **files: str | bytes | object) -> SimpleNamespace:
-        paths = []
-        for name, content in files.items():
-            path = tmp_path / name.replace("__", ".")
-            if not isinstance(content, str | bytes):
-                content = json.dumps(content)
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
-            paths.append(str(path))
-        folder = tmp_path / workspace
-        monkeypatch.setattr("sys.argv", ["import_dataset.py", *paths, "--workspace", str(folder), *flags])
-        capsys.readouterr()
-        import_dataset.main()
-        output = capsys.readouterr().out
-        data = folder / "create_dataset"
-        return SimpleNamespace(
-            output=output,
-            figures=json.loads(output.splitlines()[-1]),
-            sft=read_rows(data / "sft_dataset_llm.csv", scored=False, remedy="", unique=True),
-            orpo=read_rows(data / "orpo_dataset_llm.csv", scored=True, remedy="", unique=True),
-        )
-
-    return importing
-
-
-def csv_of(columns: list[str], rows: list[list[str]], separator: str = ",") -> str:
-    def quoted(cell: object) -> str:
-        return '"' + str(cell).replace('"', '""') + '"'
-
-    return "\n".join(separator.join(map(quoted, row)) for row in [columns, *rows]) + "\n"
-
-
-def plain(count: int = 9, columns: tuple[str, str] = ("prompt", "completion"), separator: str = ",") -> str:
-    return csv_of(list(columns), [[f"draw, {k}", drawing(k)] for k in range(count)], separator)
 
 
 def both(result: SimpleNamespace) -> set[tuple[str, str]]:
@@ -404,6 +357,22 @@ def test_a_crash_while_writing_leaves_a_workspace_without_csvs(importing, tmp_pa
         importing(rows__csv=plain(9))
     assert not (tmp_path / "mine" / "create_dataset").exists()
     monkeypatch.undo()
+
+
+def test_a_workspace_that_is_a_link_to_a_missing_drive_is_refused(importing, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "unplugged")
+    for workspace in ("link", "link/deeper"):
+        (problem,) = problems_of(importing, workspace=workspace, rows__csv=plain(9))
+        assert f"{tmp_path / 'link'} is a link to {tmp_path / 'unplugged'}, which does not exist" in problem
+    assert not (tmp_path / "unplugged").exists()
+
+
+def test_a_tilde_in_a_path_is_the_home_folder(importing, tmp_path, monkeypatch):
+    (tmp_path / "rows.csv").write_text(plain(9))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["import_dataset.py", "~/rows.csv", "--workspace", "~/mine"])
+    import_dataset.main()
+    assert (tmp_path / "mine" / "create_dataset").is_dir() and not Path("~").exists()
 
 
 def test_problems_of_all_files_are_listed_together(importing):

@@ -58,6 +58,8 @@ ROWS = "prompt,completion\na,b\n"
         ("cp1252", "Un schéma très élégant – “réseau” à côté"),
         ("cp1252", "Zeichne drei Kästchen für die Übergröße"),
         ("cp949", "그림을 그려 주세요, 상자 두 개"),
+        ("cp949", "LSTM 신경망 3개 입력을 그려 주세요"),
+        ("gb18030", "请画LSTM网络，3个输入层和输出层"),
         ("cp932", "三つの箱を描いてください"),
         ("gb18030", "请画三个方框并连接它们"),
         ("cp1251", "Нарисуй три прямоугольника"),
