@@ -89,23 +89,23 @@ def max_positions(config: PreTrainedConfig) -> int | None:
     return positions if isinstance(positions, int) and positions > 0 else None
 
 
-def check_modules(options: Options, modules: tuple[str, ...]) -> int:
+def check_modules(options: Options, modules: tuple[str, ...], checkpointing: bool = False) -> int:
     """The number of rows of the model's embedding.
 
-    Raises UserError if one of the adapter's modules is not a linear layer in the model's blocks, or if the model's
-    attention cannot be replaced. PEFT would silently adapt only the other modules. An adapter on the output layer would
-    not be trained: the losses use its weights directly.
+    Raises UserError if one of the adapter's modules is not a linear layer in the model's blocks, if the model's
+    attention cannot be replaced, or if gradient checkpointing is wanted and the family has none. PEFT would silently
+    adapt only the other modules. An adapter on the output layer would not be trained: the losses use its weights
+    directly.
     """
     config = load_config(options)
     config.pad_token_id = None  # one outside of the embedding would fail here; `probe` explains it
     with loading(options), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     output = model.get_output_embeddings()
-    names = {
-        name.rpartition(".")[2]: None
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not output
-    }
+    found: dict[str, set[bool]] = {}  # for the last part of each name: are its modules linear layers of the blocks?
+    for name, module in model.named_modules():
+        found.setdefault(name.rpartition(".")[2], set()).add(isinstance(module, nn.Linear) and module is not output)
+    names = [name for name, are_linear in found.items() if are_linear == {True}]
     if missing := [name for name in modules if name not in names]:
         choice = "Models of the Llama family have them"
         if names:
@@ -119,6 +119,11 @@ def check_modules(options: Options, modules: tuple[str, ...]) -> int:
         raise UserError(
             f"--model {options.model}: transformers has no SDPA attention for {type(model).__name__}, and the steps "
             "need it. Choose a model of another family"
+        )
+    if checkpointing and not model.supports_gradient_checkpointing:
+        raise UserError(
+            f"--model {options.model}: {type(model).__name__} has no gradient checkpointing. Add "
+            "--set gradient_checkpointing=false, which needs more memory"
         )
     windows = {getattr(module, "sliding_window", None) for module in model.modules()}
     if any(isinstance(window, int) and window < 1 for window in windows):

@@ -43,7 +43,7 @@ def probe(options: Options, preset: Preset) -> ProbedModel:
     with checks:
         with about(f"--model {options.model}"):
             _check_kind(config)
-        rows = check_modules(options, preset.lora.modules)
+        rows = check_modules(options, preset.lora.modules, preset.gradient_checkpointing)
     if tokenizer is not None and rows:
         with checks, about(f"--model {options.model}"):
             _check_ids(tokenizer, config, rows)

@@ -104,6 +104,15 @@ def test_a_family_whose_attention_cannot_take_pairs_is_refused_in_one_line(tmp_p
     assert "pair_lengths" in problem and "\n" not in problem
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_layers_that_pass_on_what_they_have_read_are_noticed(tmp_path, dtype):
+    model = adapted(tmp_path, "llama", dtype)
+    mlp = base_of(model).base_model.layers[0].mlp
+    mlp.forward = lambda hidden, forward=mlp.forward: forward(hidden + 0.02 * hidden.cumsum(1))
+    (problem,) = problems_of(check_pair_forward, model, long_pair(model.config.vocab_size), dtype, "a model")
+    assert "step 3 cannot train this family of models" in problem
+
+
 def test_a_scale_of_logits_that_is_no_number_is_refused_in_one_line(tmp_path):
     model = adapted(tmp_path, "granite")
     base_of(model).config.logits_scaling = 0

@@ -13,7 +13,7 @@ import torch
 from families import CHATML, tiny_model
 from helpers import ROOT, STEP_1, contents, problems_of
 from safetensors.torch import save_file
-from transformers import AutoTokenizer, BertConfig, Gemma3Config, RwkvConfig
+from transformers import AutoTokenizer, BertConfig, Gemma3Config, JetMoeConfig, RwkvConfig
 
 from fine_tuning.run.model_folder import folder_problems
 from fine_tuning.run.options import Options
@@ -138,6 +138,15 @@ def test_a_family_without_sdpa_attention_is_refused(tmp_path):
 def test_a_family_without_the_adapters_modules_is_refused(tmp_path):
     (problem,) = refusals(tiny_model(tmp_path / "tiny", "phi3"))
     assert "no modules q_proj" in problem
+
+
+def test_a_family_without_gradient_checkpointing_needs_a_setting(model):
+    config = JetMoeConfig(hidden_size=64, num_hidden_layers=1, num_local_experts=2, vocab_size=1536, pad_token_id=0)
+    config.save_pretrained(model)
+    own = replace(REAL, lora=replace(REAL.lora, modules=("kv_proj",)))
+    (problem,) = problems_of(probe, Options(str(model)), own)
+    assert problem.endswith("Add --set gradient_checkpointing=false, which needs more memory")
+    probe(Options(str(model)), replace(own, gradient_checkpointing=False))
 
 
 def test_a_broken_tokenizer_is_refused_in_one_line(model):
