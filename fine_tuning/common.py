@@ -199,13 +199,16 @@ class Step:
         self._needs = check_memory(self.options, replace(self.preset, lora=lora), loss_of, example, make_model)
 
     def check_forward(self, model: PeftModel, pair: EncodedPair) -> None:
-        """Compare the forward pass of ORPO's loss with the model's own on a pair. Raises UserError if they differ."""
+        """Compare the forward pass of ORPO's loss with the model's own on a pair: the mean log-probability of a token.
+
+        Raises UserError if they differ.
+        """
         from fine_tuning.training.device import choose_dtype
         from fine_tuning.training.forward_check import check_pair_forward
 
         options = self.options
         difference = check_pair_forward(model, pair, choose_dtype(options.dtype), options.model_name)
-        self.log.set("Check of the forward pass", {"difference from the model's own, mean log-probability": difference})
+        self._needs["difference of the loss's forward pass from the model's own"] = f"{difference:.2g}"
 
     def begin(self, title: str, data: Mapping[str, Any] | None = None) -> None:
         """Lock the workspace, discard an earlier run on --restart, store the settings, and start the log.

@@ -67,7 +67,8 @@ def main() -> None:
         what = "held-out reference" if train_set else "training pair"
         raise UserError(f"{csv_path}: no {what} has at most {step.max_length} tokens")
 
-    # 3. Check that a training step on the longest pair fits into memory.
+    # 3. Check that a training step on the longest pair fits into memory, and that the loss's own forward pass agrees
+    #    with the model's.
     load = partial(tuned_model, options, preset, workspace.sft_model)
     longest_pair = preference_loss(encoded.longest, preset.orpo)
     step.check_memory(longest_pair, "pair", lambda: without_dropout(load(trainable=True)))
@@ -83,16 +84,17 @@ def main() -> None:
         "mean margin": round(fmean(pair.margin for pair in encoded.sources), 4),
         "held-out prompts that are answered": len(held_out),
     } | rejected
+    tuned = load()
+    step.check_forward(tuned, encoded.longest)
     step.begin("ORPO", data)
     print(f"{options.model_name}: {len(train_set)} pairs to train on, {len(validation_set)} to validate on")
 
     # 4. Validate the adapter of step 1: answer the held-out prompts and score the answers.
-    before = step.validate("after SFT", load(), tokenizer, held_out)
+    before = step.validate("after SFT", tuned, tokenizer, held_out)
+    del tuned  # frees its memory
 
-    # 5. Train the same adapter further. Unlike DPO, ORPO needs no reference model. Its loss has a forward pass of its
-    #    own, which must agree with the model's.
+    # 5. Train the same adapter further. Unlike DPO, ORPO needs no reference model.
     model = load(trainable=True)
-    step.check_forward(model, encoded.longest)
     arguments = step.trainer_arguments(preset.orpo, len(train_set)) | {"eval_on_start": True}
     if not validation_set:
         arguments |= {"eval_on_start": False, "eval_strategy": "no"}

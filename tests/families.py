@@ -95,6 +95,13 @@ PHI3 = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}"
 )
+OLMO2 = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}{{ '<|assistant|>\\n' + message['content'] + eos_token }}"
+    "{% if not loop.last %}{{ '\\n' }}{% endif %}"
+    "{% else %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + '\\n' }}{% endif %}"
+    "{% if loop.last and add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}{% endfor %}"
+)
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,7 @@ class Family:
 
 _IM = ("<|im_start|>", "<|im_end|>")
 _LLAMA3_OTHERS = ("<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>", "<|eot_id|>")
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 _TURNS = ("<start_of_turn>", "<end_of_turn>")
 FAMILIES = {
     # Llama 3.2: no padding, a date in the prompt, answers end with <|eot_id|>.
@@ -175,6 +183,15 @@ FAMILIES = {
     "phi3": Family(
         "phi3", PHI3, "<s>", "<|endoftext|>", "<|endoftext|>", "<unk>", ("<|user|>", "<|assistant|>", "<|end|>")
     ),
+    # Mixtures of experts.
+    "qwen3_moe": Family("qwen3_moe", CHATML_THINK, None, "<|im_end|>", "<|endoftext|>", others=_IM, changes=_EXPERTS),
+    "mixtral": Family(
+        "mixtral", MISTRAL, "<s>", "</s>", None, unk="<unk>", sentencepiece="prefix", changes={"num_local_experts": 4}
+    ),
+    # Norms after attention and MLP, and over whole queries and keys.
+    "olmo2": Family("olmo2", OLMO2, "<|endoftext|>", "<|endoftext|>", "<|pad|>", others=("<|user|>", "<|assistant|>")),
+    # Its attention takes no arguments from outside, so not the lengths of a pair.
+    "stablelm": Family("stablelm", CHATML, "<|endoftext|>", "<|im_end|>", "<|endoftext|>", others=_IM),
 }
 
 

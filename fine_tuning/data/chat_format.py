@@ -14,6 +14,9 @@ from fine_tuning.run.errors import UserError
 
 # What a template must pass on unchanged: quotes, brackets, line breaks, and spaces before a word.
 PROBE_REQUEST = "Draw \"two\" boxes: 'a' -> 'b' & {c} <d>.\n\n  Answer as in [0, 100, 'circle', (0, 0, 0)]."
+# A second, longer conversation, to notice what depends on a text or on its length.
+OTHER_REQUEST = "\n".join(f"Draw box {number}: 'a' -> \"b\" & {{c}}." for number in range(60))
+OTHER_ANSWER = "\n".join(f"[{number}, 'b', 100, 300, 'box', 80, 80, 'line', (0, 9, 0), []]" for number in range(60))
 RENDERINGS = 10  # of the probe, to notice a template that draws random words
 PROBE_ANSWER = "[0, 100, 300, 'circle', 80, 80, 'solid arrow', (255, 228, 196), (0, 0, 0), [1]]\n[1, 200, 'box', []]"
 # Templates that write today's date get this one, Llama's own default: a run must see the same prompts tomorrow. A macro
@@ -85,8 +88,7 @@ def render(tokenizer: PreTrainedTokenizerBase, request: str, answer: str | None 
             add_generation_prompt=answer is None,
         )
     except Exception as error:  # a template is a program: it can raise anything
-        reason = (str(error).splitlines() or [""])[0]
-        raise UserError(f"the chat template fails: {type(error).__name__}: {reason}") from error
+        raise UserError(f"the chat template fails: {type(error).__name__}: {' '.join(str(error).split())}") from error
     return str(text)
 
 
@@ -114,6 +116,7 @@ def _chat_format(tokenizer: PreTrainedTokenizerBase, *state: Any) -> ChatFormat:
             "trained on prompts that it never gets"
         )
     lead, _, after = conversation[len(prompt) :].partition(PROBE_ANSWER)
+    _check_frame(tokenizer, lead, after)
     special: set[int] = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     special |= set(tokenizer.all_special_ids)
     closing, end = _first_token(tokenizer, after, special)
@@ -132,6 +135,16 @@ def _chat_format(tokenizer: PreTrainedTokenizerBase, *state: Any) -> ChatFormat:
     tail = _tail(tokenizer, prompt, special)
     is_split = token_ids(tokenizer, prompt + body) == token_ids(tokenizer, prompt) + token_ids(tokenizer, body)
     return ChatFormat(lead, closing, end, stop, frozenset(special | set(stop)), "" if is_split else tail)
+
+
+def _check_frame(tokenizer: PreTrainedTokenizerBase, lead: str, after: str) -> None:
+    """Raise UserError unless the template writes the same text around every answer: every row is trained with it."""
+    prompt, conversation = render(tokenizer, OTHER_REQUEST), render(tokenizer, OTHER_REQUEST, OTHER_ANSWER)
+    if PROBE_ANSWER in after or conversation != f"{prompt}{lead}{OTHER_ANSWER}{after}":
+        raise UserError(
+            "what the chat template writes around an answer depends on the text of the request or the answer, or the "
+            "template cuts or repeats a long text. Correct the template, or choose another model"
+        )
 
 
 def _first_token(tokenizer: PreTrainedTokenizerBase, text: str, special: set[int]) -> tuple[str, int | None]:

@@ -48,7 +48,9 @@ def encode_unended_answer(tokenizer: PreTrainedTokenizerBase, answer: str) -> li
     """Token ids of an answer that never ended, without EOS. If it spells a special token, only the ids before it."""
     form = chat_format(tokenizer)
     ids = _completion_ids(tokenizer, form.anchor, form.lead + answer)
-    return ids[: next((k for k, token in enumerate(ids) if token in form.reserved), len(ids))]
+    special = [k for k, token in enumerate(ids) if token in form.reserved]
+    in_lead = sum(token in form.reserved for token in token_ids(tokenizer, form.lead))
+    return ids[: special[in_lead]] if len(special) > in_lead else ids
 
 
 def encode_row(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> dict[str, list[int]]:
@@ -88,8 +90,8 @@ def encode_rows(
     if len(too_long) > MAX_SHARE_TOO_LONG * len(rows) and not problems.skip:
         problems.add(
             f"{len(too_long)} of {len(rows)} rows are longer than {max_length} tokens ({rows_text(too_long)}). "
-            f"Up to {MAX_SHARE_TOO_LONG:.0%} would be left out, but these are more: shorten or delete them, or add "
-            "--skip-bad-rows"
+            f"Up to {MAX_SHARE_TOO_LONG:.0%} would be left out, but these are more: shorten or delete them, "
+            "allow more tokens with --set max_length, or add --skip-bad-rows"
         )
     problems.raise_if_any()
 

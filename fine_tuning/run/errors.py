@@ -10,6 +10,8 @@ from types import TracebackType
 
 from fine_tuning.run.commands import has_flag
 
+LONGEST_REASON = 300
+
 
 class UserError(Exception):
     """Problems that the user can fix. Each says what is wrong, where, and what to do."""
@@ -94,6 +96,17 @@ def explain(error: BaseException) -> str | None:
     if any(words in text for words in ("CUDA error", "CUDA driver", "No CUDA GPUs", "cuDNN error")):
         return f"the GPU no longer responds ({text.splitlines()[0]}). Check that nvidia-smi lists it"
     return None
+
+
+def reason_of(error: BaseException) -> str:
+    """What a library's exception says, on one line of at most LONGEST_REASON characters, with its type if that helps.
+
+    A KeyError says only 'model', and the first of several lines often not what is wrong.
+    """
+    text = " ".join(str(error).split())
+    if len(text) > LONGEST_REASON:
+        text = text[:LONGEST_REASON].rstrip() + "..."
+    return text if text and isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {text}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

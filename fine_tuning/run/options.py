@@ -237,12 +237,12 @@ def use_one_gpu() -> None:
 
 
 def _seed(text: str) -> int:
-    if not (text.isdecimal() and int(text) < 2**32):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
+    if not (text.isdecimal() and len(text) <= 20 and int(text) < 2**32):  # int() refuses thousands of digits
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a whole number from 0 to {2**32 - 1}")
     return int(text)
 
 
 def _positive(text: str) -> int:
-    if not (text.isdecimal() and int(text) >= 1):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    if not (text.isdecimal() and len(text) <= 20 and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a whole number of at least 1")
     return int(text)

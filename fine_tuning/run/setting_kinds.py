@@ -40,7 +40,7 @@ def number(must_be: str, accepts: Callable[[float], bool]) -> Kind:
         value = float(text) if NUMBER.fullmatch(text) else math.nan
         if not math.isfinite(value) or not accepts(value):
             raise ValueError(text)
-        return value
+        return value + 0.0  # turns -0.0 into 0.0
 
     return Kind(must_be, read)
 

@@ -1,8 +1,10 @@
 """Load the base model and its tokenizer."""
 
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import huggingface_hub
@@ -20,7 +22,7 @@ from transformers import (
 
 from fine_tuning.data.chat_format import PROBE_ANSWER, chat_format, dated_template, padding_id
 from fine_tuning.data.tokens import decode_answer, encode_completion
-from fine_tuning.run.errors import UserError, about, explain
+from fine_tuning.run.errors import UserError, about, explain, reason_of
 from fine_tuning.run.options import Options
 from fine_tuning.training.device import check_gpu, choose_dtype, device_name
 
@@ -42,10 +44,7 @@ def loading(options: Options) -> Iterator[None]:
     except Exception as error:
         if explain(error):  # the machine's fault, such as memory or a disk
             raise
-        reason = (str(error).splitlines() or [""])[0]
-        if not isinstance(error, OSError | ValueError) or not reason:  # such as KeyError: 'model'
-            reason = f"{type(error).__name__}: {reason}"
-        raise UserError(f"--model {options.model}: {reason}") from error
+        raise UserError(f"--model {options.model}: {reason_of(error)}") from error
 
 
 def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
@@ -65,7 +64,7 @@ def load_tokenizer(options: Options) -> PreTrainedTokenizerBase:
         tokenizer.chat_template = dated_template(tokenizer)  # saved beside the adapter, for whoever uses it
         if tokenizer.pad_token_id is None:  # TRL needs one, although no batch of one row is padded
             tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding_id(tokenizer))
-        text = "hello world\n  two 12"
+        text = "Hello World\n  two 12"
         ids = tokenizer(text, add_special_tokens=False).input_ids
         restored = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
         answer, _ = decode_answer(tokenizer, encode_completion(tokenizer, PROBE_ANSWER))
@@ -90,27 +89,28 @@ def max_positions(config: PreTrainedConfig) -> int | None:
     return positions if isinstance(positions, int) and positions > 0 else None
 
 
-def check_modules(options: Options, modules: tuple[str, ...]) -> int:
+def check_modules(options: Options, modules: tuple[str, ...], checkpointing: bool = False) -> int:
     """The number of rows of the model's embedding.
 
-    Raises UserError if one of the adapter's modules is not a linear layer in the model's blocks, or if the model's
-    attention cannot be replaced. PEFT would silently adapt only the other modules. An adapter on the output layer would
-    not be trained: the losses use its weights directly.
+    Raises UserError if one of the adapter's modules is not a linear layer in the model's blocks, if the model's
+    attention cannot be replaced, or if gradient checkpointing is wanted and the family has none. PEFT would silently
+    adapt only the other modules. An adapter on the output layer would not be trained: the losses use its weights
+    directly.
     """
     config = load_config(options)
     config.pad_token_id = None  # one outside of the embedding would fail here; `probe` explains it
     with loading(options), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     output = model.get_output_embeddings()
-    names = {
-        name.rpartition(".")[2]: None
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not output
-    }
+    found: dict[str, set[bool]] = {}  # for the last part of each name: are its modules linear layers of the blocks?
+    for name, module in model.named_modules():
+        found.setdefault(name.rpartition(".")[2], set()).add(isinstance(module, nn.Linear) and module is not output)
+    names = [name for name, are_linear in found.items() if are_linear == {True}]
     if missing := [name for name in modules if name not in names]:
         choice = "Models of the Llama family have them"
         if names:
-            choice = f"These are {', '.join(names)}. Choose with --set lora.modules={next(iter(names))},..."
+            chosen = [name for name in modules if name in names] or names
+            choice = f"These are {', '.join(names)}. Choose among them, as in --set lora.modules={','.join(chosen)}"
         raise UserError(
             f"--model {options.model}: the model has no modules {', '.join(missing)}, which the adapter needs, among "
             f"the linear layers of its blocks. {choice}"
@@ -120,6 +120,14 @@ def check_modules(options: Options, modules: tuple[str, ...]) -> int:
             f"--model {options.model}: transformers has no SDPA attention for {type(model).__name__}, and the steps "
             "need it. Choose a model of another family"
         )
+    if checkpointing and not model.supports_gradient_checkpointing:
+        raise UserError(
+            f"--model {options.model}: {type(model).__name__} has no gradient checkpointing. Add "
+            "--set gradient_checkpointing=false, which needs more memory"
+        )
+    windows = {getattr(module, "sliding_window", None) for module in model.modules()}
+    if any(isinstance(window, int) and window < 1 for window in windows):
+        raise UserError(f"--model {options.model}: config.json has a sliding_window of less than 1 token")
     return int(model.get_input_embeddings().weight.shape[0])
 
 
@@ -163,4 +171,35 @@ def load_base_model(options: Options) -> PreTrainedModel:
             f"--model {options.model}: {len(missing)} weights that config.json asks for are missing or have another "
             f"size, such as {missing[0]}"
         )
+    if unused := sorted(report["unexpected_keys"]):  # such as layers that config.json does not count
+        _note_once(
+            f"--model {options.model}: {len(unused)} of the stored weights have no place in the model that config.json "
+            f"describes, and are not used, such as {unused[0]}"
+        )
+    _check_runs(model, options)
     return model
+
+
+@lru_cache
+def _note_once(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def _check_runs(model: PreTrainedModel, options: Options) -> None:
+    """Raise UserError if the model cannot read a few tokens, or if weights or logits are not finite."""
+    for name, weight in model.named_parameters():
+        if weight.is_floating_point() and not torch.stack(weight.detach().aminmax()).isfinite().all():
+            raise UserError(
+                f"--model {options.model}: the weights are damaged: {name} holds numbers that are not finite. Download "
+                "them again"
+            )
+    embedding: Any = model.get_input_embeddings()
+    ids = torch.arange(min(4, embedding.weight.shape[0]), device=model.device)[None]
+    with loading(options), torch.no_grad():
+        is_finite = bool(model(input_ids=ids, use_cache=False).logits.isfinite().all())
+    if not is_finite:
+        dtype = str(model.dtype).removeprefix("torch.")
+        raise UserError(
+            f"--model {options.model}: the model computes numbers that are not finite in {dtype}. "
+            + ("Use another --dtype" if dtype == "float16" else "Choose another model")
+        )

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from peft import LoraConfig, PeftModel
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from fine_tuning.run.errors import UserError, is_out_of_memory
+from fine_tuning.run.errors import UserError, explain, is_out_of_memory, reason_of
 from fine_tuning.run.options import Options
 from fine_tuning.run.presets import OrpoSettings, Preset
 from fine_tuning.training.adapter import base_of, lora_config
@@ -23,6 +24,7 @@ from fine_tuning.training.output_layer import output_layer_of
 from fine_tuning.training.pair_batch import EncodedPair, collate_pairs
 
 Loss = Callable[[PeftModel], Tensor]
+UNKNOWN = "an unknown amount (it cannot be counted for this family of models)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,27 +118,48 @@ def check_memory(
 
 def memory_needs(step: LongestStep) -> dict[str, str]:
     """The step's dtype and counted memory, for the log."""
-    count = step.count()
+    count = _counted(step)
     return {
         "dtype": f"{'4-bit and ' if step.load_in_4bit else ''}{str(step.dtype).removeprefix('torch.')}",
-        "counted memory of a step": f"{_gib(count.peak)}, {_gib(count.weights)} of it weights",
+        "counted memory of a step": f"{_gib(count.peak)}, {_gib(count.weights)} of it weights" if count else UNKNOWN,
     }
+
+
+def _counted(step: LongestStep, load_in_4bit: bool | None = None) -> MemoryCount | None:
+    """The step's memory; None if the family's code needs real numbers, as mixtures of experts do to choose them."""
+    fakes = logging.getLogger("torch._subclasses.fake_tensor")  # logs a traceback for each failed operation
+    was_disabled, fakes.disabled = fakes.disabled, True
+    try:
+        return step.count(load_in_4bit)
+    except Exception as error:
+        if explain(error):
+            raise
+        return None
+    finally:
+        fakes.disabled = was_disabled
 
 
 def try_on_gpu(step: LongestStep, make_model: Callable[[], PeftModel]) -> None:
     """On a GPU, make the model, run the step once, and free the memory. On a CPU, do nothing.
 
-    Raises UserError if the step does not fit. The message says how much it needs, how much the GPU has, and which flags
-    help.
+    Raises UserError if the step fails, for its family of models or because it does not fit. Then the message says how
+    much it needs, how much the GPU has, and which flags help.
     """
     if device_name() != "cuda":
         return
     fits = True
     try:
         run_once(step, make_model())
-    except RuntimeError as error:
+    except UserError:
+        raise
+    except Exception as error:
         if not is_out_of_memory(error):
-            raise
+            if explain(error):
+                raise
+            raise UserError(
+                f"a training step on the longest {step.example} fails for this family of models ({reason_of(error)}). "
+                "Choose a model of another family"
+            ) from error
         fits = False
     gc.collect()  # outside of the handler: its traceback keeps the model alive
     torch.cuda.empty_cache()
@@ -172,13 +195,16 @@ def _too_large(step: LongestStep) -> str:
     if not step.gradient_checkpointing:
         remedies.append("use --set gradient_checkpointing=true")
     if not step.load_in_4bit:
-        remedies.append(f"use --load-in-4bit, which needs {_gib(step.count(load_in_4bit=True).peak)}")
+        smaller = _counted(step, load_in_4bit=True)
+        remedies.append(f"use --load-in-4bit{f', which needs {_gib(smaller.peak)}' if smaller else ''}")
     if step.dtype is torch.float32:
         remedies.append("use --dtype auto, which needs half as much")
     remedies.append("leave out the longest rows with a smaller --set max_length")
     remedies.append("close other programs that use the GPU")
+    count = _counted(step)
     return (
-        f"a step on the longest {step.example} does not fit on the GPU. It needs {_gib(step.count().peak)}, plus what "
+        f"a step on the longest {step.example} does not fit on the GPU. It needs "
+        f"{_gib(count.peak) if count else UNKNOWN}, plus what "
         f"the libraries need; {device_description()} has {_gib(total)}, of which {_gib(free)} are free now. To make it "
         f"fit, {', or '.join(remedies)}"
     )

@@ -11,6 +11,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from fine_tuning.data.chat_format import PROBE_ANSWER, PROBE_REQUEST, render_probe
 from fine_tuning.data.tokens import encode_row
 from fine_tuning.run.errors import Checks, UserError, about
+from fine_tuning.run.model_folder import quantization_problem
 from fine_tuning.run.options import Options
 from fine_tuning.run.presets import Preset
 from fine_tuning.training.base_model import check_modules, load_config, load_tokenizer, loading, max_positions
@@ -42,7 +43,7 @@ def probe(options: Options, preset: Preset) -> ProbedModel:
     with checks:
         with about(f"--model {options.model}"):
             _check_kind(config)
-        rows = check_modules(options, preset.lora.modules)
+        rows = check_modules(options, preset.lora.modules, preset.gradient_checkpointing)
     if tokenizer is not None and rows:
         with checks, about(f"--model {options.model}"):
             _check_ids(tokenizer, config, rows)
@@ -91,11 +92,18 @@ def _check_kind(config: PreTrainedConfig) -> None:
     """Raise UserError unless this is the configuration of a text model that predicts the next token."""
     if getattr(config, "auto_map", None):
         raise UserError("the model needs code of its own (auto_map), which is not run. Choose another model")
-    if config.is_encoder_decoder:
+    if getattr(config, "is_encoder_decoder", False):
         raise UserError("this is an encoder-decoder model. Choose a causal (decoder-only) language model")
     if config.get_text_config() is not config:
         raise UserError("this model takes more than text. Choose a model for text alone")
-    names = config.architectures or []
+    stored = getattr(config, "quantization_config", None)
+    if problem := quantization_problem(stored if stored is None or isinstance(stored, dict) else vars(stored)):
+        raise UserError(problem)
+    if getattr(config, "return_dict", True) is False:
+        raise UserError("config.json sets return_dict to false. Delete that entry")
+    names = getattr(config, "architectures", None) or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"config.json has architectures {names!r}, which is not a list of names")
     if names and not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names):
         raise UserError(f"this is a {names[0]}. Choose a causal language model (...ForCausalLM)")
     bidirectional = getattr(config, "use_bidirectional_attention", None) in (True, "all")
@@ -109,8 +117,8 @@ def _check_ids(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, row
     names |= {number: name for name, number in tokenizer.get_vocab().items()}
     outside = sorted((number, name) for number, name in names.items() if not 0 <= number < rows)
     if not outside:
-        if (config.pad_token_id or 0) >= rows:  # the embedding could not be made
-            raise UserError(f"config.json has pad_token_id {config.pad_token_id}, but there are {rows} embeddings")
+        if (padding := getattr(config, "pad_token_id", None) or 0) >= rows:  # the embedding could not be made
+            raise UserError(f"config.json has pad_token_id {padding}, but there are {rows} embeddings")
         return
     number, name = outside[0]
     roles = [role for role in ("bos_token", "eos_token", "pad_token") if getattr(tokenizer, role) == name]

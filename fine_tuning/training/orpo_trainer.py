@@ -54,8 +54,13 @@ class OrpoTrainer(AdapterTrainerMixin):
 
 
 def without_dropout(model: Model) -> Model:
-    """Turn off all dropout of a model, and return the model."""
+    """Turn off all dropout of a model, and return the model.
+
+    Attention has no layer for it: it keeps the probability as a number, such as `attention_dropout`.
+    """
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
+        for name in [name for name, value in vars(module).items() if "dropout" in name and isinstance(value, float)]:
+            setattr(module, name, 0.0)
     return model

@@ -22,7 +22,7 @@ from fine_tuning.run.workspace import Workspace
 
 QUICK = ("gemma", "mistral")
 NODE = "[{}, {}, 300, 'rectangle', 90, 50, 'solid arrow', (240, 240, 240), (99, 99, 99), [{}]]"
-REFUSED = ("gemma2", "phi3")
+REFUSED = ("gemma2", "phi3", "stablelm")  # stablelm by step 3
 
 
 def make_workspace(folder: Path) -> Path:
@@ -82,6 +82,15 @@ def test_all_three_steps_run_on_tiny_models_of_all_other_families(tmp_path):
     others = [family for family in FAMILIES if family not in (*QUICK, *REFUSED)]
     for workspace in tuned(tmp_path, others).values():
         check(workspace)
+
+
+@pytest.mark.slow
+def test_a_family_that_step_3_cannot_train_leaves_no_trace_of_step_3(tmp_path):
+    workspace = make_workspace(tmp_path / "work")
+    (statuses,) = run_steps(tiny_model(tmp_path / "model", "stablelm"), workspace)
+    assert statuses == [0, 0, 2]
+    assert not (workspace / "models" / "orpo").exists()
+    assert not list((workspace / "log").glob("*orpo.*"))
 
 
 def test_a_model_with_few_positions_is_trained_on_rows_that_fit(tmp_path):

@@ -19,6 +19,7 @@ from fine_tuning.data.tokens import (
     encode_prompt,
     encode_row,
     encode_rows,
+    encode_unended_answer,
 )
 from fine_tuning.run.errors import UserError
 
@@ -39,6 +40,10 @@ ENDS = {
     "granite": "<|end_of_text|>",
     "cohere": "<|END_OF_TURN_TOKEN|>",
     "phi3": "<|end|>",
+    "qwen3_moe": "<|im_end|>",
+    "mixtral": "</s>",
+    "olmo2": "<|endoftext|>",
+    "stablelm": "<|im_end|>",
 }
 
 
@@ -149,6 +154,18 @@ BAD = {
         CHATML.replace("assistant\\n' }}{% endif %}", "assistant\\n<think>' }}{% endif %}"),
         "another prompt before an answer than for generation",
     ),
+    "the answer twice": (
+        CHATML.replace("message['content']", "message['content'] + '\\n' + message['content']"),
+        "depends on the text of the request or the answer",
+    ),
+    "the answer's length": (
+        CHATML.replace("message['content']", "message['content'] + message['content'] | length | string"),
+        "depends on the text of the request or the answer",
+    ),
+    "cuts long answers": (
+        CHATML.replace("message['content']", "message['content'][:400]"),
+        "cuts or repeats a long text",
+    ),
     "random": (CHATML + "{{ [1, 2, 3, 4] | random }}", "something else each time"),
     "random in front": ("{{ [1, 2, 3, 4] | random }}" + CHATML, "something else each time"),
 }
@@ -159,6 +176,20 @@ def test_a_template_that_cannot_be_trained_with_is_refused_in_one_line(name):
     template, said = BAD[name]
     (problem,) = problems_of(chat_format, qwen(template))
     assert said in problem and "\n" not in problem
+
+
+def test_a_template_without_a_generation_prompt_trains_the_role_and_keeps_unended_answers():
+    tokenizer = qwen(CHATML.replace("{% if add_generation_prompt %}", "{% if false %}"))
+    assert chat_format(tokenizer).lead == "<|im_start|>assistant\n"
+    assert decode_answer(tokenizer, encode_completion(tokenizer, "[0]")) == ("[0]", True)
+    assert tokenizer.decode(encode_unended_answer(tokenizer, "[0], [1")) == "<|im_start|>assistant\n[0], [1"
+    cut = encode_unended_answer(tokenizer, "[0], <|im_end|>[1")
+    assert tokenizer.decode(cut) == "<|im_start|>assistant\n[0], "
+
+
+def test_a_template_that_explains_itself_in_several_lines_is_quoted_in_one():
+    (problem,) = problems_of(chat_format, qwen("{{ raise_exception('No.\\nA system message must come first.') }}"))
+    assert problem.endswith("TemplateError: No. A system message must come first.")
 
 
 def test_named_templates_need_a_default():

@@ -5,7 +5,7 @@ import os
 import pytest
 from helpers import ROOT
 
-from fine_tuning.run.options import Options, set_environment
+from fine_tuning.run.options import Options, make_parser, set_environment
 
 
 @pytest.mark.parametrize(("given", "used"), [(None, "0"), ("0,1", "0"), ("3,2", "3"), ("", "")])
@@ -33,3 +33,11 @@ def test_the_users_own_setting_to_be_online_is_kept(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     set_environment(Options("embedded"))
     assert os.environ["HF_HUB_OFFLINE"] == "0"
+
+
+@pytest.mark.parametrize("flag", ["--seed", "--max-rows"])
+def test_a_number_of_thousands_of_digits_is_refused_with_what_is_right(capsys, flag):
+    with pytest.raises(SystemExit):
+        make_parser("").parse_args([flag, "9" * 5000])
+    message = capsys.readouterr().err
+    assert "is not a whole number" in message and len(message) < 2000

@@ -105,6 +105,12 @@ def test_a_value_of_thousands_of_digits_is_refused_in_a_short_message():
     assert "it must be a whole number" in problem and len(problem) < 300
 
 
+@pytest.mark.parametrize("zero", ["0", "-0", "-0.0", "-1e-400"])
+def test_zero_has_no_sign(zero):
+    (value,) = read_settings([f"orpo.lambda={zero}"]).values()
+    assert as_text(value) == "0.0"
+
+
 def test_all_problems_are_reported_together_with_those_of_other_flags(tmp_path):
     (tmp_path / "file").touch()
     flags = ["--workspace", str(tmp_path / "file"), "--set", "epochs=2", "--set=lora.rank=x", "--set", "lora.alpha=1"]

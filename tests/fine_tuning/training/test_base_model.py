@@ -111,6 +111,35 @@ def test_missing_weights_are_reported_and_not_initialised_at_random(tmp_path, ch
     assert problems_of(load_base_model, options) == (said,)
 
 
+def test_weights_that_are_not_numbers_are_refused_before_training(tmp_path):
+    folder = tmp_path / "model"
+    options = copy_model(folder, "*.safetensors")
+    weights = load_file(FOLDER / "model.safetensors")
+    weights[LAYER][0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (problem,) = problems_of(load_base_model, options)
+    assert problem.startswith(f"--model {folder}: the weights are damaged: {LAYER} holds numbers that are not finite")
+
+
+def test_stored_weights_that_the_model_does_not_use_are_noted_once(tmp_path, capsys):
+    folder = tmp_path / "model"
+    options = copy_model(folder, "*.safetensors")
+    weights = load_file(FOLDER / "model.safetensors")
+    save_file(weights | {"model.layers.99.mlp.up_proj.weight": torch.zeros(2, 2)}, folder / "model.safetensors")
+    load_base_model(options)
+    load_base_model(options)
+    (note,) = capsys.readouterr().err.splitlines()
+    assert note.startswith("note: ") and note.endswith("not used, such as model.layers.99.mlp.up_proj.weight")
+
+
+def test_a_tokenizer_that_changes_letters_is_refused(tmp_path):
+    options = copy_model(tmp_path / "model")
+    path = tmp_path / "model" / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"normalizer": {"type": "Lowercase"}}))
+    (problem,) = problems_of(load_tokenizer, options)
+    assert "the tokenizer changes texts" in problem
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [

@@ -17,7 +17,10 @@ from fine_tuning.training.forward_check import check_pair_forward
 from fine_tuning.training.output_layer import OutputLayer
 from fine_tuning.training.pair_batch import EncodedPair
 
-FAMILIES = ("llama", "tinyllama", "smollm2", "qwen2", "qwen3", "mistral", "gemma", "gemma3_text", "granite", "cohere")
+FAMILIES = (
+    *("llama", "tinyllama", "smollm2", "qwen2", "qwen3", "mistral", "gemma", "gemma3_text", "granite", "cohere"),
+    *("qwen3_moe", "mixtral", "olmo2"),
+)
 
 
 def long_pair(vocabulary: int) -> EncodedPair:
@@ -92,6 +95,29 @@ def test_a_forward_that_is_not_finite_is_refused(tmp_path):
         base_of(model).get_output_embeddings().weight.fill_(float("nan"))
     (problem,) = problems_of(check_pair_forward, model, long_pair(model.config.vocab_size), torch.float32, "a model")
     assert "nan" in problem
+
+
+def test_a_family_whose_attention_cannot_take_pairs_is_refused_in_one_line(tmp_path):
+    model = adapted(tmp_path, "stablelm")
+    (problem,) = problems_of(check_pair_forward, model, long_pair(model.config.vocab_size), torch.float32, "a model")
+    assert problem.startswith("--model a model: step 3 cannot train this family of models: the forward pass of its ")
+    assert "pair_lengths" in problem and "\n" not in problem
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_layers_that_pass_on_what_they_have_read_are_noticed(tmp_path, dtype):
+    model = adapted(tmp_path, "llama", dtype)
+    mlp = base_of(model).base_model.layers[0].mlp
+    mlp.forward = lambda hidden, forward=mlp.forward: forward(hidden + 0.02 * hidden.cumsum(1))
+    (problem,) = problems_of(check_pair_forward, model, long_pair(model.config.vocab_size), dtype, "a model")
+    assert "step 3 cannot train this family of models" in problem
+
+
+def test_a_scale_of_logits_that_is_no_number_is_refused_in_one_line(tmp_path):
+    model = adapted(tmp_path, "granite")
+    base_of(model).config.logits_scaling = 0
+    (problem,) = problems_of(check_pair_forward, model, long_pair(model.config.vocab_size), torch.float32, "a model")
+    assert "ZeroDivisionError" in problem
 
 
 def test_only_as_many_tokens_are_compared_as_the_memory_of_a_chunk_allows(tmp_path, monkeypatch):

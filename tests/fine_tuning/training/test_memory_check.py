@@ -63,6 +63,23 @@ def test_the_log_shows_the_dtype_and_what_a_step_needs():
     assert memory_needs(replace(STEP, load_in_4bit=True))["dtype"] == "4-bit and float32"
 
 
+def test_a_family_whose_memory_cannot_be_counted_is_said_to_need_an_unknown_amount(capfd):
+    def needs_numbers(model: PeftModel) -> torch.Tensor:
+        return torch.zeros(int(torch.ones(1)))  # as a mixture of experts counts the tokens of each expert
+
+    needs = memory_needs(replace(STEP, loss_of=needs_numbers))
+    assert needs["counted memory of a step"].startswith("an unknown amount")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_trial_that_the_family_fails_is_refused_in_one_line(small_gpu):
+    def fails(model: PeftModel) -> torch.Tensor:
+        raise TypeError("forward() got\nan unexpected argument")
+
+    (problem,) = problems_of(try_on_gpu, replace(STEP, loss_of=fails), make_model)
+    assert "fails for this family of models (TypeError: forward() got an unexpected argument)" in problem
+
+
 def test_a_longer_example_needs_more_memory():
     short = replace(STEP, loss_of=row_loss(SHORT_ROW)).count()
     assert STEP.count().peak > short.peak > short.weights

@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from families import CHATML, tiny_model
 from helpers import ROOT, STEP_1, contents, problems_of
-from transformers import AutoTokenizer, BertConfig, Gemma3Config
+from safetensors.torch import save_file
+from transformers import AutoTokenizer, BertConfig, Gemma3Config, JetMoeConfig, RwkvConfig
 
 from fine_tuning.run.model_folder import folder_problems
 from fine_tuning.run.options import Options
@@ -35,6 +37,11 @@ def edit(path: Path, **changes) -> None:
     """Change or, with None, remove entries of a JSON file."""
     stored = json.loads(path.read_text("utf-8")) | changes
     path.write_text(json.dumps({name: value for name, value in stored.items() if value is not None}))
+
+
+def as_folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
 
 
 def refusals(model: Path) -> tuple[str, ...]:
@@ -90,7 +97,17 @@ def test_problems_of_tokenizer_and_configuration_are_reported_together(model):
     [
         ({"architectures": ["Qwen2ForSequenceClassification"]}, "this is a Qwen2ForSequenceClassification"),
         ({"architectures": ["Qwen2Model"]}, "this is a Qwen2Model"),
+        ({"architectures": "Qwen2ForCausalLM"}, "architectures 'Qwen2ForCausalLM', which is not a list of names"),
+        ({"architectures": [5]}, "architectures [5], which is not a list of names"),
         ({"is_causal": False}, "looks ahead"),
+        ({"return_dict": False}, "sets return_dict to false"),
+        ({"quantization_config": {"quant_method": "awq"}}, "the weights are quantised (awq)"),
+        ({"quantization_config": {}}, "the weights are quantised"),
+        (
+            {"use_sliding_window": True, "sliding_window": 0, "max_window_layers": 0, "layer_types": None},
+            "sliding_window",
+        ),
+        ({"max_position_embeddings": "2048"}, "expected int, got str"),
         ({"model_type": None}, "model_type"),
         ({"model_type": "brand_new"}, "brand_new"),
         ({"hidden_size": "wide"}, "hidden_size"),
@@ -105,7 +122,9 @@ def test_a_configuration_of_another_kind_or_a_broken_one_is_refused(model, chang
     assert said in problem
 
 
-@pytest.mark.parametrize("config", [BertConfig(), Gemma3Config()], ids=["encoder", "text and pictures"])
+@pytest.mark.parametrize(
+    "config", [BertConfig(), Gemma3Config(), RwkvConfig()], ids=["encoder", "text and pictures", "no attention"]
+)
 def test_models_that_are_no_causal_text_models_are_refused(model, config):
     config.save_pretrained(model)
     assert len(refusals(model)) == 1
@@ -121,6 +140,15 @@ def test_a_family_without_the_adapters_modules_is_refused(tmp_path):
     assert "no modules q_proj" in problem
 
 
+def test_a_family_without_gradient_checkpointing_needs_a_setting(model):
+    config = JetMoeConfig(hidden_size=64, num_hidden_layers=1, num_local_experts=2, vocab_size=1536, pad_token_id=0)
+    config.save_pretrained(model)
+    own = replace(REAL, lora=replace(REAL.lora, modules=("kv_proj",)))
+    (problem,) = problems_of(probe, Options(str(model)), own)
+    assert problem.endswith("Add --set gradient_checkpointing=false, which needs more memory")
+    probe(Options(str(model)), replace(own, gradient_checkpointing=False))
+
+
 def test_a_broken_tokenizer_is_refused_in_one_line(model):
     for content in ("{}", "not JSON", '{"model": {"type": "BPE"}}'):
         (model / "tokenizer.json").write_text(content)
@@ -132,6 +160,25 @@ def test_a_broken_tokenizer_is_refused_in_one_line(model):
     [
         (lambda model: (model / "adapter_config.json").write_text("{}"), "adapter_config.json"),
         (lambda model: (model / "config.json").write_text("{"), "config.json is not valid JSON"),
+        (lambda model: (model / "added_tokens.json").write_text("{"), "added_tokens.json is not valid JSON"),
+        (lambda model: (model / "special_tokens_map.json").write_text("[]"), "special_tokens_map.json is not a JSON"),
+        (lambda model: (model / "generation_config.json").write_text("x"), "generation_config.json is not valid JSON"),
+        (lambda model: as_folder(model / "config.json"), "config.json cannot be read: Is a directory"),
+        (lambda model: as_folder(model / "tokenizer.json"), "tokenizer.json cannot be read: Is a directory"),
+        (lambda model: as_folder(model / "chat_template.jinja"), "chat_template.jinja cannot be read: Is a directory"),
+        (lambda model: (model / "chat_template.jinja").write_bytes(b"\xff"), "chat_template.jinja is not UTF-8 text"),
+        (
+            lambda model: edit(model / "config.json", quantization_config={"quant_method": "gptq"}),
+            "the weights are quantised (gptq), and an adapter on them cannot be merged exactly",
+        ),
+        (
+            lambda model: save_file({"a.weight": torch.zeros(2, 2, dtype=torch.int8)}, model / "model.safetensors"),
+            "model.safetensors: the weights are quantised (such as a.weight)",
+        ),
+        (
+            lambda model: (model / "model.safetensors").rename(model / "consolidated.safetensors"),
+            "but neither model.safetensors nor model.safetensors.index.json",
+        ),
         (lambda model: (model / "config.json").write_text("[]"), "config.json is not a JSON object"),
         (lambda model: (model / "tokenizer_config.json").write_text("{,"), "tokenizer_config.json is not valid JSON"),
         (lambda model: edit(model / "config.json", auto_map={"AutoConfig": "x.C"}), "own code (auto_map)"),
@@ -149,7 +196,6 @@ def test_a_broken_tokenizer_is_refused_in_one_line(model):
             "weights are missing or their index cannot be read: b.safetensors",
         ),
     ],
-    ids=["adapter", "cut", "list", "tokenizer", "code", "tokenizer's code", "bin", "sentencepiece", "shard"],
 )
 def test_a_folder_with_other_files_is_refused_before_torch_is_imported(refused, workspace, model, damage, said):
     damage(model)

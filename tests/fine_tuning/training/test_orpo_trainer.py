@@ -4,12 +4,13 @@ from random import Random
 from typing import Any
 
 import torch
+from families import tiny_model
 from helpers import ROOT
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 from fine_tuning.run.presets import EMBEDDED
 from fine_tuning.training.adapter import add_adapter
-from fine_tuning.training.orpo_trainer import FIGURES, OrpoTrainer
+from fine_tuning.training.orpo_trainer import FIGURES, OrpoTrainer, without_dropout
 
 FOLDER = ROOT / "fine_tuning" / "embedded_model"
 
@@ -102,6 +103,13 @@ def test_figures_and_weights_equal_those_of_a_plain_trainer_bit_for_bit(tmp_path
     assert figures(ours) == figures(plain)
     assert max(entry.get("grad_norm", 0.0) for entry in ours.state.log_history) > 0.5  # so gradients were clipped
     assert_same_weights(ours, plain)
+
+
+def test_dropout_that_attention_keeps_as_a_number_is_turned_off_too(tmp_path):
+    tiny_model(tmp_path, "qwen2", attention_dropout=0.5)
+    model = without_dropout(AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="sdpa")).train()
+    ids = torch.arange(40)[None]
+    assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
 
 
 def test_clipping_covers_exactly_the_adapters_weights(tmp_path, monkeypatch):
