@@ -30,7 +30,7 @@ class Streams(LogitsProcessor):
             stream: torch.Generator(device).manual_seed(seed * 100_003 + stream) for stream in self._rows
         }
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """`scores` has the shape (rows, vocabulary). Scores of minus infinity stay so: such a token is never drawn."""
         scores = scores.clone()
         for stream, rows in self._rows.items():

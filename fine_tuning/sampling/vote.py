@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from diagram import Diagram, parse
-from diagram.language import TO_ITSELF
+from diagram.nodes import TO_ITSELF
 from diagram.readability import readability_of
 from diagram.references import CROSSED, OFF_CANVAS, OVERLAPPING
 from diagram.same_graph import same_graph
@@ -31,6 +31,7 @@ class Candidate:
     place       its position among the answers; the greedy one has 0
     graph       the place of the first answer with the same graph; its own if it is broken
     votes       the whole answers with the same graph, itself included; 0 if it is broken
+    alike       those of them that also have the same look, if the style is fixed
     broken      why it is broken; empty if it is whole
     flaws       what is less than perfect in it: its layout, and deviations from the format
     untidiness  the number of shapes, connections and lines with a flaw
@@ -41,6 +42,7 @@ class Candidate:
     place: int
     graph: int
     votes: int
+    alike: int
     broken: tuple[str, ...]
     flaws: tuple[str, ...]
     untidiness: int
@@ -54,20 +56,21 @@ class Candidate:
 def ranked(answers: Sequence[Text], style_fixed: bool = True, order_fixed: bool = True) -> list[Candidate]:
     """All answers, the best first. The first of `answers` is the greedy one and wins every tie.
 
-    Whole answers are ranked by their votes, then by their tidiness; broken ones by how much of them is broken. The two
-    flags say what two graphs must have in common to be the same, as in `same_graph`.
+    Whole answers are ranked by how many others have the same graph, then by how many of these have the same look, then
+    by their tidiness; broken ones by how much of them is broken. Looks count only if the style is fixed, and the
+    numbers of the shapes only if the order is.
     """
     diagrams = [parse(answer.text) for answer in answers]
     broken = [_broken(diagram, answer.ended) for diagram, answer in zip(diagrams, answers, strict=True)]
-    graphs: list[int] = []
-    for k, diagram in enumerate(diagrams):
-        others = (j for j in range(k) if graphs[j] == j and not broken[j] and not broken[k])
-        graphs.append(next((j for j in others if same_graph(diagrams[j], diagram, style_fixed, order_fixed)), k))
+    whole = [k for k, faults in enumerate(broken) if not faults]
+    graphs = _groups(diagrams, whole, False, order_fixed)
+    looks = _groups(diagrams, whole, True, order_fixed) if style_fixed else graphs
     candidates = []
     for k, answer in enumerate(answers):
-        flaws, untidiness = _flaws(diagrams[k])
-        votes = 0 if broken[k] else graphs.count(graphs[k])
-        candidates.append(Candidate(answer.text, diagrams[k], k, graphs[k], votes, broken[k], flaws, untidiness))
+        votes, alike = (0, 0) if broken[k] else (graphs.count(graphs[k]), looks.count(looks[k]))
+        candidates.append(
+            Candidate(answer.text, diagrams[k], k, graphs[k], votes, alike, broken[k], *_flaws(diagrams[k]))
+        )
     return sorted(candidates, key=_rank)
 
 
@@ -86,7 +89,17 @@ def best_different(candidates: Sequence[Candidate], count: int) -> list[Candidat
 def _rank(candidate: Candidate) -> tuple[int, ...]:
     if not candidate.diagram.nodes:
         return 1, candidate.place
-    return 0, len(candidate.broken), -candidate.votes, candidate.untidiness, candidate.place
+    votes = -candidate.votes, -candidate.alike
+    return 0, len(candidate.broken), *votes, candidate.untidiness, candidate.place
+
+
+def _groups(diagrams: Sequence[Diagram], whole: Sequence[int], style_fixed: bool, order_fixed: bool) -> list[int]:
+    """For each diagram the first one of `whole` that is the same; itself if there is none."""
+    groups = list(range(len(diagrams)))
+    for n, k in enumerate(whole):
+        others = (j for j in whole[:n] if groups[j] == j)
+        groups[k] = next((j for j in others if same_graph(diagrams[j], diagrams[k], style_fixed, order_fixed)), k)
+    return groups
 
 
 def _broken(diagram: Diagram, ended: bool) -> tuple[str, ...]:
