@@ -1,6 +1,6 @@
 """Compare the greedy answer with the one chosen among it and N samples, for every request or only where it has a flaw.
 
-    python benchmarks/vote.py [--workspace build/embedded_benchmark/seed-2025] [--prompts 350] [--record]
+    python benchmarks/vote.py [--workspace build/embedded_benchmark/seed-2025] [--prompts 175] [--record]
 
 The workspace must hold a run of the embedded model, such as benchmarks/embedded_model.py makes. Its final adapter
 answers fresh prompts, which `create_dataset.py` generates from another seed than in all other benchmarks. All answers
@@ -54,9 +54,9 @@ def main() -> None:
         default=PROJECT / "build" / "embedded_benchmark" / "seed-2025",
         help="workspace with a finished run of the embedded model (default: build/embedded_benchmark/seed-2025)",
     )
-    parser.add_argument("--prompts", type=whole_number(1), default=350, help="fresh prompts to answer (default: 350)")
+    parser.add_argument("--prompts", type=whole_number(1), default=175, help="fresh prompts to answer (default: 175)")
     parser.add_argument(
-        "--timed", type=whole_number(1), default=40, help="prompts to measure the time on (default: 40)"
+        "--timed", type=whole_number(1), default=20, help="prompts to measure the time on (default: 20)"
     )
     args = parser.parse_args()
     flags = ["--model", "embedded", "--workspace", str(args.workspace)]
