@@ -6,13 +6,17 @@ The workspace must hold a run of the embedded model, such as benchmarks/embedded
 answers fresh prompts, which `create_dataset.py` generates from another seed than in all other benchmarks. All answers
 are drawn once: the first samples of many are the samples of few. Then some of the prompts are answered again, one at a
 time as by `ask.py`, to measure the time that each way takes.
+
+If you stop it, the same command goes on with the answers that it has.
 """
 
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
@@ -23,10 +27,12 @@ from fine_tuning.data.csv_rows import Row, read_rows
 from fine_tuning.data.prompt_frame import PromptFrame
 from fine_tuning.data.scoring import Scoring
 from fine_tuning.run.commands import PROJECT
-from fine_tuning.run.files import write_atomically
+from fine_tuning.run.files import sha256, write_atomically
 from fine_tuning.run.markdown import table
 from fine_tuning.run.options import SEED, Options, make_parser, set_environment, to_options, whole_number
 from fine_tuning.run.presets import EMBEDDED
+from fine_tuning.run.run_state import ADAPTER_FILE
+from fine_tuning.run.workspace import Workspace
 from fine_tuning.sampling.vote import Text, ranked
 
 if TYPE_CHECKING:  # imports torch
@@ -36,6 +42,11 @@ T = TypeVar("T")
 
 FRESH_SEED = 23  # other benchmarks use 11, and settings were chosen on prompts of seeds 7 and 9
 MOST = 8
+# The answers depend on these files, on the adapter and on the prompts.
+MADE_BY = (
+    "fine_tuning/sampling/generation.py", "fine_tuning/sampling/several.py", "fine_tuning/sampling/streams.py",
+    "fine_tuning/data/tokens.py", "fine_tuning/data/chat_format.py", "fine_tuning/training/base_model.py",
+)  # fmt: skip
 # How many samples besides the greedy answer, and whether for every request or only where that has a flaw.
 WAYS = {
     "greedy": (0, True),
@@ -44,6 +55,13 @@ WAYS = {
     "8 samples": (MOST, True),
     "8 samples if the greedy answer has a flaw": (MOST, False),
 }
+
+
+class Answer(NamedTuple):
+    """A stored answer."""
+
+    text: str
+    ended: bool
 
 
 def main() -> None:
@@ -64,19 +82,10 @@ def main() -> None:
     set_environment(options)
     rows = fresh_rows(options, args.prompts)
     askers = make_askers(options)
-
-    from fine_tuning.sampling.asker import MAX_NEW_TOKENS
-    from fine_tuning.sampling.several import several_answers
-
-    asker = askers["8 samples"]
-    prompts = [asker.prompt(row.prompt) for row in rows]
-    answers: list[Sequence[Text]] = []
-    with tqdm(total=len(rows), desc="answering", unit="prompt") as progress:
-        for k in range(0, len(rows), asker.requests_at_once):
-            batch = prompts[k : k + asker.requests_at_once]
-            answers += several_answers(asker.model, asker.tokenizer, batch, MOST, MAX_NEW_TOKENS, SEED)
-            progress.update(len(batch))
-    seconds = _seconds(askers, _spread(prompts, args.timed))
+    prompts = [askers["8 samples"].prompt(row.prompt) for row in rows]
+    answers = _answers(askers["8 samples"], prompts, options.workspace)
+    timed = _spread(prompts, args.timed)
+    seconds = _seconds(askers, timed)
     results = {name: figures(rows, answers, *way) | {"seconds": seconds[name]} for name, way in WAYS.items()}
     best = best_share(rows, answers)
     report(
@@ -84,7 +93,7 @@ def main() -> None:
         f"python benchmarks/vote.py{flags_given()}",
         f"The embedded model after ORPO on {len(rows)} fresh prompts. The answer is chosen among the greedy one and "
         "samples at temperature 1. Seconds: the mean over "
-        f"{min(args.timed, len(rows))} requests, one at a time, on {describe_device()}.\n\n{_table(results)}\n\n"
+        f"{len(timed)} requests, one at a time, on {describe_device()}.\n\n{_table(results)}\n\n"
         f"No choice can be flawless more often than {best:.1%}: in the other cases none of the {1 + MOST} answers is.",
         {"prompts": len(rows), "results": results, "a flawless answer among all": best},
         args.record,
@@ -119,6 +128,26 @@ def make_askers(options: Options) -> dict[str, "Asker"]:
         name: Asker(model, tokenizer, frame, Scoring(), samples, always, size, SEED)
         for name, (samples, always) in WAYS.items()
     }
+
+
+def _answers(asker: "Asker", prompts: Sequence[list[int]], workspace: Workspace) -> list[list[Answer]]:
+    """The greedy answer to each prompt and MOST samples. Kept in the workspace, to go on from there."""
+    from fine_tuning.sampling.asker import MAX_NEW_TOKENS
+    from fine_tuning.sampling.several import several_answers
+
+    path = workspace.root / "vote_answers.json"
+    made_of: dict[str, Any] = {name: sha256(PROJECT / name) for name in MADE_BY}
+    made_of |= {"adapter": sha256(workspace.orpo_model / ADAPTER_FILE), "prompts": list(prompts)}
+    stored = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    texts = stored["answers"] if stored.get("made of") == made_of else []
+    with tqdm(total=len(prompts), initial=len(texts), desc="answering", unit="prompt") as progress:
+        while len(texts) < len(prompts):
+            batch = prompts[len(texts) : len(texts) + asker.requests_at_once]
+            answers = several_answers(asker.model, asker.tokenizer, batch, MOST, MAX_NEW_TOKENS, SEED)
+            texts += [[(answer.text, answer.ended) for answer in of_prompt] for of_prompt in answers]
+            write_atomically(path, json.dumps({"made of": made_of, "answers": texts}))
+            progress.update(len(batch))
+    return [[Answer(*answer) for answer in of_prompt] for of_prompt in texts]
 
 
 def figures(rows: Sequence[Row], answers: Iterable[Sequence[Text]], samples: int, always: bool) -> dict[str, float]:
@@ -158,9 +187,8 @@ def _seconds(askers: Mapping[str, "Asker"], prompts: Sequence[Sequence[int]]) ->
 
 
 def _spread(items: Sequence[T], count: int) -> list[T]:
-    """Up to `count` of the items, evenly spread."""
-    count = min(count, len(items))
-    return [items[k * len(items) // count] for k in range(count)]
+    """Every n-th of the items, at most `count`."""
+    return list(items[:: ceil(len(items) / count)])
 
 
 def _table(results: Mapping[str, Mapping[str, float]]) -> str:

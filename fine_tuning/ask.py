@@ -24,7 +24,7 @@ from diagram.pictures import SUFFIXES
 from fine_tuning.common import run, tuned_model
 from fine_tuning.data.prompt_frame import stored_frame
 from fine_tuning.data.request_lines import STDIN, Request, batches, check_requests, read_requests
-from fine_tuning.data.scoring import stored_scoring
+from fine_tuning.data.scoring import Scoring, stored_scoring
 from fine_tuning.data.trained_size import largest_trained
 from fine_tuning.run.commands import flags
 from fine_tuning.run.entry_point import printable
@@ -79,7 +79,7 @@ def main() -> None:
     check_download(options)
     folder = latest_adapter(options)
     frame, note = stored_frame(folder, options)
-    scoring, largest = stored_scoring(options), largest_trained(options, folder)
+    scoring, largest = scoring_of_answers(options), largest_trained(options, folder)
     for line in (taken_over, note and f"note: {note}"):
         if line:
             print(printable(line), file=sys.stderr)
@@ -157,6 +157,8 @@ def answer_one(asker: "Asker", args: argparse.Namespace, largest: int | None) ->
         print(printable(shown.listing()))
     for line in shown.remarks():
         print(printable(line), file=sys.stderr)
+    if len(shown.best) < args.top:
+        print(f"note: only {len(shown.best)} of {shown.answers} answers differ. For more: --samples", file=sys.stderr)
     return ", ".join(map(str, shown.pictures))
 
 
@@ -225,6 +227,14 @@ def check_output(path: Path) -> None:
         problems.append(f"--output {path}: no picture of this kind can be drawn. Give it a name that ends in {ENDINGS}")
     if problems:
         raise UserError(*problems)
+
+
+def scoring_of_answers(options: Options) -> Scoring:
+    """What step 1 decided about look and numbers. Both count if it did not store that and its CSV cannot be read."""
+    try:
+        return stored_scoring(options)
+    except UserError:
+        return Scoring()
 
 
 def latest_adapter(options: Options) -> Path:

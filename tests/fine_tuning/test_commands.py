@@ -10,9 +10,11 @@ import time
 import pytest
 from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, STEP_1, STEP_2, STEP_3, contents, finish_step_1
 
-from fine_tuning.ask import check_output
+from fine_tuning.ask import check_output, scoring_of_answers
 from fine_tuning.data.csv_rows import read_rows
+from fine_tuning.data.scoring import Scoring
 from fine_tuning.data.split import limit_prompts, references_of
+from fine_tuning.run.options import make_parser, to_options
 
 HELP = [STEP_1, STEP_2, STEP_3, "fine_tuning/run_all.py", "fine_tuning/ask.py", "create_dataset/create_dataset.py"]
 
@@ -152,6 +154,13 @@ def test_ask_refuses_an_empty_request(refused, workspace):
     finish_step_1(workspace)
     (message,) = refused("fine_tuning/ask.py", "--model", "embedded", "--workspace", workspace, " \n")
     assert message == "error: the request is empty. Say what to draw"
+
+
+def test_ask_needs_no_csv_beside_an_adapter_of_an_earlier_version(workspace):
+    finish_step_1(workspace)
+    options = to_options(make_parser("").parse_args(["--model", "embedded", "--workspace", str(workspace)]))
+    (workspace / "create_dataset" / "sft_dataset_llm.csv").unlink()
+    assert scoring_of_answers(options) == Scoring(style_fixed=True, order_fixed=True)
 
 
 def test_ask_refuses_no_request_and_two_sources_of_requests(refused, workspace):
