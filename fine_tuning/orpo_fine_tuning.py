@@ -19,6 +19,7 @@ from fine_tuning.common import Step, limit_prompts, run, split_prompts, tuned_mo
 from fine_tuning.data.orpo_csv import held_out_references, pairs_to_train_on, read_answers
 from fine_tuning.data.preference_pairs import rejected_figures
 from fine_tuning.data.sft_csv import read_sft_rows
+from fine_tuning.data.trained_size import LARGEST, largest_of
 from fine_tuning.run.errors import UserError, about
 from fine_tuning.run.files import sha256
 from fine_tuning.run.run_state import ADAPTER_FILE
@@ -113,6 +114,7 @@ def main() -> None:
 
     # 6. Validate the trained adapter on the same prompts.
     after = step.validate("after ORPO", model, tokenizer, held_out)
+    figures[LARGEST] = largest_of(pair.chosen for pair in encoded.sources if pair.prompt in train_prompts)
     step.finish(figures | rejected | {f"{name} before": value for name, value in before.items()} | after)
 
 

@@ -14,6 +14,7 @@ from statistics import fmean
 
 from fine_tuning.common import Step, frame_of, limit_prompts, new_adapter, run, scoring_of, split_prompts
 from fine_tuning.data.sft_csv import read_sft_rows
+from fine_tuning.data.trained_size import LARGEST, largest_of
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.files import sha256
 
@@ -82,6 +83,7 @@ def main() -> None:
 
     # 5. Validate: generate an answer to each held-out prompt and score it.
     held_out = [row for row in encoded.sources if row.prompt not in train_prompts]
+    figures[LARGEST] = largest_of(row.answer for row in encoded.sources if row.prompt in train_prompts)
     step.finish(figures | step.validate("after SFT", model, tokenizer, held_out))
 
 

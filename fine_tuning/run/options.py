@@ -4,7 +4,7 @@ import argparse
 import hashlib
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ DEFAULT_MODEL = "deepseek-ai/deepseek-coder-1.3b-instruct"
 DEFAULT_REVISION = "e063262dac8366fc1f28a4da0ff3c50ea66259ca"
 EMBEDDED_FOLDER = PROJECT / "fine_tuning" / "embedded_model"
 SEED = 2025
+MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +163,19 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
     if not is_step:
         parser.set_defaults(max_rows=None, skip_bad_rows=False, seed=SEED, restart=False, set=[])
         return parser
-    run.add_argument("--max-rows", type=_positive, help="use only this many prompts of each CSV, to try things out")
+    run.add_argument(
+        "--max-rows", type=whole_number(1), help="use only this many prompts of each CSV, to try things out"
+    )
     run.add_argument(
         "--skip-bad-rows",
         action="store_true",
         help="leave out the rows of a CSV that would be refused; say how many and which",
     )
     run.add_argument(
-        "--seed", type=_seed, default=SEED, help=f"seed of the split, training and sampling (default: {SEED})"
+        "--seed",
+        type=whole_number(0, MAX_SEED),
+        default=SEED,
+        help=f"seed of the split, training and sampling (default: {SEED})",
     )
     run.add_argument("--restart", action="store_true", help="discard the earlier run of this step and repeat it")
     settings = parser.add_argument_group(
@@ -236,13 +242,14 @@ def use_one_gpu() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 
 
-def _seed(text: str) -> int:
-    if not (text.isdecimal() and len(text) <= 20 and int(text) < 2**32):  # int() refuses thousands of digits
-        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a whole number from 0 to {2**32 - 1}")
-    return int(text)
+def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
+    """A reader of a flag's value, a whole number from `low` to `high`, for argparse."""
+    what = f"of at least {low}" if high is None else f"from {low} to {high}"
 
+    def read(text: str) -> int:
+        is_number = text.isdecimal() and len(text) <= 20  # int() refuses thousands of digits
+        if not (is_number and low <= int(text) and (high is None or int(text) <= high)):
+            raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a whole number {what}")
+        return int(text)
 
-def _positive(text: str) -> int:
-    if not (text.isdecimal() and len(text) <= 20 and int(text) >= 1):
-        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a whole number of at least 1")
-    return int(text)
+    return read

@@ -3,16 +3,18 @@
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
 
 from fine_tuning.data.chat_format import chat_format, padding_id
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.tokens import answer_length, decode_answer, encode_completion, encode_prompt
 from fine_tuning.run.errors import UserError, is_out_of_memory
 from fine_tuning.sampling.batches import token_limit
+from fine_tuning.sampling.streams import Streams
 from fine_tuning.training.base_model import max_positions
 
 CPU_CACHE = 4 * 2**30  # bytes of the KV cache; fixed, because samples must not depend on the machine's memory
@@ -75,23 +77,31 @@ def generate_batch(
     max_new_tokens: int,
     temperature: float,
     seed: int,
+    streams: Sequence[int | None] | None = None,
 ) -> list[Answer]:
     """One answer to each prompt. Prompts are lists of token ids.
 
     `temperature` 0 is greedy decoding; any other value samples from the full distribution. On a CPU, the same arguments
     give the same answers on the same machine. On a GPU, a batch that does not fit into the free memory is split, and
-    its samples then differ. Answers end where the model's positions end. Raises UserError if a prompt leaves no room.
+    its samples then differ, but not with `streams`. Answers end where the model's positions end. Raises UserError if a
+    prompt leaves no room.
+
+    `streams` are as in `fine_tuning.sampling.streams`, one for each prompt: where it is None, decoding is greedy.
     """
     longest = max(map(len, prompts))
     max_new_tokens = min(max_new_tokens, room_for_answers(model, longest))
     if len(prompts) <= rows_that_fit(model, longest + max_new_tokens):
         try:
-            return _generate(model, tokenizer, prompts, max_new_tokens, temperature, seed)
+            return _generate(model, tokenizer, prompts, max_new_tokens, temperature, seed, streams)
         except RuntimeError as error:
             if len(prompts) == 1 or not is_out_of_memory(error):
                 raise
         torch.cuda.empty_cache()  # outside of the handler: its traceback keeps the failed batch alive
     half = len(prompts) // 2
+    if streams is not None:
+        halves = (prompts[:half], streams[:half]), (prompts[half:], streams[half:])
+        parts = [generate_batch(model, tokenizer, ids, max_new_tokens, temperature, seed, own) for ids, own in halves]
+        return [answer for part in parts for answer in part]
     other_seed = seed + 1_000_003 * len(prompts)  # with one seed, both halves would draw the same samples
     return [
         *generate_batch(model, tokenizer, prompts[:half], max_new_tokens, temperature, seed),
@@ -140,15 +150,16 @@ def _generate(
     max_new_tokens: int,
     temperature: float,
     seed: int,
+    streams: Sequence[int | None] | None,
 ) -> list[Answer]:
     length = max(map(len, prompts))
     ids = torch.tensor([[padding_id(tokenizer)] * (length - len(prompt)) + list(prompt) for prompt in prompts])
     mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    sampling = (
-        {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-        if temperature
-        else {"do_sample": False}
-    )
+    sampling: dict[str, Any] = {"do_sample": False}
+    if streams is not None:
+        sampling["logits_processor"] = LogitsProcessorList([Streams(streams, temperature, seed, model.device)])
+    elif temperature:
+        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     torch.manual_seed(seed)
     with torch.inference_mode():
         output = model.generate(  # type: ignore[operator]  # PreTrainedModel's type lacks it

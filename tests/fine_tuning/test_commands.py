@@ -10,9 +10,11 @@ import time
 import pytest
 from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, STEP_1, STEP_2, STEP_3, contents, finish_step_1
 
-from fine_tuning.ask import check_output
+from fine_tuning.ask import check_output, scoring_of_answers
 from fine_tuning.data.csv_rows import read_rows
+from fine_tuning.data.scoring import Scoring
 from fine_tuning.data.split import limit_prompts, references_of
+from fine_tuning.run.options import make_parser, to_options
 
 HELP = [STEP_1, STEP_2, STEP_3, "fine_tuning/run_all.py", "fine_tuning/ask.py", "create_dataset/create_dataset.py"]
 
@@ -25,9 +27,8 @@ def test_help_is_printed_within_two_seconds_and_without_torch(start, script):
     assert (run.returncode, run.stderr) == (0, "")
     assert f"python {script}" in run.stdout
     flags = {"--model", "--revision", "--workspace", "--dtype", "--load-in-4bit"}
-    flags |= (
-        {"--output"} if script.endswith("ask.py") else {"--seed", "--max-rows", "--skip-bad-rows", "--restart", "--set"}
-    )
+    ask = {"--output", "--requests", "--samples", "--top", "--seed"}
+    flags |= ask if script.endswith("ask.py") else {"--seed", "--max-rows", "--skip-bad-rows", "--restart", "--set"}
     if script.startswith("create_dataset/"):
         flags = {"--seed", "--output"}
     assert set(re.findall(r"^  (--[\w-]+)", run.stdout, re.MULTILINE)) - {"--help"} == flags
@@ -153,6 +154,63 @@ def test_ask_refuses_an_empty_request(refused, workspace):
     finish_step_1(workspace)
     (message,) = refused("fine_tuning/ask.py", "--model", "embedded", "--workspace", workspace, " \n")
     assert message == "error: the request is empty. Say what to draw"
+
+
+def test_ask_needs_no_csv_beside_an_adapter_of_an_earlier_version(workspace):
+    finish_step_1(workspace)
+    options = to_options(make_parser("").parse_args(["--model", "embedded", "--workspace", str(workspace)]))
+    (workspace / "create_dataset" / "sft_dataset_llm.csv").unlink()
+    assert scoring_of_answers(options) == Scoring(style_fixed=True, order_fixed=True)
+
+
+def test_ask_refuses_no_request_and_two_sources_of_requests(refused, workspace):
+    finish_step_1(workspace)
+    ask = ["fine_tuning/ask.py", "--model", "embedded", "--workspace", workspace]
+    (message,) = refused(*ask)
+    assert message == "error: there is no request. Say what to draw, or name a file of requests with --requests"
+    (workspace / "r.txt").write_text("a request\n")
+    (message,) = refused(*ask, "--requests", workspace / "r.txt", "a request")
+    assert message == f"error: give a request or --requests {workspace}/r.txt, not both"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "there is no such file"),
+        (b"", "there is no request. Write one on each line"),
+        (b"\n \t\r\n", "there is no request. Write one on each line"),
+        (b"a request\n\nund noch f\xfcnf\n", "line 3 is not UTF-8. Save the file as UTF-8"),
+    ],
+)
+def test_ask_refuses_a_file_of_requests_that_cannot_be_read(refused, workspace, content, expected):
+    finish_step_1(workspace)
+    path = workspace / "requests.txt"
+    if content is not None:
+        path.write_bytes(content)
+    flags = ["--model", "embedded", "--workspace", workspace, "--requests", path]
+    (message,) = refused("fine_tuning/ask.py", *flags)
+    assert message == f"error: --requests {path}: {expected}"
+
+
+def test_ask_refuses_a_folder_as_a_file_of_requests(refused, workspace):
+    finish_step_1(workspace)
+    flags = ["--model", "embedded", "--workspace", workspace, "--requests", workspace]
+    (message,) = refused("fine_tuning/ask.py", *flags)
+    assert message.startswith(f"error: --requests {workspace}: this is a folder")
+
+
+def test_ask_refuses_to_show_more_answers_than_there_are_and_says_how_many_samples_it_takes(refused, workspace):
+    finish_step_1(workspace)
+    flags = ["--model", "embedded", "--workspace", workspace, "--top", "7", "--samples", "2"]
+    (message,) = refused("fine_tuning/ask.py", *flags, "a request")
+    assert message == "error: --top 7 needs 7 answers, but there are 3. Add --samples 6"
+
+
+@pytest.mark.parametrize("flags", [["--top", "0"], ["--samples", "-1"], ["--samples", "many"], ["--seed", "1.5"]])
+def test_ask_refuses_a_number_that_is_none(refused, workspace, flags):
+    finish_step_1(workspace)
+    (message,) = refused("fine_tuning/ask.py", "--model", "embedded", "--workspace", workspace, "a", *flags)
+    assert f"argument {flags[0]}: " in message
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from helpers import ROOT
 from create_dataset.create_dataset import INSTRUCTION
 from diagram import parse
 from diagram.drawio import drawio
+from diagram.pictures import picture_bytes
 from fine_tuning.data.prompt_frame import PromptFrame
 from fine_tuning.run.files import sha256
 
@@ -289,7 +290,7 @@ def test_the_program_in_the_adapters_card_answers_like_ask(finished, tmp_path, m
     request = "sales data -> price model"
     picture = tmp_path / "a.drawio"
     ask = ["ask.py", "--model", "embedded", "--workspace", str(workspace), "--output", str(picture), request]
-    monkeypatch.setattr(sys, "argv", ask)
+    monkeypatch.setattr(sys, "argv", [*ask, "--samples", "0"])  # the program decodes greedily
     runpy.run_path(str(ROOT / "fine_tuning" / "ask.py"))["main"]()
     asked = capsys.readouterr()
     assert "note: " not in asked.err.replace("note: line", "")  # the frame of the prompts is stored
@@ -314,3 +315,47 @@ def test_ask_puts_the_stored_frame_around_the_request(finished, tmp_path, monkey
         runpy.run_path(str(ROOT / "fine_tuning" / "ask.py"))["main"]()
         shown.append(capsys.readouterr().out)
     assert shown[0] != shown[1]
+
+
+def ask(workspace: Path, *flags: str, stdin: str | None = None) -> subprocess.CompletedProcess:
+    base = [sys.executable, str(ROOT / "fine_tuning" / "ask.py"), "--model", "embedded", "--workspace", str(workspace)]
+    return subprocess.run([*base, *flags], input=stdin, capture_output=True, text=True, encoding="utf-8")
+
+
+def test_steps_1_and_3_store_the_size_of_the_largest_reference_that_they_trained_on(finished):
+    workspace, figures = finished
+    sizes = [
+        len(parse(row["output_data"]).nodes) for row in rows_of(workspace / "create_dataset" / "sft_dataset_llm.csv")
+    ]
+    for step in ("sft_fine_tuning", "orpo_fine_tuning"):
+        assert 1 <= figures[step]["shapes of the largest training reference"] <= max(sizes)
+
+
+def test_ask_answers_each_line_of_stdin_and_one_that_it_cannot_answer_stops_no_other(finished, tmp_path):
+    workspace, _ = finished
+    picture = tmp_path / "net.svg"
+    special = json.loads((workspace / "models" / "sft" / "tokenizer_config.json").read_text("utf-8"))["eos_token"]
+    lines = f"sales data -> price model\n\n{special}\na network with 2 inputs and 1 output, neuron by neuron\n"
+    flags = ["--samples", "2", "--output", str(picture)]
+    asked = ask(workspace, *flags, "--requests", "-", stdin=lines)
+    assert asked.returncode == 2 and asked.stderr.splitlines()[-1].startswith(
+        "error: --requests -: line 3: the prompt "
+    )
+    first, failed, last = map(json.loads, asked.stdout.splitlines())
+    assert [record["line"] for record in (first, failed, last)] == [1, 3, 4]
+    assert "error" in failed and not (tmp_path / "net-2.svg").exists()
+    for record in (first, last):
+        assert Path(record["picture"]).read_bytes() == picture_bytes(parse(record["text"]), ".svg")
+        assert record["answers"] == 3
+    alone = ask(workspace, *flags, "sales data -> price model")
+    assert alone.stdout == first["text"] + "\n"
+
+
+def test_ask_draws_the_best_answers_side_by_side(finished, tmp_path):
+    workspace, _ = finished
+    flags = ["--samples", "4", "--top", "2", "--output", str(tmp_path / "net.svg")]
+    asked = ask(workspace, *flags, "a network with 2 inputs and 1 output, neuron by neuron")
+    assert asked.returncode == 0, asked.stderr
+    names = [line.split(":")[0] for line in asked.stdout.splitlines() if line.startswith("# ")]
+    assert names == ["# net-1.svg", "# net-2.svg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net-1.svg", "net-2.svg"]
