@@ -18,11 +18,10 @@ from fine_tuning.data.prompt_frame import stored_frame
 from fine_tuning.run.commands import flags
 from fine_tuning.run.entry_point import printable
 from fine_tuning.run.errors import Checks, UserError
-from fine_tuning.run.files import sha256, write_atomically
+from fine_tuning.run.files import write_atomically
 from fine_tuning.run.model_check import check_download, check_model
-from fine_tuning.run.options import Options, make_parser, set_environment, to_options, user_path
-from fine_tuning.run.run_state import ADAPTER_FILE, RunState
-from fine_tuning.run.step_order import check_step_1, check_tokenizer
+from fine_tuning.run.options import make_parser, set_environment, to_options, user_path
+from fine_tuning.run.step_order import check_step_1, check_tokenizer, latest_adapter
 from fine_tuning.run.step_preset import preset_after_step_1
 
 MAX_NEW_TOKENS = 1280
@@ -102,15 +101,6 @@ def check_output(path: Path) -> None:
         problems.append(f"--output {path}: no picture of this kind can be drawn. Give it a name that ends in {ENDINGS}")
     if problems:
         raise UserError(*problems)
-
-
-def latest_adapter(options: Options) -> Path:
-    """The folder of step 3's adapter, or step 1's if step 3 has not finished or began from an older step 1."""
-    sft, orpo = options.workspace.sft_model, RunState(options.workspace.orpo_model)
-    run = orpo.read()
-    if run is None or run["figures"] is None:
-        return sft
-    return orpo.folder if run["settings"].get("adapter sha256") == sha256(sft / ADAPTER_FILE) else sft
 
 
 if __name__ == "__main__":
