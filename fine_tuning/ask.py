@@ -29,7 +29,6 @@ from fine_tuning.data.trained_size import largest_trained
 from fine_tuning.run.commands import flags
 from fine_tuning.run.entry_point import printable
 from fine_tuning.run.errors import Checks, UserError
-from fine_tuning.run.files import sha256
 from fine_tuning.run.model_check import check_download, check_model
 from fine_tuning.run.options import (
     MAX_SEED,
@@ -41,8 +40,7 @@ from fine_tuning.run.options import (
     user_path,
     whole_number,
 )
-from fine_tuning.run.run_state import ADAPTER_FILE, RunState
-from fine_tuning.run.step_order import check_step_1, check_tokenizer
+from fine_tuning.run.step_order import check_step_1, check_tokenizer, latest_adapter
 from fine_tuning.run.step_preset import preset_after_step_1
 from fine_tuning.sampling.show import best_shown, failure
 
@@ -235,15 +233,6 @@ def scoring_of_answers(options: Options) -> Scoring:
         return stored_scoring(options)
     except UserError:
         return Scoring()
-
-
-def latest_adapter(options: Options) -> Path:
-    """The folder of step 3's adapter, or step 1's if step 3 has not finished or began from an older step 1."""
-    sft, orpo = options.workspace.sft_model, RunState(options.workspace.orpo_model)
-    run = orpo.read()
-    if run is None or run["figures"] is None:
-        return sft
-    return orpo.folder if run["settings"].get("adapter sha256") == sha256(sft / ADAPTER_FILE) else sft
 
 
 if __name__ == "__main__":

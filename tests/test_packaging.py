@@ -16,9 +16,16 @@ from helpers import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from fine_tuning.exporting.plan import GGUF_PACKAGE
+
 PACKAGES = ("diagram", "create_dataset", "fine_tuning", "benchmarks")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RANGES = {canonicalize_name(each.name): each.specifier for each in map(Requirement, PROJECT["dependencies"])}
+OPTIONAL = {
+    canonicalize_name(each.name): each.specifier
+    for extra in PROJECT["optional-dependencies"].values()
+    for each in map(Requirement, extra)
+}
 APACHE_2_0 = (
     "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # SHA-256 of apache.org's LICENSE-2.0.txt
 )
@@ -82,6 +89,15 @@ def test_every_range_allows_the_version_that_is_pinned():
     assert {name: pinned[name] for name, allowed in RANGES.items() if pinned[name] not in allowed} == {}
 
 
+def test_the_optional_packages_are_those_that_the_tests_use():
+    pinned = {canonicalize_name(name): version for name, version in pins("requirements-dev.txt").items()}
+    assert OPTIONAL and {name: pinned[name] for name, allowed in OPTIONAL.items() if pinned[name] not in allowed} == {}
+
+
+def test_the_message_about_a_missing_package_names_the_version_of_the_extra():
+    assert str(OPTIONAL["gguf"]) == GGUF_PACKAGE.removeprefix("gguf")
+
+
 def test_every_package_that_the_code_imports_is_a_dependency():
     imported = {name for package in PACKAGES for path in files_of(package) if path.suffix == ".py"
                 for name in imports_of(path)}  # fmt: skip
@@ -91,7 +107,7 @@ def test_every_package_that_the_code_imports_is_a_dependency():
         for name in imported - sys.stdlib_module_names - set(PACKAGES)
     }
     assert {"torch", "pillow"} <= needed
-    assert needed <= RANGES.keys()
+    assert needed <= RANGES.keys() | OPTIONAL.keys()
 
 
 def test_the_licence_is_the_whole_text_of_apache_2_0_below_the_copyright():

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from fine_tuning.run.errors import DamagedFile, UserError
@@ -81,6 +82,15 @@ def check_tokenizer(options: Options, now: Mapping[str, Any]) -> None:
 def library_versions() -> dict[str, str]:
     """The versions of the libraries that a run's result can depend on."""
     return {name: version(name) for name in ("torch", "transformers", "peft", "trl", "tokenizers")}
+
+
+def latest_adapter(options: Options) -> Path:
+    """The folder of step 3's adapter, or step 1's if step 3 has not finished or began from an older step 1."""
+    sft, orpo = options.workspace.sft_model, RunState(options.workspace.orpo_model)
+    run = orpo.read()
+    if run is None or run["figures"] is None:
+        return sft
+    return orpo.folder if run["settings"].get("adapter sha256") == sha256(sft / ADAPTER_FILE) else sft
 
 
 def sampling_settings(options: Options, preset: Preset) -> dict[str, Any]:

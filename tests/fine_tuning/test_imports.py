@@ -21,12 +21,14 @@ ROOMS = {
             "fine_tuning.import_dataset",
             "fine_tuning.run_all",
             "fine_tuning.ask",
+            "fine_tuning.export",
             "fine_tuning.pretraining",
             *SCRIPTS,
         ),
         7,
     ),
     "fine_tuning.common": 6,
+    "fine_tuning.exporting": 5,
     "fine_tuning.sampling": 5,
     "fine_tuning.training": 4,
     "fine_tuning.data": 3,
@@ -111,7 +113,7 @@ def test_no_file_edits_sys_path():
 def test_checking_the_command_line_imports_no_torch():
     program = """
 import sys
-import fine_tuning.ask, fine_tuning.console, fine_tuning.import_dataset, fine_tuning.run_all
+import fine_tuning.ask, fine_tuning.export, fine_tuning.console, fine_tuning.import_dataset, fine_tuning.run_all
 import fine_tuning.sft_fine_tuning, fine_tuning.orpo_create_dataset, fine_tuning.orpo_fine_tuning
 print(sorted({"torch", "transformers", "pandas"} & sys.modules.keys()))
 """
