@@ -39,6 +39,11 @@ def main() -> None:
         default=Path("diagram.png"),
         help=f"the picture, a {ENDINGS} file (default: diagram.png)",
     )
+    parser.add_argument(
+        "--grammar",
+        action="store_true",
+        help="hold the answer to the diagram language while it is generated: it then has no problem in its text",
+    )
     args = parser.parse_args(flags())
     options = to_options(args)
     set_environment(options)
@@ -64,6 +69,7 @@ def main() -> None:
     from diagram import parse
     from fine_tuning.data.tokens import encode_prompt
     from fine_tuning.sampling.generation import generate_batch, merge_for_generation
+    from fine_tuning.sampling.grammar import DiagramGrammar
     from fine_tuning.training.model_probe import probe
 
     # 2. The prompt is the request in the frame of the prompts that the model was trained on.
@@ -71,10 +77,11 @@ def main() -> None:
     check_tokenizer(options, probed.settings)
     tokenizer = probed.tokenizer
     prompt = encode_prompt(tokenizer, frame.prompt_of(args.request))
+    grammar = DiagramGrammar(tokenizer) if args.grammar else None
 
     # 3. Generate the answer with greedy decoding, and draw it.
     model = merge_for_generation(tuned_model(options, preset, folder))
-    (answer,) = generate_batch(model, tokenizer, [prompt], MAX_NEW_TOKENS, temperature=0, seed=options.seed)
+    (answer,) = generate_batch(model, tokenizer, [prompt], MAX_NEW_TOKENS, 0, options.seed, grammar)
     diagram = parse(answer.text)
     try:
         write_atomically(args.output, picture_bytes(diagram, args.output.suffix))

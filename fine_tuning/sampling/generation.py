@@ -13,6 +13,7 @@ from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.tokens import answer_length, decode_answer, encode_completion, encode_prompt
 from fine_tuning.run.errors import UserError, is_out_of_memory
 from fine_tuning.sampling.batches import token_limit
+from fine_tuning.sampling.grammar import DiagramGrammar
 from fine_tuning.training.base_model import max_positions
 
 CPU_CACHE = 4 * 2**30  # bytes of the KV cache; fixed, because samples must not depend on the machine's memory
@@ -75,18 +76,21 @@ def generate_batch(
     max_new_tokens: int,
     temperature: float,
     seed: int,
+    grammar: DiagramGrammar | None = None,
 ) -> list[Answer]:
     """One answer to each prompt. Prompts are lists of token ids.
 
     `temperature` 0 is greedy decoding; any other value samples from the full distribution. On a CPU, the same arguments
     give the same answers on the same machine. On a GPU, a batch that does not fit into the free memory is split, and
-    its samples then differ. Answers end where the model's positions end. Raises UserError if a prompt leaves no room.
+    its samples then differ. Answers end where the model's positions end. With a `grammar`, made from
+    `tokenizer`, every answer is a diagram without a problem and ends by itself. Raises UserError if a prompt leaves no
+    room.
     """
     longest = max(map(len, prompts))
     max_new_tokens = min(max_new_tokens, room_for_answers(model, longest))
     if len(prompts) <= rows_that_fit(model, longest + max_new_tokens):
         try:
-            return _generate(model, tokenizer, prompts, max_new_tokens, temperature, seed)
+            return _generate(model, tokenizer, prompts, max_new_tokens, temperature, seed, grammar)
         except RuntimeError as error:
             if len(prompts) == 1 or not is_out_of_memory(error):
                 raise
@@ -94,8 +98,8 @@ def generate_batch(
     half = len(prompts) // 2
     other_seed = seed + 1_000_003 * len(prompts)  # with one seed, both halves would draw the same samples
     return [
-        *generate_batch(model, tokenizer, prompts[:half], max_new_tokens, temperature, seed),
-        *generate_batch(model, tokenizer, prompts[half:], max_new_tokens, temperature, other_seed),
+        *generate_batch(model, tokenizer, prompts[:half], max_new_tokens, temperature, seed, grammar),
+        *generate_batch(model, tokenizer, prompts[half:], max_new_tokens, temperature, other_seed, grammar),
     ]
 
 
@@ -140,6 +144,7 @@ def _generate(
     max_new_tokens: int,
     temperature: float,
     seed: int,
+    grammar: DiagramGrammar | None,
 ) -> list[Answer]:
     length = max(map(len, prompts))
     ids = torch.tensor([[padding_id(tokenizer)] * (length - len(prompt)) + list(prompt) for prompt in prompts])
@@ -149,6 +154,7 @@ def _generate(
         if temperature
         else {"do_sample": False}
     )
+    held = {"logits_processor": [grammar.processor(len(prompts), length, max_new_tokens)]} if grammar else {}
     torch.manual_seed(seed)
     with torch.inference_mode():
         output = model.generate(  # type: ignore[operator]  # PreTrainedModel's type lacks it
@@ -158,6 +164,7 @@ def _generate(
             eos_token_id=list(chat_format(tokenizer).stop),
             pad_token_id=padding_id(tokenizer),
             **sampling,
+            **held,
         )
     answers = []
     for row in output[:, length:].tolist():

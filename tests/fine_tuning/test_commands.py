@@ -26,7 +26,9 @@ def test_help_is_printed_within_two_seconds_and_without_torch(start, script):
     assert f"python {script}" in run.stdout
     flags = {"--model", "--revision", "--workspace", "--dtype", "--load-in-4bit"}
     flags |= (
-        {"--output"} if script.endswith("ask.py") else {"--seed", "--max-rows", "--skip-bad-rows", "--restart", "--set"}
+        {"--output", "--grammar"}
+        if script.endswith("ask.py")
+        else {"--seed", "--max-rows", "--skip-bad-rows", "--restart", "--set"}
     )
     if script.startswith("create_dataset/"):
         flags = {"--seed", "--output"}
