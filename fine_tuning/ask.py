@@ -84,6 +84,7 @@ def main() -> None:
 
     from fine_tuning.sampling.asker import Asker
     from fine_tuning.sampling.generation import merge_for_generation
+    from fine_tuning.sampling.grammar import DiagramGrammar
     from fine_tuning.training.model_probe import probe
 
     # 2. A prompt is the request in the frame of the training prompts. Further answers are sampled where the greedy one
@@ -93,7 +94,8 @@ def main() -> None:
     model = merge_for_generation(tuned_model(options, preset, folder))
     always = args.samples is not None or args.top > 1
     batch_size = preset.sampling.batch_size
-    asker = Asker(model, probed.tokenizer, frame, scoring, samples, always, batch_size, args.sample_seed)
+    grammar = DiagramGrammar(probed.tokenizer) if args.grammar else None
+    asker = Asker(model, probed.tokenizer, frame, scoring, samples, always, batch_size, args.sample_seed, grammar)
 
     # 3. Choose the best answers, draw and print them.
     drawn = answer_one(asker, args, largest) if args.requests is None else answer_many(asker, args, largest, count)
@@ -138,6 +140,11 @@ def parse_arguments() -> argparse.Namespace:
         default=SEED,
         metavar="SEED",
         help=f"seed of the samples; another one gives other samples (default: {SEED})",
+    )
+    parser.add_argument(
+        "--grammar",
+        action="store_true",
+        help="hold the answers to the diagram language while they are generated: they then have no problem in their text",
     )
     return parser.parse_args(flags())
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from fine_tuning.ask import MAX_NEW_TOKENS
 from fine_tuning.common import run, tuned_model
 from fine_tuning.data.prompt_frame import stored_frame
 from fine_tuning.exporting.plan import FORMATS, QUANTIZATIONS, make_plan
@@ -24,6 +23,7 @@ from fine_tuning.run.model_check import check_download, check_model
 from fine_tuning.run.options import make_parser, set_environment, to_options, user_path
 from fine_tuning.run.step_order import check_step_1, check_tokenizer, latest_adapter
 from fine_tuning.run.step_preset import preset_after_step_1
+from fine_tuning.sampling.batches import MAX_NEW_TOKENS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

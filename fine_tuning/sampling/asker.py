@@ -8,11 +8,11 @@ from transformers import PreTrainedTokenizerBase
 from fine_tuning.data.prompt_frame import PromptFrame
 from fine_tuning.data.scoring import Scoring
 from fine_tuning.data.tokens import encode_prompt
+from fine_tuning.sampling.batches import MAX_NEW_TOKENS
 from fine_tuning.sampling.generation import Model, room_for_answers
+from fine_tuning.sampling.grammar import DiagramGrammar
 from fine_tuning.sampling.several import several_answers
 from fine_tuning.sampling.vote import Candidate, ranked
-
-MAX_NEW_TOKENS = 1280
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Asker:
     always      sample for every request; else only where the checks find something wrong with the greedy answer
     batch_size  answers that are generated together
     seed        of the samples
+    grammar     that holds the answers to the diagram language, if any
     """
 
     model: Model
@@ -36,6 +37,7 @@ class Asker:
     always: bool
     batch_size: int
     seed: int
+    grammar: DiagramGrammar | None = None
 
     @property
     def requests_at_once(self) -> int:
@@ -64,6 +66,8 @@ class Asker:
         found = []
         for k in range(0, len(prompts), size):
             batch = prompts[k : k + size]
-            for answers in several_answers(self.model, self.tokenizer, batch, samples, MAX_NEW_TOKENS, self.seed):
-                found.append(ranked(answers, *fixed))
+            answered = several_answers(
+                self.model, self.tokenizer, batch, samples, MAX_NEW_TOKENS, self.seed, self.grammar
+            )
+            found += [ranked(answers, *fixed) for answers in answered]
         return found

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+MAX_NEW_TOKENS = 1280  # of an answer to a request without a reference
+
 
 def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     """Indices of `lengths` in batches of `batch_size`, shortest first. A batch takes as long as its longest answer."""

@@ -14,6 +14,7 @@ from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.tokens import answer_length, decode_answer, encode_completion, encode_prompt
 from fine_tuning.run.errors import UserError, is_out_of_memory
 from fine_tuning.sampling.batches import token_limit
+from fine_tuning.sampling.grammar import DiagramGrammar
 from fine_tuning.sampling.streams import Streams
 from fine_tuning.training.base_model import max_positions
 
@@ -78,6 +79,7 @@ def generate_batch(
     temperature: float,
     seed: int,
     streams: Sequence[int | None] | None = None,
+    grammar: DiagramGrammar | None = None,
 ) -> list[Answer]:
     """One answer to each prompt. Prompts are lists of token ids.
 
@@ -86,13 +88,14 @@ def generate_batch(
     its samples then differ, but not with `streams`. Answers end where the model's positions end. Raises UserError if a
     prompt leaves no room.
 
-    `streams` are as in `fine_tuning.sampling.streams`, one for each prompt: where it is None, decoding is greedy.
+    `streams` are as in `fine_tuning.sampling.streams`, one for each prompt: where it is None, decoding is greedy. With a
+    `grammar`, made from `tokenizer`, every answer is a diagram without a problem and ends by itself.
     """
     longest = max(map(len, prompts))
     max_new_tokens = min(max_new_tokens, room_for_answers(model, longest))
     if len(prompts) <= rows_that_fit(model, longest + max_new_tokens):
         try:
-            return _generate(model, tokenizer, prompts, max_new_tokens, temperature, seed, streams)
+            return _generate(model, tokenizer, prompts, max_new_tokens, temperature, seed, streams, grammar)
         except RuntimeError as error:
             if len(prompts) == 1 or not is_out_of_memory(error):
                 raise
@@ -100,12 +103,15 @@ def generate_batch(
     half = len(prompts) // 2
     if streams is not None:
         halves = (prompts[:half], streams[:half]), (prompts[half:], streams[half:])
-        parts = [generate_batch(model, tokenizer, ids, max_new_tokens, temperature, seed, own) for ids, own in halves]
+        parts = [
+            generate_batch(model, tokenizer, ids, max_new_tokens, temperature, seed, own, grammar)
+            for ids, own in halves
+        ]
         return [answer for part in parts for answer in part]
     other_seed = seed + 1_000_003 * len(prompts)  # with one seed, both halves would draw the same samples
     return [
-        *generate_batch(model, tokenizer, prompts[:half], max_new_tokens, temperature, seed),
-        *generate_batch(model, tokenizer, prompts[half:], max_new_tokens, temperature, other_seed),
+        *generate_batch(model, tokenizer, prompts[:half], max_new_tokens, temperature, seed, grammar=grammar),
+        *generate_batch(model, tokenizer, prompts[half:], max_new_tokens, temperature, other_seed, grammar=grammar),
     ]
 
 
@@ -151,15 +157,19 @@ def _generate(
     temperature: float,
     seed: int,
     streams: Sequence[int | None] | None,
+    grammar: DiagramGrammar | None,
 ) -> list[Answer]:
     length = max(map(len, prompts))
     ids = torch.tensor([[padding_id(tokenizer)] * (length - len(prompt)) + list(prompt) for prompt in prompts])
     mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     sampling: dict[str, Any] = {"do_sample": False}
+    processors = LogitsProcessorList([grammar.processor(len(prompts), length, max_new_tokens)] if grammar else [])
     if streams is not None:
-        sampling["logits_processor"] = LogitsProcessorList([Streams(streams, temperature, seed, model.device)])
+        processors.append(Streams(streams, temperature, seed, model.device))
     elif temperature:
         sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    if processors:
+        sampling["logits_processor"] = processors
     torch.manual_seed(seed)
     with torch.inference_mode():
         output = model.generate(  # type: ignore[operator]  # PreTrainedModel's type lacks it

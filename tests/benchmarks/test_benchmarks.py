@@ -5,8 +5,9 @@ import sys
 import time
 
 import pytest
+from families import tiny_model
 
-from benchmarks import architecture, embedded_model, generation, loss_equality, pipeline, training_speed
+from benchmarks import architecture, embedded_model, generation, grammar, loss_equality, pipeline, training_speed
 from fine_tuning.run.commands import PROJECT
 
 NARROW = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "num_key_value_heads": 2}
@@ -58,6 +59,14 @@ def test_generation_reports_how_much_faster_step_2_is_than_the_plain_loop(monkey
     assert len(table) == len(result["results"])
     assert (plain["samples"], plain["tokens"], ours["samples"]) == (1, 40, 3)
     assert ours["times faster"] == pytest.approx(ours["per minute"] / plain["per minute"])
+
+
+def test_answers_of_a_random_model_parse_only_if_they_are_held_to_the_grammar(monkeypatch, capsys, tmp_path):
+    model = tiny_model(tmp_path / "model", "qwen2")
+    flags = ["--model", str(model), "--workspace", str(tmp_path), "--prompts", "3", "--alone", "1", "--limit", "60"]
+    table, result = run(grammar, monkeypatch, capsys, *flags)
+    shares = [figures["parses without a problem"] for figures in result["figures"].values()]
+    assert len(table) == 4 and shares == [0, 1, 0, 1]
 
 
 def test_loss_equality_finds_all_losses_equal(monkeypatch, capsys):

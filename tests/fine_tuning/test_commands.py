@@ -27,7 +27,7 @@ def test_help_is_printed_within_two_seconds_and_without_torch(start, script):
     assert (run.returncode, run.stderr) == (0, "")
     assert f"python {script}" in run.stdout
     flags = {"--model", "--revision", "--workspace", "--dtype", "--load-in-4bit"}
-    ask = {"--output", "--requests", "--samples", "--top", "--seed"}
+    ask = {"--output", "--requests", "--samples", "--top", "--seed", "--grammar"}
     flags |= ask if script.endswith("ask.py") else {"--seed", "--max-rows", "--skip-bad-rows", "--restart", "--set"}
     if script.startswith("create_dataset/"):
         flags = {"--seed", "--output"}

@@ -302,6 +302,16 @@ def test_the_program_in_the_adapters_card_answers_like_ask(finished, tmp_path, m
     assert capsys.readouterr().out == asked.out
 
 
+def test_ask_answers_with_a_whole_diagram_if_told_to(finished, tmp_path, monkeypatch, capsys):
+    workspace, _ = finished
+    ask = ["ask.py", "--model", "embedded", "--workspace", str(workspace), "--output", str(tmp_path / "a.png")]
+    monkeypatch.setattr(sys, "argv", [*ask, "--grammar", "What is the weather like?"])
+    runpy.run_path(str(ROOT / "fine_tuning" / "ask.py"))["main"]()
+    asked = capsys.readouterr()
+    diagram = parse(asked.out)
+    assert diagram.nodes and not diagram.problems and "note: line" not in asked.err
+
+
 def test_ask_puts_the_stored_frame_around_the_request(finished, tmp_path, monkeypatch, capsys):
     workspace, _ = finished
     shutil.copytree(workspace / "models", tmp_path / "w" / "models")
