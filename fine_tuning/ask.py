@@ -144,7 +144,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--grammar",
         action="store_true",
-        help="hold the answers to the diagram language while they are generated: they then have no problem in their text",
+        help="hold the answers to the diagram language while they are generated: then nothing is wrong in their text",
     )
     return parser.parse_args(flags())
 

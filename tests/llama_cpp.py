@@ -12,7 +12,9 @@ class LlamaCpp:
     """A server with one model, on one CPU thread."""
 
     def __init__(self, path: Path, context: int = 2048) -> None:
-        xllamacpp = pytest.importorskip("xllamacpp", reason="llama.cpp is missing: pip install xllamacpp")
+        xllamacpp = pytest.importorskip(
+            "xllamacpp", reason="llama.cpp is missing: python -m pip install xllamacpp==2026.10.11549"
+        )
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
         params.n_ctx, params.n_parallel, params.n_gpu_layers, params.port = context, 1, 0, 0

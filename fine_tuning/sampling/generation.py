@@ -88,8 +88,8 @@ def generate_batch(
     its samples then differ, but not with `streams`. Answers end where the model's positions end. Raises UserError if a
     prompt leaves no room.
 
-    `streams` are as in `fine_tuning.sampling.streams`, one for each prompt: where it is None, decoding is greedy. With a
-    `grammar`, made from `tokenizer`, every answer is a diagram without a problem and ends by itself.
+    `streams` are as in `fine_tuning.sampling.streams`, one for each prompt: where it is None, decoding is greedy.
+    With a `grammar`, made from `tokenizer`, every answer is a diagram without a problem and ends by itself.
     """
     longest = max(map(len, prompts))
     max_new_tokens = min(max_new_tokens, room_for_answers(model, longest))

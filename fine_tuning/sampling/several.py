@@ -22,12 +22,12 @@ def several_answers(
     """For each prompt the greedy answer and `samples` samples. Prompts are lists of token ids.
 
     The same seed gives the same answers, as far as the machine computes the same in batches of another size. A batch
-    that does not fit into memory is split. A `grammar` holds the answers to the diagram language. Raises UserError if a prompt leaves no room for an answer.
+    that does not fit into memory is split. A `grammar` holds the answers to the diagram language. Raises UserError if a
+    prompt leaves no room for an answer.
     """
     if not samples:
-        return [
-            [answer] for answer in generate_batch(model, tokenizer, prompts, max_new_tokens, 0, seed, grammar=grammar)
-        ]
+        answers = generate_batch(model, tokenizer, prompts, max_new_tokens, 0, seed, grammar=grammar)
+        return [[answer] for answer in answers]
     count = 1 + samples
     rows = [prompt for prompt in prompts for _ in range(count)]
     streams = [None, *range(samples)] * len(prompts)
