@@ -21,6 +21,9 @@ from fine_tuning.training.pair_batch import EncodedPair, collate_pairs
 NOT_AFFECTED = "The adapter of step 1 is not affected and can be used"
 # The largest difference that rounding explains: an absolute part, and a part of the value.
 TOLERANCE = {True: (0.03, 0.02), False: (1e-4, 1e-4)}  # True: weights of 16 or 4 bits
+# How far a rejected answer may depend on the chosen one beside it, in a token's mean log-probability. Attention and
+# experts computed exactly 0, MiniMax's linear attention 0.0075 in bfloat16 (tiny models on a CPU).
+LARGEST_LEAK = 0.003
 
 
 def check_pair_forward(model: PeftModel, pair: EncodedPair, dtype: torch.dtype, name: str) -> float:
@@ -63,7 +66,7 @@ def check_pair_forward(model: PeftModel, pair: EncodedPair, dtype: torch.dtype, 
         )
     # Linear attention and convolutions pass on what they have read. In 16 bits that can hide in the rounding above.
     leak = float((answers[1] - beside_other).abs().double().mean())
-    if not leak <= absolute:
+    if not leak <= LARGEST_LEAK:
         raise UserError(
             f"--model {name}: step 3 cannot train this family of models. In a pair, its rejected answer depends on the "
             f"chosen one (by {leak:.4f} in a token's log-probability), so it has layers that are not attention. "
