@@ -25,7 +25,7 @@ def calls(monkeypatch):
     """What is generated: the prompts and the number of samples. Prompt [1] has a flawed greedy answer."""
     calls = []
 
-    def several_answers(model, tokenizer, prompts, samples, limit, seed):
+    def several_answers(model, tokenizer, prompts, samples, limit, seed, grammar):
         calls.append((list(prompts), samples))
         return [[Answer(FLAWED if prompt == [1] else GOOD), *[Answer(GOOD)] * samples] for prompt in prompts]
 

@@ -67,7 +67,11 @@ def test_a_random_model_of_any_family_answers_with_diagrams_that_end_within_a_ti
     prompts = [encode_prompt(tokenizer, REQUEST), encode_prompt(tokenizer, f"{REQUEST} And a circle.")]
     for limit in (least, 2 * least + 3):
         check(generate_batch(model, tokenizer, prompts, limit, 1.0, 1, grammar=grammar), limit)
-    assert [p for p in problems_of(generate_batch, model, tokenizer, prompts, least - 1, 0, 1, grammar) if "room" in p]
+    assert [
+        p
+        for p in problems_of(generate_batch, model, tokenizer, prompts, least - 1, 0, 1, grammar=grammar)
+        if "room" in p
+    ]
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real tokenizer is not here")
