@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from fine_tuning.data.csv_rows import CsvRows, Row
 from fine_tuning.data.orpo_csv import check_sampling
@@ -25,7 +25,7 @@ from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.model_check import check_download, check_model
 from fine_tuning.run.options import Options, parse_options, set_environment
 from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings
-from fine_tuning.run.run_state import LIBRARIES, RunState, library_changes
+from fine_tuning.run.run_state import LIBRARIES, RunState, State, library_changes
 from fine_tuning.run.sample_run import SampleRun
 from fine_tuning.run.step_order import check_split, check_step_1, check_tokenizer, library_versions
 from fine_tuning.run.step_preset import preset_after_step_1, preset_for
@@ -44,20 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["Step", "frame_of", "limit_prompts", "new_adapter", "run", "scoring_of", "split_prompts", "tuned_model"]
 
 LOG_NAMES = ("log_train_final_sft", "log_create_orpo_dataset", "log_train_final_orpo")
-
-
-class State(Protocol):
-    """The stored state of a step: RunState for the trainings (steps 1 and 3), SampleRun for step 2."""
-
-    @property
-    def place(self) -> Path: ...
-    @property
-    def figures(self) -> dict[str, Any] | None: ...
-    @property
-    def stored_settings(self) -> Mapping[str, Any]: ...
-    def check(self, settings: Mapping[str, Any], remedy: str) -> None: ...
-    def begin(self, settings: Mapping[str, Any], restart: bool) -> None: ...
-    def finish(self, settings: Mapping[str, Any], figures: Mapping[str, Any]) -> None: ...
 
 
 class Step:
@@ -242,9 +228,8 @@ class Step:
         from fine_tuning.training.device import choose_dtype
         from fine_tuning.training.trainer import trainer_arguments
 
-        checkpoints = self.state.place / "checkpoints"
-        dtype = choose_dtype(self.options.dtype)
-        return trainer_arguments(self.preset, settings, dtype, self.options.seed, examples, checkpoints)
+        folder, dtype = self.state.place / "checkpoints", choose_dtype(self.options.dtype)
+        return trainer_arguments(self.preset, settings, dtype, self.options.seed, examples, folder)
 
     def train(self, trainer: AdapterTrainerMixin, bar: str, prompts: Iterable[str], tokens: int) -> dict[str, Any]:
         """Train, from the last checkpoint if there is one, and return the figures.
@@ -280,9 +265,8 @@ class Step:
         self.log.progress("Validation: answering the held-out prompts.")
         batch_size, seed = self.preset.sampling.batch_size, self.options.seed
         bar = f"validation {name}"
-        self._validations[name] = validate(
-            merge_for_generation(model), tokenizer, rows, batch_size, seed, bar, score=self.scoring
-        )
+        merged = merge_for_generation(model)
+        self._validations[name] = validate(merged, tokenizer, rows, batch_size, seed, bar, score=self.scoring)
         log_validation(self.log, "Validation", self._validations, self.captions(rows))
         return {f"validation {figure}": value for figure, value in self._validations[name].figures().items()}
 

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from fine_tuning.run.errors import DamagedFile, UserError
 from fine_tuning.run.files import make_folder, sync_entries, sync_folder, write_atomically
@@ -21,6 +21,20 @@ NOT_COMPARED = ("generation batch", "save steps", "skip bad rows")
 # Settings that are known only once the tokenizer is loaded. Earlier versions did not store them either.
 KNOWN_WHEN_LOADED = ("chat sha256", "tokenizer sha256", "max length of the model")
 LIBRARIES = "libraries"  # a setting that may change: their versions when the run began
+
+
+class State(Protocol):
+    """The stored state of a step: RunState for the trainings (steps 1 and 3), SampleRun for step 2."""
+
+    @property
+    def place(self) -> Path: ...
+    @property
+    def figures(self) -> dict[str, Any] | None: ...
+    @property
+    def stored_settings(self) -> Mapping[str, Any]: ...
+    def check(self, settings: Mapping[str, Any], remedy: str) -> None: ...
+    def begin(self, settings: Mapping[str, Any], restart: bool) -> None: ...
+    def finish(self, settings: Mapping[str, Any], figures: Mapping[str, Any]) -> None: ...
 
 
 class RunState:
