@@ -62,7 +62,7 @@ class PromptFrame:
         return {"prompts begin with": _shown(self.beginning), "prompts end with": _shown(self.end)}
 
     def _inside(self, prompt: str) -> str | None:
-        """What stands between the two parts; None if a part is missing, or if nothing stands there."""
+        """The text between the two parts; None if a part is missing or the text is blank."""
         first = pattern_of(self.beginning).match(prompt)
         last = pattern_of(self.end, at_end=True).search(prompt, first.end() if first else 0)
         if not first or not last:
