@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 
@@ -23,22 +23,38 @@ if not __package__:
 import networkx as nx
 
 from create_dataset.flowchart_wording import flowchart_request
-from create_dataset.graphs import flowchart, layer_network, neuron_network
-from create_dataset.house_style import HOUSE_STYLE
-from create_dataset.layout import FLOWCHART, LAYERS, NEURONS, Pitch, is_readable, place
-from create_dataset.network_wording import cnn_request, dense_request, neuron_request
-from diagram import format
+from create_dataset.graphs import FORMS, flowchart, layer_network, neuron_network
+from create_dataset.house_style import HOUSE_STYLE, Look
+from create_dataset.layer_wording import Asked, cnn_request, dense_request, sequence_request
+from create_dataset.layout import (
+    FLOW_DOWN,
+    FLOW_RIGHT,
+    LAYERS_DOWN,
+    LAYERS_RIGHT,
+    NEURONS,
+    fits,
+    is_readable,
+    place,
+)
+from create_dataset.names import name_shapes
+from create_dataset.neuron_wording import neuron_request
+from diagram import Diagram, format
 
 INSTRUCTION = (
-    "Answer with one line per shape: [number, x, y, 'shape', width, height, 'line', (R, G, B), (R, G, B), [numbers it "
-    "points to]]. The canvas is 1000 x 600; x, y is the centre; shape is rectangle, round rectangle or circle; line is "
-    "solid arrow, solid line or dashed line; the colours are background and line. Number the shapes from 0 in the "
-    "order named."
+    "Answer with one line per shape: [number, 'label', x, y, 'shape', width, height, 'line', (R, G, B), (R, G, B), "
+    "[numbers it points to]]. The canvas is 1000 x 600; x, y is the centre; shape is rectangle, round rectangle or "
+    "circle; line is solid arrow, solid line or dashed line; the colours are background and line. Number the shapes "
+    "from 0 in the order named."
 )
 SFT_FILE, ORPO_FILE = "sft_dataset_llm.csv", "orpo_dataset_llm.csv"
 MAX_NEURONS = 16
+DOWN = 0.25  # share of the networks drawn by layer that run from top to bottom
+ASKED = 0.4  # share of the flowcharts whose request names the direction
+_DIRECTIONS = {"right": FLOW_RIGHT, "down": FLOW_DOWN}
+MAX_CHARACTERS = 2250  # of the request and the answer together: keeps a row below 1,536 tokens of deepseek-coder
+_LAYERS_TURNED = {kind: look.turned() for kind, look in HOUSE_STYLE.items() if kind.endswith(" layer")}
 
-Request = tuple[str, nx.DiGraph, Pitch]
+Request = tuple[str, Diagram, "nx.DiGraph[int]"]
 
 
 def main() -> None:
@@ -77,16 +93,19 @@ def make_datasets(seed: int) -> dict[str, str]:
     """Return both CSVs as text, keyed by file name."""
     rng = Random(seed)
     seen: set[str] = set()
-    sft = _rows(rng, seen, neurons=110, dense=80, cnns=90, flowcharts=420)
-    orpo = _rows(rng, seen, neurons=30, dense=24, cnns=26, flowcharts=120)
+    sft = _rows(rng, seen, neurons=90, dense=60, cnns=70, sequences=60, flowcharts=420)
+    orpo = _rows(rng, seen, neurons=26, dense=18, cnns=20, sequences=16, flowcharts=120)
     return {SFT_FILE: _to_csv(sft), ORPO_FILE: _to_csv([row | {"score": "1.0"} for row in orpo])}
 
 
-def _rows(rng: Random, seen: set[str], neurons: int, dense: int, cnns: int, flowcharts: int) -> list[dict[str, str]]:
+def _rows(
+    rng: Random, seen: set[str], neurons: int, dense: int, cnns: int, sequences: int, flowcharts: int
+) -> list[dict[str, str]]:
     makers: list[tuple[str, Callable[[Random], Request]]] = (
         [("dl_model", _neurons)] * neurons
         + [("dl_model", _dense)] * dense
         + [("dl_model", _cnn)] * cnns
+        + [("dl_model", _sequence)] * sequences
         + [("flowchart", _flowchart)] * flowcharts
     )
     rng.shuffle(makers)
@@ -96,16 +115,16 @@ def _rows(rng: Random, seen: set[str], neurons: int, dense: int, cnns: int, flow
 def _readable_rows(
     rng: Random, seen: set[str], family: str, make: Callable[[Random], Request]
 ) -> Iterator[dict[str, str]]:
-    """Yield rows whose request is new and whose diagram is readable."""
+    """Yield rows whose request is new, whose diagram is readable and which are short enough."""
     while True:
-        request, graph, pitch = make(rng)
-        diagram = place(graph, HOUSE_STYLE, pitch)
-        if request in seen or not is_readable(diagram):
+        request, diagram, graph = make(rng)
+        text = format(diagram)
+        if request in seen or len(request) + len(text) > MAX_CHARACTERS or not is_readable(diagram):
             continue
         seen.add(request)
         yield {
             "input_data": f"{request}\n\n{INSTRUCTION}",
-            "output_data": format(diagram),
+            "output_data": text,
             "dest_shape_info": json.dumps({"task_name": family, "edges": sorted(map(list, graph.edges))}),
         }
 
@@ -114,30 +133,53 @@ def _neurons(rng: Random) -> Request:
     while True:
         sizes = [rng.randint(1, 5), *(rng.randint(2, 6) for _ in range(rng.randint(1, 3))), rng.randint(1, 4)]
         if sum(sizes) <= MAX_NEURONS:
-            return neuron_request(rng, sizes), neuron_network(sizes), NEURONS
+            graph = neuron_network(sizes)
+            return neuron_request(rng, sizes), place(graph, HOUSE_STYLE, NEURONS), graph
 
 
 def _dense(rng: Random) -> Request:
-    kinds = ["input layer", *["hidden layer"] * rng.randint(1, 8), "output layer"]
-    return dense_request(rng, kinds), layer_network(kinds), LAYERS
+    down = rng.random() < DOWN
+    return _layers(dense_request(rng, rng.randint(1, 7), down), down)
 
 
 def _cnn(rng: Random) -> Request:
+    down = rng.random() < DOWN
     while True:
         blocks = rng.randint(1, 4)
-        if rng.random() < 0.5:
-            convolutions = [rng.randint(1, 3)] * blocks
-        else:
-            convolutions = [rng.randint(1, 3) for _ in range(blocks)]
-        body = [kind for n in convolutions for kind in ["convolution layer"] * n + ["pooling layer"]]
-        kinds = ["input layer", *body, *["dense layer"] * rng.randint(0, 3), "output layer"]
-        if len(kinds) <= 13:
-            return cnn_request(rng, kinds), layer_network(kinds), LAYERS
+        even = rng.random() < 0.5
+        convolutions = [rng.randint(1, 3)] * blocks if even else [rng.randint(1, 3) for _ in range(blocks)]
+        dense = rng.randint(0, 3)
+        if 2 + sum(convolutions) + blocks + dense <= (LAYERS_DOWN if down else LAYERS_RIGHT).along[-1][0]:
+            return _layers(cnn_request(rng, convolutions, dense, down), down)
+
+
+def _sequence(rng: Random) -> Request:
+    down = rng.random() < DOWN
+    while True:
+        asked = sequence_request(rng, down)
+        if len(asked[1]) <= (LAYERS_DOWN if down else LAYERS_RIGHT).along[-1][0]:
+            return _layers(asked, down)
+
+
+def _layers(asked: Asked, down: bool) -> Request:
+    request, layers = asked
+    graph = layer_network(layers)
+    looks: Mapping[str, Look] = _LAYERS_TURNED if down else HOUSE_STYLE
+    return request, place(graph, looks, LAYERS_DOWN if down else LAYERS_RIGHT, down), graph
 
 
 def _flowchart(rng: Random) -> Request:
-    graph = flowchart(rng, rng.choice(("chain", "branch", "join", "diamond", "mixed", "mixed")))
-    return flowchart_request(rng, graph), graph, FLOWCHART
+    """A flowchart runs to the right, unless the request asks for the other direction or only the other one fits."""
+    while True:
+        graph = flowchart(rng, rng.choice(FORMS))
+        possible = [name for name, spacing in _DIRECTIONS.items() if fits(graph, spacing)]
+        if possible:
+            break
+    asked = rng.choice(possible) if rng.random() < ASKED else None
+    direction = asked or possible[0]
+    name_shapes(rng, graph)
+    request, graph = flowchart_request(rng, graph, asked)
+    return request, place(graph, HOUSE_STYLE, _DIRECTIONS[direction], direction == "down"), graph
 
 
 def _to_csv(rows: list[dict[str, str]]) -> str:

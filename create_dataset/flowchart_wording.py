@@ -1,162 +1,285 @@
-"""Requests for flowcharts, in many wordings. Each wording names the shapes in the order of their numbers."""
+"""Requests for flowcharts, in many wordings. The shapes are numbered in the order in which a request names them.
 
-from collections.abc import Sequence
+While a request is built, a character of its own stands for each shape. At the end the name takes its place.
+"""
+
+import re
+from collections.abc import Callable, Sequence
 from random import Random
 
 import networkx as nx
 
-from create_dataset.network_wording import count, enumerate_words
+from create_dataset.wording import count, enumerate_words
 
-NOUNS = {
-    "data": ("data",),
-    "text": ("text", "document"),
-    "picture": ("picture", "image"),
-    "database": ("database",),
-    "chart": ("chart", "plot"),
-    "function": ("function",),
-    "process": ("process", "step"),
-    "model": ("model",),
-}
-TOPICS = {
-    "data": "sales customer sensor weather traffic order price survey health sports energy training test log bank",
-    "text": "review news email contract legal product support travel medical school blog letter court press manual",
-    "picture": "street satellite face x-ray plant road product animal crop drone night kitchen harbour cell leaf",
-    "database": "user stock film patient music library payment address recipe parts ticket museum flight tax station",
-    "chart": "revenue bar line error trend profit growth pie risk demand result summary cost monthly yearly",
-    "function": "cleaning sorting filter scaling counting parsing merging hashing rounding cropping joining split mean "
-    "lookup ranking",
-    "process": "approval shipping checking packing billing labelling printing backup audit planning booking delivery "
-    "repair sign-up refund",
-    "model": "language forecast vision sentiment ranking fraud speech churn topic translation detection pricing "
-    "matching routing scoring",
-}
 _OPENERS = (
-    "Draw a flowchart.",
-    "Please draw this flow.",
-    "I need a flow diagram.",
-    "Sketch our pipeline.",
-    "Make a flowchart of the following.",
-    "Here is how our system works.",
-    "Can you draw this?",
-    "Flowchart:",
-    "A flow diagram, please.",
-    "Show this as a diagram.",
+    "Draw a flowchart{}.",
+    "Please draw this flow{}.",
+    "I need a flow diagram{}.",
+    "Sketch our pipeline{}.",
+    "Make a flowchart of the following{}.",
+    "Here is how our system works, draw it{}.",
+    "Can you draw this{}?",
+    "A flow diagram{}, please.",
+    "Show this as a diagram{}.",
+    "Create a diagram of this workflow{}.",
+    "Visualize the following process{}.",
+    "Generate a flowchart for this{}.",
+    "Illustrate how these parts work together{}.",
+    "Give me a simple block diagram{}.",
+    "Turn these notes into a flowchart{}.",
+    "I have to explain this architecture to my team, draw it{}.",
+    "We want a picture of this for our documentation{}.",
+    "Could you make a chart of the steps below{}?",
+    "Design a diagram representing this{}.",
+    "hi, pls draw this{}",
+    "For a slide{}:",
+    "Flowchart{}:",
+    "Workflow diagram{}:",
+    "Our process, as a diagram{}:",
 )
-_TAKES = ("takes", "reads", "uses", "gets", "follows", "receives", "is fed by", "comes after")
-_FEEDS = ("feeds", "goes to", "leads to", "points to", "passes on to", "is followed by", "is connected to")
+_COUNTED = ("Draw a flowchart of {}{}.", "A diagram with {}{}.", "There are {}{}.", "I need {}, connected like this{}.")
+_DIRECTIONS = {
+    "down": (" from top to bottom", ", top down", ", vertically", " running downwards", " (vertical)"),
+    "right": (" from left to right", ", horizontally", ", left to right", " (horizontal)"),
+}
+# Each verb for one thing and for several, such as "records".
+_TAKES = (
+    ("takes", "take"), ("reads", "read"), ("uses", "use"), ("gets", "get"), ("follows", "follow"),
+    ("receives", "receive"), ("is fed by", "are fed by"), ("comes after", "come after"), ("depends on", "depend on"),
+    ("needs", "need"),
+)  # fmt: skip
+_FEEDS = (
+    ("feeds", "feed"), ("goes to", "go to"), ("leads to", "lead to"), ("points to", "point to"),
+    ("is passed on to", "are passed on to"), ("is followed by", "are followed by"),
+    ("is connected to", "are connected to"), ("triggers", "trigger"),
+)  # fmt: skip
+_BACK = (
+    " From the {} an arrow goes back to the {}.",
+    " From the {} there is a way back to the {}.",
+    " There is also a loop from the {} to the {}.",
+    " If something is wrong, go from the {} back to the {}.",
+    " Add an arrow from the {} back to the {}.",
+)
+_TYPOS = 0.04  # share of the requests with a spelling mistake
+_MARK = 0xE000  # the first of the private-use characters, which occur in no request
+_MARKS = re.compile(f"[{chr(_MARK)}-{chr(_MARK + 99)}]")
+
+Wording = Callable[[Random, "nx.DiGraph[int]"], str]
 
 
-def name_shapes(rng: Random, graph: nx.DiGraph) -> list[str]:
-    """Return a name such as "sales data" for each node, in the order of the node numbers. No name occurs twice."""
-    names: list[str] = []
-    for number in sorted(graph):
-        kind = graph.nodes[number]["kind"]
-        free = [topic for topic in TOPICS[kind].split() if not any(name.startswith(topic + " ") for name in names)]
-        names.append(f"{rng.choice(free)} {rng.choice(NOUNS[kind])}")
-    return names
+def flowchart_request(rng: Random, graph: nx.DiGraph, direction: str | None) -> tuple[str, nx.DiGraph]:
+    """Ask for a flowchart, in a random wording that fits the graph. Every node needs a `name`.
+
+    `direction` is "down" or "right" to ask for it, else None. Returns the request, and the graph with its nodes
+    renumbered in the order in which the request names them.
+    """
+    back = graph.graph["back"]
+    forward = nx.restricted_view(graph, [], back)
+    wordings: list[Wording] = [_steps, _bullets, _feeds, _feeds, _grouped]
+    if all(forward.out_degree(number) <= 1 and forward.in_degree(number) <= 1 for number in forward):
+        wordings = [_chain, _chain, _chain, _steps, _feeds]
+    whole: list[Wording] = [_shapes_then_arrows, _letters, _paths, _notes, _code, _table]  # they show loops as well
+    wording = rng.choice([*wordings, *whole])
+    body = wording(rng, graph if wording in whole else forward)
+    text = f"{_opener(rng, graph, direction)} {body}".replace(" \n", "\n")
+    if wording not in whole:
+        text += "".join(rng.choice(_BACK).format(_mark(start), _mark(end)) for start, end in back)
+    order = [ord(mark) - _MARK for mark in dict.fromkeys(_MARKS.findall(text))]
+    numbers = {old: new for new, old in enumerate(order)}
+    text = _MARKS.sub(lambda mark: graph.nodes[ord(mark[0]) - _MARK]["name"], text)
+    renumbered: nx.DiGraph[int] = nx.DiGraph()
+    renumbered.add_nodes_from((numbers[old], graph.nodes[old]) for old in order)
+    renumbered.add_edges_from((numbers[start], numbers[end]) for start, end in graph.edges)
+    return text, renumbered
 
 
-def flowchart_request(rng: Random, graph: nx.DiGraph) -> str:
-    """Ask for a flowchart, in a random wording that fits the graph."""
-    names = name_shapes(rng, graph)
-    wordings = [_steps, _shapes_then_arrows, _bullets, _letters]
-    if all(graph.out_degree(number) <= 1 and graph.in_degree(number) <= 1 for number in graph):
-        wordings = [_chain, _chain, _steps, _bullets]
-    elif named_in_order(graph):
-        wordings.append(_feeds)
-    opener = rng.choice(_OPENERS)
-    if rng.random() < 0.25:
-        opener = f"Draw a flowchart of {count(rng, len(names), 'shape')}."
-    return f"{opener} {rng.choice(wordings)(rng, graph, names)}"
+def _opener(rng: Random, graph: nx.DiGraph, direction: str | None) -> str:
+    where = rng.choice(_DIRECTIONS[direction]) if direction else ""
+    if rng.random() < 0.2:
+        opener = rng.choice(_COUNTED).format(count(rng, len(graph), rng.choice(("shape", "box"))), where)
+        opener = opener.replace("boxs", "boxes")
+    else:
+        opener = rng.choice(_OPENERS).format(where)
+    return _mistyped(rng, opener) if rng.random() < _TYPOS else opener
 
 
-def _chain(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
-    form = rng.randrange(5)
+def _mistyped(rng: Random, text: str) -> str:
+    """Swap two letters inside a word, or leave one out."""
+    words = [match for match in re.finditer(r"[a-z]{5,}", text) if match[0] not in ("bottom", "right", "horizontally")]
+    if not words:
+        return text
+    at = rng.choice(words).start() + rng.randint(1, 3)
+    swapped = text[at + 1] + text[at] if rng.random() < 0.5 else text[at]
+    return text[:at] + swapped + text[at + 2 :]
+
+
+def _mark(number: int) -> str:
+    return chr(_MARK + number)
+
+
+def _the(numbers: Sequence[int]) -> str:
+    return enumerate_words([f"the {_mark(number)}" for number in numbers])
+
+
+def _several(graph: nx.DiGraph, number: int) -> bool:
+    """True if the name is a plural."""
+    return str(graph.nodes[number]["name"]).endswith("s")
+
+
+def _chain(rng: Random, graph: nx.DiGraph) -> str:
+    names = [_mark(number) for number in nx.topological_sort(graph)]
+    form = rng.randrange(9)
     if form == 0:
-        return " -> ".join(names)
+        return rng.choice((" -> ", " => ", " > ", " --> ")).join(names)
     if form == 1:
-        return (
-            f"First the {names[0]}, "
-            + "".join(f"then the {name}, " for name in names[1:-1])
-            + f"finally the {names[-1]}."
-        )
+        middle = "".join(f"then the {name}, " for name in names[1:-1])
+        return f"First the {names[0]}, {middle}finally the {names[-1]}."
     if form == 2:
         return f"It goes from the {names[0]} through the {enumerate_words(names[1:-1])} to the {names[-1]}."
     if form == 3:
         return f"In this order: {', '.join(names)}."
-    return "\n" + "\n".join(f"{k}. {name}" for k, name in enumerate(names, start=1))
+    if form == 4:
+        return "\n" + "\n".join(f"{k}. {name}" for k, name in enumerate(names, start=1))
+    if form == 5:
+        return f"It starts with the {names[0]}, continues with the {enumerate_words(names[1:-1])}, and ends with the {names[-1]}."
+    if form == 6:
+        return f"From the {names[0]} to the {', from there to the '.join(names[1:])}."
+    if form == 7:
+        return "\n" + "\n".join(f"step {k}: {name}" for k, name in enumerate(names, start=1))
+    return f"{', then '.join(names)}. That is all."
 
 
-def _steps(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
+def _steps(rng: Random, graph: nx.DiGraph) -> str:
     """One sentence per shape: the shape and where its input comes from."""
     takes = rng.choice(_TAKES)
     sentences = []
-    for number, name in enumerate(names):
-        sources = [f"the {names[source]}" for source in sorted(graph.predecessors(number))]
+    for number in graph:
+        sources = sorted(graph.predecessors(number))
         if number == 0:
             sentences.append(
-                rng.choice((f"First comes the {name}.", f"It starts with the {name}.", f"We begin with the {name}."))
+                f"{rng.choice(('First', 'It starts with', 'We begin with', 'At the beginning:'))} the {_mark(number)}."
             )
         elif not sources:
             sentences.append(
-                rng.choice((f"There is also the {name}.", f"Another source is the {name}.", f"Add the {name}."))
+                f"{rng.choice(('We also have', 'Another source:', 'Add', 'Separately:'))} the {_mark(number)}."
             )
         else:
-            lead = "Finally" if number == len(names) - 1 else rng.choice(("Then", "Next", "After that", "Then"))
-            sentences.append(f"{lead} the {name} {takes} {enumerate_words(sources)}.")
+            lead = "Finally" if number == len(graph) - 1 else rng.choice(("Then", "Next", "After that", "Then"))
+            sentences.append(f"{lead} the {_mark(number)} {takes[_several(graph, number)]} {_the(sources)}.")
     return " ".join(sentences)
 
 
-def _shapes_then_arrows(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
+def _feeds(rng: Random, graph: nx.DiGraph) -> str:
+    """One sentence per shape with outgoing connections: the shape and its targets."""
+    feeds = rng.choice(_FEEDS)
+    return " ".join(
+        f"The {_mark(number)} {feeds[_several(graph, number)]} {_the(sorted(graph.successors(number)))}."
+        for number in graph
+        if graph.out_degree(number)
+    )
+
+
+def _grouped(rng: Random, graph: nx.DiGraph) -> str:
+    """One sentence per shape with incoming connections: its sources together."""
+    feeds = rng.choice((("feeds", "feed"), ("goes into", "go into"), ("leads to", "lead to")))
+    sentences = []
+    for number in graph:
+        sources = sorted(graph.predecessors(number))
+        if sources:
+            together = _the(sources)
+            verb = feeds[len(sources) > 1 or _several(graph, sources[0])]
+            sentences.append(f"{together[0].upper()}{together[1:]} {verb} the {_mark(number)}.")
+    return " ".join(sentences)
+
+
+def _in_some_order(rng: Random, graph: nx.DiGraph) -> list[int]:
+    """The nodes in their order, or in some requests in a random order."""
+    numbers = list(graph)
+    if rng.random() < 0.15:
+        rng.shuffle(numbers)
+    return numbers
+
+
+def _shapes_then_arrows(rng: Random, graph: nx.DiGraph) -> str:
     """A list of all shapes, then a list of all connections."""
-    shapes = f"{rng.choice(('The shapes are', 'It has', 'Shapes:'))} {enumerate_words(names)}."
-    arrows = _arrows(rng, graph, names)
-    return f"{shapes} {rng.choice(('Connections:', 'Arrows:', 'Connect'))} {'; '.join(arrows)}."
+    listed = enumerate_words([_mark(number) for number in _in_some_order(rng, graph)])
+    shapes = f"{rng.choice(('The shapes are', 'It has', 'Shapes:', 'Parts:', 'Nodes:'))} {listed}."
+    arrows = "; ".join(_arrows(rng, graph, _mark))
+    return f"{shapes} {rng.choice(('Connections:', 'Arrows:', 'Connect', 'Links:'))} {arrows}."
 
 
-def _arrows(rng: Random, graph: nx.DiGraph, labels: Sequence[str]) -> list[str]:
+def _arrows(rng: Random, graph: nx.DiGraph, label: Callable[[int], str]) -> list[str]:
     """Return a text such as "A -> B and C" for each node with outgoing connections."""
-    arrow = rng.choice((" -> ", " to "))
+    arrow = rng.choice((" -> ", " to ", " --> "))
     return [
-        f"{labels[number]}{arrow}{enumerate_words([labels[target] for target in sorted(graph.successors(number))])}"
-        for number in sorted(graph)
+        f"{label(number)}{arrow}{enumerate_words([label(target) for target in sorted(graph.successors(number))])}"
+        for number in graph
         if graph.out_degree(number)
     ]
 
 
-def _bullets(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
+def _letters(rng: Random, graph: nx.DiGraph) -> str:
+    """One line per shape, labelled with a letter or a number, then the connections between these."""
+    signs = rng.choice(("ABCDEFGHIJKLMNOPQRST", "abcdefghijklmnopqrst", [str(k) for k in range(1, 21)]))
+    order = _in_some_order(rng, graph)
+    sign = {number: signs[k] for k, number in enumerate(order)}
+    after = rng.choice((": ", ") ", " = "))
+    shapes = "\n".join(f"{sign[number]}{after}{_mark(number)}" for number in order)
+    return f"\n{shapes}\n{', '.join(_arrows(rng, graph, sign.__getitem__))}"
+
+
+def _bullets(rng: Random, graph: nx.DiGraph) -> str:
     """One line per shape, with the names of the shapes that point to it."""
-    word = rng.choice(("from", "after", "input:"))
+    word = rng.choice(("from", "after", "input:", "needs"))
     lines = []
-    for number, name in enumerate(names):
-        sources = [names[source] for source in sorted(graph.predecessors(number))]
-        lines.append(f"- {name} ({word} {enumerate_words(sources)})" if sources else f"- {name}")
+    for number in graph:
+        sources = [_mark(source) for source in sorted(graph.predecessors(number))]
+        lines.append(f"- {_mark(number)} ({word} {enumerate_words(sources)})" if sources else f"- {_mark(number)}")
     return "\n" + "\n".join(lines)
 
 
-def _letters(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
-    """One line per shape, labelled with a letter, then the connections between the letters."""
-    letters = "ABCDEFGHIJKLMNO"
-    shapes = "\n".join(f"{letters[number]}: {name}" for number, name in enumerate(names))
-    arrows = _arrows(rng, graph, letters)
-    return f"\n{shapes}\n{', '.join(arrows)}"
+def _paths(rng: Random, graph: nx.DiGraph) -> str:
+    """Lines such as "a -> b -> c" that cover every connection once."""
+    arrow = rng.choice((" -> ", " => ", " --> "))
+    left = {number: sorted(graph.successors(number)) for number in graph}
+    paths = []
+    for number in graph:
+        while left[number]:
+            path = [number]
+            while left[path[-1]]:
+                path.append(left[path[-1]].pop(0))
+            paths.append(arrow.join(map(_mark, path)))
+    return "\n" + "\n".join(paths)
 
 
-def _feeds(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
-    """One sentence per shape with outgoing connections: the shape and its targets."""
-    feeds = rng.choice(_FEEDS)
-    sentences = []
-    for number in sorted(graph):
-        targets = [f"the {names[target]}" for target in sorted(graph.successors(number))]
-        if targets:
-            sentences.append(f"The {names[number]} {feeds} {enumerate_words(targets)}.")
-    return " ".join(sentences)
+def _notes(rng: Random, graph: nx.DiGraph) -> str:
+    """Notes in the form of YAML: each shape and what it needs."""
+    name, needs = rng.choice((("name", "needs"), ("step", "after"), ("id", "inputs")))
+    lines = ["steps:"]
+    for number in _in_some_order(rng, graph):
+        lines.append(f"  - {name}: {_mark(number)}")
+        if sources := sorted(graph.predecessors(number)):
+            lines.append(f"    {needs}: [{', '.join(map(_mark, sources))}]")
+    return "\n" + "\n".join(lines)
 
 
-def named_in_order(graph: nx.DiGraph) -> bool:
-    """True if naming each shape with its targets, as _feeds does, mentions the shapes in the order of their numbers."""
-    order: list[int] = []
-    for number in sorted(graph):
-        if graph.out_degree(number):
-            order += [node for node in (number, *sorted(graph.successors(number))) if node not in order]
-    return order == sorted(graph)
+def _code(rng: Random, graph: nx.DiGraph) -> str:
+    """The connections in the form of a program, or of another diagram language."""
+    form = rng.randrange(3)
+    if form == 0:
+        lines = [f'  "{_mark(start)}" -> "{_mark(end)}";' for start, end in graph.edges]
+        return "\ndigraph {\n" + "\n".join(lines) + "\n}"
+    if form == 1:
+        ids = {number: f"{'nsp'[len(graph) % 3]}{number}" for number in graph}
+        lines = [f"  {ids[number]}[{_mark(number)}]" for number in graph]
+        lines += [f"  {ids[start]} --> {ids[end]}" for start, end in graph.edges]
+        return "\ngraph\n" + "\n".join(lines)
+    call = rng.choice(("connect", "edge", "add_edge"))
+    return "\n" + "\n".join(f'{call}("{_mark(start)}", "{_mark(end)}")' for start, end in graph.edges)
+
+
+def _table(rng: Random, graph: nx.DiGraph) -> str:
+    """A table with one connection per line."""
+    head = rng.choice(("from | to", "source | target", "| from | to |"))
+    ends = ("| ", " |") if head.startswith("|") else ("", "")
+    return "\n" + "\n".join([head, *(f"{ends[0]}{_mark(a)} | {_mark(b)}{ends[1]}" for a, b in graph.edges)])
