@@ -26,10 +26,10 @@ CLASSES = {"firsts": MAX_SHAPES, "shapes": MAX_SHAPES, "edges": EDGES, "kinds": 
 POINTERS = {
     "again": ("phrases", "phrases"),  # from words to where they occurred before
     "found": ("lines", "named"),  # from a line of the answer to the name of its shape
+    "copies": ("copies", "copied"),  # from a label that is being written to the same words in the request
     "linked": ("connects", "connected"),  # from the number of a target to where the prompt states the connection
     "grouped": ("grouped", "groups"),  # from a line of the answer to the name of its group
 }
-HEAD = 0  # the attention losses train this head of a layer
 
 
 class AuxiliaryHeads(nn.Module):
@@ -52,21 +52,23 @@ def losses_of(stage: Stage, model: LlamaForCausalLM, auxiliary: AuxiliaryHeads, 
         # `lines` and `shapes` share a head: attention in later layers can then match a line with a mention.
         head = auxiliary.heads["shapes" if name == "lines" else name]
         losses[name] = _cross_entropy(head, states[layers], getattr(batch, name).to(device))
-    for name, layer in stage.pointers.items():
+    for name, (layer, head) in stage.pointers.items():
         wanted, offered = (getattr(batch, keys).to(device) for keys in POINTERS[name])
-        losses[name] = _attention_loss(model, layer, states[layer], wanted, offered)
+        losses[name] = _attention_loss(model, layer, head, states[layer], wanted, offered)
     return losses
 
 
-def _attention_loss(model: LlamaForCausalLM, layer: int, states: Tensor, wanted: Tensor, offered: Tensor) -> Tensor:
-    """Return the mean of -log of the attention that a layer's HEAD gives to the right tokens.
+def _attention_loss(
+    model: LlamaForCausalLM, layer: int, head: int, states: Tensor, wanted: Tensor, offered: Tensor
+) -> Tensor:
+    """Return the mean of -log of the attention that a layer's head gives to the right tokens.
 
     `states` [B, T, H] are the layer's input. For a token with a key in `wanted` [B, T], the right tokens are the
     earlier ones with the same key in `offered` [B, T], or the first token of the row if there are none.
     """
     block = model.model.layers[layer]
     width = block.self_attn.head_dim
-    rows = slice(HEAD * width, (HEAD + 1) * width)
+    rows = slice(head * width, (head + 1) * width)
     x = block.input_layernorm(states)
     query = nn.functional.linear(x, block.self_attn.q_proj.weight[rows])
     key = nn.functional.linear(x, block.self_attn.k_proj.weight[rows])

@@ -13,10 +13,12 @@ from fine_tuning.pretraining.rows import PretrainingRow
 from fine_tuning.pretraining.wording import Mention
 
 IGNORE = -100
-MAX_SHAPES = 16
+MAX_SHAPES = 18
 LENGTH_MULTIPLE = 32  # batches are padded to a multiple of this: each new size costs time and memory
 EDGES = 1 + 2 * MAX_SHAPES  # classes: no connection, connected from shape k, connected to shape k
+_TOKENS = 1 << 16  # more than the vocabulary has
 _NUMBER = re.compile(r"\[?(\d+)")
+_LABEL = re.compile(r"^\[\d+, '([^']*)'", re.MULTILINE)
 _TARGETS = re.compile(r"\[([\d, ]*)\]\]$", re.MULTILINE)
 
 
@@ -43,9 +45,11 @@ class Batch:
     lines: torch.Tensor  # number of the shape that the line describes
     kinds: torch.Tensor  # kind of that shape
 
-    # Keys. All but `connects` are at the last token of a mention.
+    # Keys. All but `copies`, `copied` and `connects` are at the last token of a mention.
     phrases: torch.Tensor  # number of the words: equal words have equal numbers
     named: torch.Tensor  # number of the shape, if the mention is its name and not a letter
+    copies: torch.Tensor  # group and text of the next token, which belongs to a label
+    copied: torch.Tensor  # group and text of a token of a mention
     connects: torch.Tensor  # connection to the target whose number is the next token of the answer
     connected: torch.Tensor  # connection stated by the mention
 
@@ -98,11 +102,12 @@ def _fill_prompt(
         phrase = request[mention.start : mention.end]
         for k in tokens:
             encoded["shapes"][k], encoded["edges"][k] = mention.shape, _edge(mention)
+            encoded["copied"][k] = _TOKENS * mention.shape + encoded["ids"][k]
             if phrase not in phrases:
                 encoded["firsts"][k] = mention.shape
         last = tokens[-1]
         encoded["phrases"][last] = phrases.setdefault(phrase, len(phrases))
-        if len(phrase) > 1:  # a single letter is a label: the prompt gives the name elsewhere
+        if len(phrase) > 1 and not phrase.isdigit():  # a letter or a number: the prompt gives the name elsewhere
             encoded["named"][last] = encoded["groups"][last] = mention.shape
         if mention.source is not None:
             encoded["connected"][last] = _connection(mention.source, mention.shape)
@@ -113,6 +118,8 @@ def _fill_prompt(
         tokens = _tokens_of(mention, offsets, before)
         for k in tokens:
             encoded["starts"][k] = mention.shape
+            if mention.group is not None:
+                encoded["copied"][k] = _TOKENS * mention.group + encoded["ids"][k]
         if mention.group is not None:
             encoded["groups"][tokens[-1]] = mention.group
 
@@ -133,6 +140,11 @@ def _fill_answer(
             encoded["grouped"][k] = row.members[shape] if row.members else shape
     if not row.is_diagram:
         return
+    for line, match in enumerate(_LABEL.finditer(row.answer)):
+        for k, (start, end) in enumerate(offsets, before):
+            if start < match.end(1) and end > match.start(1):
+                group = row.members[line] if row.members else line
+                encoded["copies"][k - 1] = _TOKENS * group + encoded["ids"][k]
     sources = [shape for shape in shapes if shape is not None]  # every line of a diagram has a number
     for source, match in zip(sources, _TARGETS.finditer(row.answer), strict=True):
         for target in re.finditer(r"\d+", match[1]):

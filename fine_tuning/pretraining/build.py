@@ -1,6 +1,6 @@
 """Build the embedded base model and its tokenizer from scratch.
 
-    python fine_tuning/pretraining/build.py [--steps N N N N N N N N N N N] [--output DIR] [--work DIR] [--bf16]
+    python fine_tuning/pretraining/build.py [--steps N N] [--output DIR] [--work DIR] [--bf16]
 
 Pre-trains a small Llama in stages (stages.py) on rows that it generates (rows.py), and saves the weights in bfloat16.
 You can stop it at any moment: the same command resumes from the last checkpoint in --work.
@@ -69,7 +69,7 @@ def main() -> None:
         folder = args.work / f"{stage.name.replace(' ', '-')}-{made_by.hexdigest()[:12]}"
         if not folder.exists():
             torch.manual_seed(SEED)
-            model = add_layers(before, stage.new_layers) if before else LlamaForCausalLM(_config(tokenizer))
+            model = before or LlamaForCausalLM(_config(tokenizer))
             _pretrain(stage, steps, tokenizer, model, folder, args.bf16)
 
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
@@ -149,7 +149,7 @@ def _config(tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
         vocab_size=len(tokenizer),
         hidden_size=192,
         intermediate_size=512,
-        num_hidden_layers=6,
+        num_hidden_layers=8,
         num_attention_heads=6,
         num_key_value_heads=6,
         max_position_embeddings=tokenizer.model_max_length,
@@ -158,22 +158,6 @@ def _config(tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-
-
-def add_layers(model: LlamaForCausalLM, new_layers: tuple[int, ...]) -> LlamaForCausalLM:
-    """Return a copy with new layers at these positions. Until they are trained, they do not change the output."""
-    count = len(model.model.layers) + len(new_layers)
-    larger = LlamaForCausalLM(LlamaConfig.from_dict(model.config.to_dict() | {"num_hidden_layers": count}))
-    larger.model.embed_tokens.load_state_dict(model.model.embed_tokens.state_dict())
-    larger.model.norm.load_state_dict(model.model.norm.state_dict())
-    old = iter(model.model.layers)
-    for place, layer in enumerate(larger.model.layers):
-        if place in new_layers:
-            nn.init.zeros_(layer.self_attn.o_proj.weight)
-            nn.init.zeros_(layer.mlp.down_proj.weight)
-        else:
-            layer.load_state_dict(next(old).state_dict())
-    return larger
 
 
 def _optimizers(stage: Stage, model: LlamaForCausalLM, auxiliary: AuxiliaryHeads) -> list[torch.optim.Optimizer]:

@@ -10,17 +10,23 @@ from random import Random
 
 import networkx as nx
 
-from create_dataset.flowchart_wording import NOUNS, TOPICS, named_in_order
-from create_dataset.graphs import flowchart
-from create_dataset.network_wording import NUMBER_WORDS, enumerate_words
+from create_dataset.graphs import FORMS, flowchart
+from create_dataset.names import FIELDS, KIND_OF_NOUN
+from create_dataset.wording import NUMBER_WORDS, enumerate_words
 
-ALL_TOPICS = tuple(dict.fromkeys(topic for topics in TOPICS.values() for topic in topics.split()))
+TOPICS = tuple(
+    dict.fromkeys(topic for kinds in FIELDS.values() for _, topics, _ in kinds.values() for topic in topics.split())
+)
+NOUNS = tuple(KIND_OF_NOUN)
+_SYLLABLES = "ba be ci co da di fe fo ga go ha hi ja ke ki la lo ma mi na no pa pe ra ri sa se ta to va ve wi zo".split()
 OPENERS = (
     "Picture this:", "A chart of shapes.", "Turn this into a diagram.", "Lay this out.", "Shapes wanted:",
     "As a diagram:", "Draw", "Please sketch", "Show", "Make", "I need", "Can you draw", "Here is a flow.",
     "Flowchart of", "A diagram of",
     "For my slides,", "I would like to see", "Here is what our pipeline does:", "Sketch the following system.",
 )  # fmt: skip
+_DOWN = ("downward,", "as a column", "one below the other", "top to bottom", "upright", "in portrait format", "vertical")
+_RIGHT = ("as a row", "side by side", "left to right", "in landscape format", "from left to right", "horizontal")
 _AFTER = (
     "takes", "reads", "uses", "gets", "follows", "receives", "is fed by", "comes after", "depends on", "needs", "wants",
     "is made from", "is built on", "stands behind", "draws on", "listens to",
@@ -85,27 +91,72 @@ def unmark(text: str) -> tuple[str, list[Mention]]:
     return "".join([*plain, text[done:]]), mentions
 
 
+def framed(rng: Random, body: str, down: bool | None) -> str:
+    """Put an opening before the request, and where it runs, if `down` is not None, before or behind it."""
+    parts = [rng.choice(OPENERS), body]
+    if down is not None:
+        parts.insert(rng.randrange(3), rng.choice(_DOWN if down else _RIGHT))
+    return " ".join(parts) + rng.choice((".", "", "", "?", ", please."))
+
+
 def in_words(rng: Random, value: int) -> str:
     """Write a number as a word or as digits."""
     return str(value) if value >= len(NUMBER_WORDS) or rng.random() < 0.5 else NUMBER_WORDS[value]
 
 
-def flow(rng: Random, more: bool = False) -> tuple[str, nx.DiGraph]:
-    """Return a marked request for a flowchart, and its graph. Each node has the `name` that the request uses.
+def flow(rng: Random) -> tuple[str, nx.DiGraph]:
+    """Return a marked request for a flowchart, and its graph, numbered in the order in which the request names shapes.
 
-    With `more`, some requests do not list the shapes: they only say what each one leads to.
+    Each node has a `kind` and the `name` that the request uses.
     """
-    graph = flowchart(rng, rng.choice(("chain", "branch", "join", "diamond", "mixed", "mixed")))
-    topics = rng.sample(ALL_TOPICS, len(graph))
-    for number, topic in zip(graph, topics, strict=True):
-        kind = rng.choice(tuple(NOUNS))
-        graph.nodes[number].update(kind=kind, name=f"{topic} {rng.choice(NOUNS[kind])}")
-    opener = rng.choice(OPENERS) if rng.random() < 0.7 else f"{in_words(rng, len(graph))} shapes:"
-    if more and rng.random() < 0.2 and named_in_order(graph):
-        return f"{opener} {_forward(rng, graph)}", graph
-    is_chain = all(graph.out_degree(number) <= 1 and graph.in_degree(number) <= 1 for number in graph)
-    form = _chain if is_chain and rng.random() < 0.6 else rng.choice((_arrows, _sentences, _sentences, _table))
-    return f"{opener} {form(rng, graph)}", graph
+    graph = flowchart(rng, rng.choice(FORMS))
+    _name_shapes(rng, graph)
+    counted = f"{in_words(rng, len(graph))} shapes: " if rng.random() < 0.2 else ""
+    is_chain = not graph.graph["back"] and max(graph.out_degree(number) for number in graph) == 1
+    is_chain = is_chain and max(graph.in_degree(number) for number in graph) == 1
+    form = rng.choice((_arrows, _arrows, _sentences, _sentences, _table, _forward, _pairs, _mapping))
+    if is_chain and rng.random() < 0.6:
+        form = _chain
+    return _renumbered(counted + form(rng, graph), graph)
+
+
+def _name_shapes(rng: Random, graph: nx.DiGraph) -> None:
+    """Give each node a name: mostly one or two topics and a noun. A fifth of the topics are words that do not exist."""
+    names: list[str] = []
+    for number in graph:
+        while True:
+            topics = [_word(rng) for _ in range(rng.choice((0, 1, 1, 1, 1, 1, 1, 2)))]
+            noun = rng.choice(NOUNS)
+            name = " ".join([*topics, noun])
+            if not any(f" {a}".endswith(f" {b}") for other in names for a, b in ((other, name), (name, other))):
+                break
+        names.append(name)
+        graph.nodes[number].update(kind=KIND_OF_NOUN[noun], name=name)
+
+
+def _word(rng: Random) -> str:
+    if rng.random() < 0.8:
+        return rng.choice(TOPICS)
+    word = "".join(rng.choices(_SYLLABLES, k=rng.randint(1, 3)))
+    return word.upper() if rng.random() < 0.2 else word
+
+
+def _renumbered(text: str, graph: nx.DiGraph) -> tuple[str, nx.DiGraph]:
+    """Number the shapes in the order in which the marked text mentions them first."""
+    order = list(dict.fromkeys(ord(match[1]) - _ZERO for match in _MARKED.finditer(text)))
+    number = {old: new for new, old in enumerate(order)}
+
+    def renumber(match: re.Match[str]) -> str:
+        partner = ord(match[2]) - _ZERO
+        if partner:
+            base = 101 if partner > 100 else 1
+            partner = base + number[partner - base]
+        return f"{_OPEN}{chr(_ZERO + number[ord(match[1]) - _ZERO])}{chr(_ZERO + partner)}{match[3]}{_CLOSE}"
+
+    renumbered: nx.DiGraph[int] = nx.DiGraph()
+    renumbered.add_nodes_from((number[old], graph.nodes[old]) for old in order)
+    renumbered.add_edges_from((number[start], number[end]) for start, end in graph.edges)
+    return _MARKED.sub(renumber, text), renumbered
 
 
 def _named(graph: nx.DiGraph, shape: int, source: int | None = None, target: int | None = None) -> str:
@@ -113,7 +164,7 @@ def _named(graph: nx.DiGraph, shape: int, source: int | None = None, target: int
 
 
 def _chain(rng: Random, graph: nx.DiGraph) -> str:
-    names = [_named(graph, number) for number in graph]
+    names = [_named(graph, number) for number in nx.topological_sort(graph)]
     form = rng.randrange(4)
     if form == 0:
         return "\n" + "\n".join(f"{k}{rng.choice(')/')} {name}" for k, name in enumerate(names, rng.randint(0, 1)))
@@ -124,13 +175,18 @@ def _chain(rng: Random, graph: nx.DiGraph) -> str:
 
 def _arrows(rng: Random, graph: nx.DiGraph) -> str:
     """All shapes, then arrows between their names, or between letters that label them."""
-    letters = rng.choice(("ABCDEFGHIJKLMNO", "abcdefghijklmno", None))
+    letters = rng.choice(("ABCDEFGHIJKLMNOPQRST", "abcdefghijklmnopqrst", [str(k) for k in range(1, 21)], None))
 
     def label(shape: int, source: int | None = None) -> str:
         return _mark(letters[shape], shape, source) if letters else _named(graph, shape, source)
 
     after_letter = rng.choice((": ", " = ", ") "))
-    listed = [f"{label(number)}{after_letter}" * bool(letters) + _named(graph, number) for number in graph]
+    order = list(graph)
+    if rng.random() < 0.3:
+        rng.shuffle(order)
+    if letters:
+        letters = {number: letters[k] for k, number in enumerate(order)}
+    listed = [f"{label(number)}{after_letter}" * bool(letters) + _named(graph, number) for number in order]
     arrow = rng.choice((" -> ", " to ", " => ", " into ", " > "))
     arrows = [
         f"{label(a)}{arrow}{enumerate_words([label(b, source=a) for b in sorted(graph.successors(a))])}"
@@ -187,3 +243,30 @@ def _leading_to(graph: nx.DiGraph, article: str, before: str) -> list[str]:
         for number in graph
         if graph.out_degree(number)
     ]
+
+
+def _pairs(rng: Random, graph: nx.DiGraph) -> str:
+    """One connection per line."""
+    opening, arrow, closing = rng.choice((
+        ("", " -> ", ""), ("", " => ", ""), ("", ", ", ""), ("* ", " to ", ""), ('"', '" --> "', '"'),
+        ("(", ", ", ")"), ("link ", " with ", ""), ('arrow("', '", "', '")'), ("", "\t", ""),
+    ))  # fmt: skip
+    return "\n" + "\n".join(
+        f"{opening}{_named(graph, a)}{arrow}{_named(graph, b, source=a)}{closing}" for a, b in graph.edges
+    )
+
+
+def _mapping(rng: Random, graph: nx.DiGraph) -> str:
+    """For each shape the list of its targets, or of its sources."""
+    lines = []
+    before, between, after = rng.choice((("[", ", ", "]"), ("", " + ", ""), ("", ", ", ""), ('["', '", "', '"]')))
+    if rng.random() < 0.5:
+        for a in graph:
+            if targets := [_named(graph, b, source=a) for b in sorted(graph.successors(a))]:
+                lines.append(f"{_named(graph, a)}: {before}{between.join(targets)}{after}")
+    else:
+        word = rng.choice((" <- ", " from ", " = "))
+        for b in graph:
+            if sources := [_named(graph, a, target=b) for a in sorted(graph.predecessors(b))]:
+                lines.append(f"{_named(graph, b)}{word}{before}{between.join(sources)}{after}")
+    return "\n" + "\n".join(lines)
