@@ -51,7 +51,7 @@ MAX_NEURONS = 16
 DOWN = 0.25  # share of the networks drawn by layer that run from top to bottom
 ASKED = 0.4  # share of the flowcharts whose request names the direction
 _DIRECTIONS = {"right": FLOW_RIGHT, "down": FLOW_DOWN}
-MAX_CHARACTERS = 2250  # of the request and the answer together: keeps a row below 1,536 tokens of deepseek-coder
+MAX_CHARACTERS = 2300  # of the request and the answer together: keeps a row below 1,536 tokens of deepseek-coder
 _LAYERS_TURNED = {kind: look.turned() for kind, look in HOUSE_STYLE.items() if kind.endswith(" layer")}
 
 Request = tuple[str, Diagram, "nx.DiGraph[int]"]

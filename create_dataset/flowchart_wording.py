@@ -141,7 +141,8 @@ def _chain(rng: Random, graph: nx.DiGraph) -> str:
     if form == 4:
         return "\n" + "\n".join(f"{k}. {name}" for k, name in enumerate(names, start=1))
     if form == 5:
-        return f"It starts with the {names[0]}, continues with the {enumerate_words(names[1:-1])}, and ends with the {names[-1]}."
+        middle = enumerate_words(names[1:-1])
+        return f"It starts with the {names[0]}, continues with the {middle}, and ends with the {names[-1]}."
     if form == 6:
         return f"From the {names[0]} to the {', from there to the '.join(names[1:])}."
     if form == 7:

@@ -15,7 +15,7 @@ import networkx as nx
 MAX_COLUMNS = 7
 MAX_ROWS = 7
 MAX_SHAPES = 18
-FORMS = ("chain", "branch", "join", "diamond", "fan", "mixed", "mixed", "loop")
+FORMS = ("chain", "branch", "join", "diamond", "fan", "mixed", "mixed", "large", "loop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def flowchart(rng: Random, form: str) -> nx.DiGraph:
         for row, number in enumerate(columns[-1]):
             graph.add_node(number, column=column, row=row)
     for column, (left, right) in enumerate(pairwise(columns)):
-        if form in ("mixed", "loop"):
+        if form in ("mixed", "large", "loop"):
             ends = [number for number in left if graph.in_degree(number)]
             if len(left) > 1 and ends and rng.random() < 0.3:
                 left = _without(left, rng.choice(ends))  # a branch ends here
@@ -88,15 +88,16 @@ def _column_counts(rng: Random, form: str) -> list[int]:
         elif form == "fan":
             width = rng.randint(4, MAX_ROWS)
             counts = [1, *[width] * rng.randint(1, 2), *[1] * rng.randint(0, 2)]
-        elif form in ("mixed", "loop"):
-            choices = (1, 1, 2, 2, 3, 3, 4, 5) if form == "mixed" else (1, 1, 1, 2, 3)
+        elif form in ("mixed", "large", "loop"):
+            choices = (1, 1, 1, 2, 3) if form == "loop" else (1, 1, 2, 2, 3, 3, 4, 5)
             counts = [rng.choice(choices) for _ in range(rng.randint(3, MAX_COLUMNS))]
         else:
             side, middle, end = rng.randint(1, 3), rng.randint(1, 3), rng.randint(1, 3)
             before = [] if form == "join" else [1] * side
             after = [] if form == "branch" else [1] * end
             counts = before + [rng.randint(2, 4)] * middle + after
-        if (6 if form == "mixed" else 4) <= sum(counts) <= MAX_SHAPES and len(counts) <= MAX_COLUMNS:
+        least = {"mixed": 6, "large": 13}.get(form, 4)
+        if least <= sum(counts) <= MAX_SHAPES and len(counts) <= MAX_COLUMNS:
             return counts
 
 

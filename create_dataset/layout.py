@@ -1,8 +1,8 @@
 """Place a graph on the canvas: one column per step of the flow, or, if it runs downwards, one row per step.
 
-Every step is centred across the flow. Along it, the distances come from a few sets that fill most of the canvas. A model
-must only know about how many steps there are before it writes the first shape. If every diagram were centred along the
-flow, it would have to know their exact number.
+Every step is centred across the flow. Along it, the distances come from a few sets that fill most of the canvas. So a
+model must only know about how many steps there are before it writes the first shape. To centre a diagram along the flow,
+it would have to know their exact number.
 """
 
 from collections.abc import Mapping
@@ -27,11 +27,11 @@ class Spacing:
     across: tuple[tuple[int, int], ...]
 
 
-FLOW_RIGHT = Spacing(((4, 140, 240), (5, 100, 200), (7, 80, 140)), ((4, 130), (5, 110)))
-FLOW_DOWN = Spacing(((4, 76, 150), (6, 50, 100)), ((4, 220), (6, 160), (7, 136)))
+FLOW_RIGHT = Spacing(((2, 300, 400), (4, 140, 240), (5, 100, 200), (7, 80, 140)), ((4, 130), (5, 110)))
+FLOW_DOWN = Spacing(((2, 180, 240), (4, 76, 150), (6, 50, 100)), ((4, 220), (6, 160), (7, 136)))
 NEURONS = Spacing(((3, 160, 340), (4, 140, 240), (5, 100, 200)), ((7, 80),))
-LAYERS_RIGHT = Spacing(((6, 126, 150), (9, 100, 100), (11, 60, 88)), ((1, 0),))
-LAYERS_DOWN = Spacing(((6, 50, 100), (9, 40, 64)), ((1, 0),))
+LAYERS_RIGHT = Spacing(((4, 140, 240), (6, 126, 150), (9, 100, 100), (11, 60, 88)), ((1, 0),))
+LAYERS_DOWN = Spacing(((4, 90, 140), (6, 50, 100), (9, 40, 64)), ((1, 0),))
 
 
 def fits(graph: nx.DiGraph, spacing: Spacing) -> bool:

@@ -74,7 +74,7 @@ _LONG = 0.08  # share of names with two topics
 def name_shapes(rng: Random, graph: nx.DiGraph) -> None:
     """Give each node of the graph a `kind` and a `name`, such as "fraud classifier".
 
-    No name is equal to another one or the end of one, so a request can be read in one way only.
+    No name is equal to another one or a part of one, so a request can be read in one way only.
     """
     field = FIELDS[rng.choice(list(FIELDS))]
     names: list[str] = []
@@ -91,9 +91,8 @@ def name_shapes(rng: Random, graph: nx.DiGraph) -> None:
             long = rng.random() < _LONG
             words = [*rng.sample(topics.split(), 1 + long), noun] if topics else [noun]
             name = " ".join(words)
-            if noun not in words[:-1] and not any(
-                f" {a}".endswith(f" {b}") for o in names for a, b in ((o, name), (name, o))
-            ):
+            others = [(f" {a} ", f" {b} ") for other in names for a, b in ((name, other), (other, name))]
+            if noun not in words[:-1] and not any(a in b for a, b in others):
                 break
         names.append(name)
         graph.nodes[number].update(kind=kind, name=name)

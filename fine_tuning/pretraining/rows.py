@@ -44,8 +44,8 @@ def _base_style() -> dict[str, Look]:
     that no hidden state makes it almost certain, and a LoRA adapter does not change embeddings.
     """
     rng, style = Random("base style"), {}
-    for place, kind in enumerate(KINDS):
-        other = HOUSE_STYLE[KINDS[(place + 7) % len(KINDS)]]
+    for k, kind in enumerate(KINDS):
+        other = HOUSE_STYLE[KINDS[(k + 7) % len(KINDS)]]
         look = _random_look(rng)
         style[kind] = replace(look, width=min(look.width, 110), fill=other.fill, outline=other.outline)
     return style

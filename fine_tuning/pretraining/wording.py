@@ -18,14 +18,24 @@ TOPICS = tuple(
     dict.fromkeys(topic for kinds in FIELDS.values() for _, topics, _ in kinds.values() for topic in topics.split())
 )
 NOUNS = tuple(KIND_OF_NOUN)
-_SYLLABLES = "ba be ci co da di fe fo ga go ha hi ja ke ki la lo ma mi na no pa pe ra ri sa se ta to va ve wi zo".split()
+_SYLLABLES = (
+    "ba be ci co da di fe fo ga go ha hi ja ke ki la lo ma mi na no pa pe ra ri sa se ta to va ve wi zo".split()  # noqa: SIM905
+)
 OPENERS = (
     "Picture this:", "A chart of shapes.", "Turn this into a diagram.", "Lay this out.", "Shapes wanted:",
     "As a diagram:", "Draw", "Please sketch", "Show", "Make", "I need", "Can you draw", "Here is a flow.",
     "Flowchart of", "A diagram of",
     "For my slides,", "I would like to see", "Here is what our pipeline does:", "Sketch the following system.",
 )  # fmt: skip
-_DOWN = ("downward,", "as a column", "one below the other", "top to bottom", "upright", "in portrait format", "vertical")
+_DOWN = (
+    "downward,",
+    "as a column",
+    "one below the other",
+    "top to bottom",
+    "upright",
+    "in portrait format",
+    "vertical",
+)
 _RIGHT = ("as a row", "side by side", "left to right", "in landscape format", "from left to right", "horizontal")
 _AFTER = (
     "takes", "reads", "uses", "gets", "follows", "receives", "is fed by", "comes after", "depends on", "needs", "wants",
