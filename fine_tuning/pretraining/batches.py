@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -73,9 +74,19 @@ def _encode(tokenizer: PreTrainedTokenizerBase, row: PretrainingRow) -> dict[str
     encoded["labels"][len(prompt) :] = completion
     request = row.prompt.removesuffix(f"\n\n{INSTRUCTION}")
     # The request starts at the third token: BOS and the heading of the instruction take one token each.
-    _fill_prompt(encoded, row, request, _offsets(tokenizer, request, prompt, 2), 2)
-    _fill_answer(encoded, row, _offsets(tokenizer, row.answer, completion, 0), len(prompt))
+    words = _words(tokenizer)
+    encoded_words = [words[token] for token in encoded["ids"]]
+    _fill_prompt(encoded, encoded_words, row, request, _offsets(tokenizer, request, prompt, 2), 2)
+    _fill_answer(encoded, encoded_words, row, _offsets(tokenizer, row.answer, completion, 0), len(prompt))
     return encoded
+
+
+@lru_cache(maxsize=1)
+def _words(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Map each token to the first one with the same text, without the space at its end."""
+    texts = [tokenizer.decode([token]).rstrip() for token in range(len(tokenizer))]
+    first: dict[str, int] = {}
+    return [first.setdefault(text, token) for token, text in enumerate(texts)]
 
 
 def _offsets(tokenizer: PreTrainedTokenizerBase, text: str, whole: list[int], before: int) -> Sequence[tuple[int, int]]:
@@ -91,6 +102,7 @@ def _offsets(tokenizer: PreTrainedTokenizerBase, text: str, whole: list[int], be
 
 def _fill_prompt(
     encoded: dict[str, list[int]],
+    words: Sequence[int],
     row: PretrainingRow,
     request: str,
     offsets: Sequence[tuple[int, int]],
@@ -102,7 +114,7 @@ def _fill_prompt(
         phrase = request[mention.start : mention.end]
         for k in tokens:
             encoded["shapes"][k], encoded["edges"][k] = mention.shape, _edge(mention)
-            encoded["copied"][k] = _TOKENS * mention.shape + encoded["ids"][k]
+            encoded["copied"][k] = _TOKENS * mention.shape + words[k]
             if phrase not in phrases:
                 encoded["firsts"][k] = mention.shape
         last = tokens[-1]
@@ -119,7 +131,7 @@ def _fill_prompt(
         for k in tokens:
             encoded["starts"][k] = mention.shape
             if mention.group is not None:
-                encoded["copied"][k] = _TOKENS * mention.group + encoded["ids"][k]
+                encoded["copied"][k] = _TOKENS * mention.group + words[k]
         if mention.group is not None:
             encoded["groups"][tokens[-1]] = mention.group
 
@@ -129,13 +141,17 @@ def _tokens_of(mention: Mention, offsets: Sequence[tuple[int, int]], before: int
 
 
 def _fill_answer(
-    encoded: dict[str, list[int]], row: PretrainingRow, offsets: Sequence[tuple[int, int]], before: int
+    encoded: dict[str, list[int]],
+    words: Sequence[int],
+    row: PretrainingRow,
+    offsets: Sequence[tuple[int, int]],
+    before: int,
 ) -> None:
     shapes = [int(match[1]) if (match := _NUMBER.match(line)) else None for line in row.answer.split("\n")]
     for k, (_, end) in enumerate(offsets, before):
         shape = shapes[row.answer.count("\n", 0, end)]
         # In a list, a line break has no target: a list can be in any order, so the next shape is not known yet.
-        if shape is not None and (row.is_diagram or not row.answer[end - 1].isspace()):
+        if shape is not None and (row.is_diagram or row.answer[end - 1] != "\n"):
             encoded["lines"][k], encoded["kinds"][k] = shape, row.kinds[shape]
             encoded["grouped"][k] = row.members[shape] if row.members else shape
     if not row.is_diagram:
@@ -144,7 +160,7 @@ def _fill_answer(
         for k, (start, end) in enumerate(offsets, before):
             if start < match.end(1) and end > match.start(1):
                 group = row.members[line] if row.members else line
-                encoded["copies"][k - 1] = _TOKENS * group + encoded["ids"][k]
+                encoded["copies"][k - 1] = _TOKENS * group + words[k]
     sources = [shape for shape in shapes if shape is not None]  # every line of a diagram has a number
     for source, match in zip(sources, _TARGETS.finditer(row.answer), strict=True):
         for target in re.finditer(r"\d+", match[1]):
