@@ -35,17 +35,17 @@ _BLUE, _GREEN, _ORANGE, _PURPLE, _GREY, _RED, _TEAL, _YELLOW = (
 
 HOUSE_STYLE: dict[str, Look] = {
     # flowcharts
-    "data": Look("round rectangle", 100, 50, "solid arrow", *_BLUE),
-    "document": Look("rectangle", 100, 60, "solid arrow", *_GREY),
-    "picture": Look("rectangle", 100, 70, "solid arrow", *_GREEN),
-    "database": Look("circle", 110, 76, "dashed line", *_BLUE),
-    "chart": Look("rectangle", 100, 60, "dashed line", *_ORANGE),
-    "function": Look("circle", 110, 70, "solid arrow", *_PURPLE),
-    "process": Look("round rectangle", 100, 60, "solid arrow", *_GREY),
-    "model": Look("round rectangle", 100, 70, "solid arrow", *_RED),
-    "service": Look("rectangle", 100, 50, "solid arrow", *_TEAL),
-    "person": Look("circle", 90, 70, "solid arrow", *_YELLOW),
-    "decision": Look("circle", 110, 60, "solid arrow", *_ORANGE),
+    "data": Look("round rectangle", 110, 50, "solid arrow", *_BLUE),
+    "document": Look("rectangle", 110, 60, "solid arrow", *_GREY),
+    "picture": Look("rectangle", 110, 70, "solid arrow", *_GREEN),
+    "database": Look("circle", 116, 76, "solid arrow", *_BLUE),
+    "chart": Look("rectangle", 110, 60, "dashed line", *_ORANGE),
+    "function": Look("circle", 116, 70, "solid arrow", *_PURPLE),
+    "process": Look("round rectangle", 110, 60, "solid arrow", *_GREY),
+    "model": Look("round rectangle", 110, 70, "solid arrow", *_RED),
+    "service": Look("rectangle", 110, 50, "solid arrow", *_TEAL),
+    "person": Look("circle", 100, 70, "solid arrow", *_YELLOW),
+    "decision": Look("circle", 116, 66, "solid arrow", *_ORANGE),
     # dense networks, neuron by neuron
     "input neuron": Look("circle", 50, 50, "solid line", *_BLUE),
     "hidden neuron": Look("circle", 50, 50, "solid line", *_GREY),

@@ -92,7 +92,7 @@ def name_shapes(rng: Random, graph: nx.DiGraph) -> None:
             words = [*rng.sample(topics.split(), 1 + long), noun] if topics else [noun]
             name = " ".join(words)
             others = [(f" {a} ", f" {b} ") for other in names for a, b in ((name, other), (other, name))]
-            if noun not in words[:-1] and not any(a in b for a, b in others):
+            if not any(noun.startswith(topic) for topic in words[:-1]) and not any(a in b for a, b in others):
                 break
         names.append(name)
         graph.nodes[number].update(kind=kind, name=name)
