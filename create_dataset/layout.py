@@ -1,8 +1,8 @@
 """Place a graph on the canvas: one column per step of the flow, or, if it runs downwards, one row per step.
 
-Every step is centred across the flow. Along it, the distances come from a few sets that fill most of the canvas. So a
-model must only know about how many steps there are before it writes the first shape. To centre a diagram along the flow,
-it would have to know their exact number.
+Every step is centred across the flow. Along it, the distances depend on about how many steps there are, so that most
+of the canvas is used. To centre a diagram along the flow, a model would have to know their exact number before it
+writes the first shape.
 """
 
 from collections.abc import Mapping
