@@ -43,20 +43,22 @@ BOTH = "mean of both"  # of greedy and sampled, with equal weight
 FRESH_WAYS = {f"{way}, fresh": temperature for way, (temperature, _) in WAYS.items()}
 NEW = "new diagrams"  # those that are not the answer of any training row
 FIGURES = (
-    "score", "well-formed answers", "ended by itself", "graph exactly right", "layout flawless",
-    "layout flawless and complete", "flawless answers", "connections", "style", "score of networks",
+    "score", "well-formed answers", "ended by itself", "graph exactly right", "labels right",
+    "layout flawless", "layout flawless and complete", "flawless answers", "connections", "style", "score of networks",
     "score of flowcharts", f"score of {NEW}", f"graph exactly right of {NEW}", "tokens per answer",
 )  # fmt: skip
 FRESH_SEED = 11  # settings were chosen on prompts of seeds 7 and 9
 FRESH_FIGURES = (
-    "score", "well-formed answers", "ended by itself", "graph exactly right", "layout flawless", "flawless answers",
-    f"score of {NEW}", f"graph exactly right of {NEW}",
+    "score", "well-formed answers", "ended by itself", "graph exactly right", "labels right", "layout flawless",
+    "flawless answers", f"score of {NEW}", f"graph exactly right of {NEW}",
 )  # fmt: skip
 # The prompts, the answers and their scores depend on these files.
 MADE_BY = (
     "create_dataset/create_dataset.py", "create_dataset/flowchart_wording.py", "create_dataset/graphs.py",
-    "create_dataset/house_style.py", "create_dataset/layout.py", "create_dataset/network_wording.py",
-    "diagram/language.py", "diagram/geometry.py", "diagram/score.py", "fine_tuning/run/presets.py",
+    "create_dataset/house_style.py", "create_dataset/layer_wording.py", "create_dataset/layout.py",
+    "create_dataset/names.py", "create_dataset/neuron_wording.py", "create_dataset/wording.py",
+    "diagram/label_similarity.py", "diagram/language.py", "diagram/lettering.py", "diagram/geometry.py",
+    "diagram/score.py", "fine_tuning/run/presets.py",
     "fine_tuning/data/csv_lines.py", "fine_tuning/data/csv_rows.py", "fine_tuning/data/frame_search.py",
     "fine_tuning/data/prompt_frame.py", "fine_tuning/data/row.py",
     "fine_tuning/data/split.py", "fine_tuning/data/tokens.py",
