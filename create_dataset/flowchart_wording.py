@@ -53,6 +53,20 @@ _FEEDS = (
     ("is passed on to", "are passed on to"), ("is followed by", "are followed by"),
     ("is connected to", "are connected to"), ("triggers", "trigger"),
 )  # fmt: skip
+# For each kind, how a story tells what happens with something that goes there.
+_HAPPENS = {
+    "data": ("turned into", "collected as", "written to"),
+    "document": ("summed up in", "written into", "copied into"),
+    "picture": ("rendered as", "compared with"),
+    "database": ("stored in", "saved in", "kept in"),
+    "chart": ("shown in", "plotted in", "displayed in"),
+    "function": ("passed through", "processed by", "handed to"),
+    "process": ("used in", "followed by", "passed on to"),
+    "model": ("fed into", "given to", "handed to"),
+    "service": ("sent to", "posted to", "delivered to"),
+    "person": ("sent to", "shown to", "handed to"),
+    "decision": ("examined in", "put to", "subject to"),
+}
 _BACK = (
     " From the {} an arrow goes back to the {}.",
     " From the {} there is a way back to the {}.",
@@ -75,11 +89,11 @@ def flowchart_request(rng: Random, graph: nx.DiGraph, direction: str | None) -> 
     """
     back = graph.graph["back"]
     forward = nx.restricted_view(graph, [], back)
-    wordings: list[Wording] = [_steps, _bullets, _feeds, _feeds, _grouped]
+    wordings: list[Wording] = [_steps, _bullets, _feeds, _grouped, _story]
     if all(forward.out_degree(number) <= 1 and forward.in_degree(number) <= 1 for number in forward):
-        wordings = [_chain, _chain, _chain, _steps, _feeds]
+        wordings = [_chain, _chain, _chain, _steps, _story]
     whole: list[Wording] = [_shapes_then_arrows, _letters, _paths, _notes, _code, _table]  # they show loops as well
-    wording = rng.choice([*wordings, *whole])
+    wording = rng.choice([*wordings, *wordings, *whole])
     body = wording(rng, graph if wording in whole else forward)
     text = f"{_opener(rng, graph, direction)} {body}".replace(" \n", "\n")
     if wording not in whole:
@@ -178,6 +192,20 @@ def _feeds(rng: Random, graph: nx.DiGraph) -> str:
         for number in graph
         if graph.out_degree(number)
     )
+
+
+def _story(rng: Random, graph: nx.DiGraph) -> str:
+    """As _feeds, with a verb that fits what each target is: "stored in the", "shown in the"."""
+    sentences = []
+    for number in graph:
+        targets = sorted(graph.successors(number))
+        happens = [f"{rng.choice(_HAPPENS[graph.nodes[target]['kind']])} the {_mark(target)}" for target in targets]
+        if targets and graph.nodes[number]["kind"] == "person":
+            sentences.append(f"The {_mark(number)} {rng.choice(('works with', 'turns to', 'uses'))} {_the(targets)}.")
+        elif targets:
+            verb = "are" if _several(graph, number) else "is"
+            sentences.append(f"The {_mark(number)} {verb} {enumerate_words(happens)}.")
+    return " ".join(sentences)
 
 
 def _grouped(rng: Random, graph: nx.DiGraph) -> str:
