@@ -11,7 +11,7 @@ import networkx as nx
 FIELDS: dict[str, dict[str, tuple[int, str, str]]] = {
     "machine learning": {
         "data": (4, "training test validation raw sensor image feature label weather demand", "data dataset features"),
-        "picture": (1, "street satellite face X-ray road drone crop", "image photo scan video"),
+        "picture": (2, "street satellite face X-ray road drone crop", "image photo scan video"),
         "function": (3, "noise outlier image label language feature", "filter splitter converter scaler loader"),
         "process": (3, "model data hyperparameter feature batch", "training cleaning evaluation tuning step"),
         "model": (4, "fraud churn vision speech price demand weather face", "model classifier network encoder"),
