@@ -8,11 +8,10 @@ a shape looks one pixel larger on each side than in the PNG.
 Source: Scalable Vector Graphics (SVG) 1.1, https://www.w3.org/TR/SVG11/
 """
 
-import unicodedata
 from xml.etree.ElementTree import Element, SubElement
 
 from diagram.contrast import ink_on
-from diagram.labels import shown
+from diagram.labels import is_right_to_left, shown
 from diagram.lettering import BASELINE, LINE_HEIGHT, Lettering, letterings
 from diagram.nodes import Diagram, Node
 from diagram.picture_geometry import (
@@ -87,6 +86,8 @@ def _add_label(root: Element, node: Node, lettering: Lettering) -> None:
         "text-anchor": "middle",
         "fill": hexadecimal(ink_on(node.fill)),
     }
+    if is_right_to_left(shown(node.label)):
+        look["direction"] = "rtl"
     if lettering.turned:
         look["transform"] = f"rotate(-90 {number(node.x)} {number(node.y)})"
     for k, line in enumerate(lettering.lines):
@@ -94,8 +95,6 @@ def _add_label(root: Element, node: Node, lettering: Lettering) -> None:
         place = {"x": number(node.x), "y": number(node.y + below * lettering.size)}
         if is_known(line):
             place |= {"textLength": number(width_of(line) * lettering.size), "lengthAdjust": "spacingAndGlyphs"}
-        if unicodedata.bidirectional(line[0]) in ("R", "AL"):
-            place["direction"] = "rtl"
         SubElement(root, "text", place | look).text = line
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, features
 
 from diagram.contrast import ink_on
 from diagram.fonts import Face, faces_for
-from diagram.labels import shown
+from diagram.labels import is_right_to_left, shown
 from diagram.lettering import BASELINE, LINE_HEIGHT, Lettering, letterings
 from diagram.nodes import Diagram, Node
 from diagram.pen import Pen
@@ -64,12 +64,13 @@ def _mask(lettering: Lettering, face: Face, scale: float) -> Image.Image:
     smaller = min(room * scale / width for room, width in zip(lettering.rooms, widths, strict=True))
     if smaller < 1:
         font = face.at(max(1.0, lettering.size * scale * smaller))
+    direction = "rtl" if features.check_feature("raqm") and is_right_to_left("".join(lettering.lines)) else None
     image = Image.new("L", (max(1, round(max(lettering.rooms) * scale)), max(1, round(_height(lettering) * scale))))
     pen = ImageDraw.Draw(image)
     for k, line in enumerate(lines):
         middle = image.height / 2 + (k - (len(lines) - 1) / 2) * LINE_HEIGHT * lettering.size * scale
         baseline = middle + BASELINE * min(1.0, smaller) * lettering.size * scale
-        pen.text((image.width / 2, baseline), line, fill=255, font=font, anchor="ms")
+        pen.text((image.width / 2, baseline), line, fill=255, font=font, anchor="ms", direction=direction)
     return image.transpose(Image.Transpose.ROTATE_90) if lettering.turned else image
 
 

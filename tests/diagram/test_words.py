@@ -164,6 +164,12 @@ def test_a_turned_label_is_turned_in_every_format():
     assert b"horizontal=0;" in drawio(diagram)
 
 
+def test_the_first_letter_of_a_label_decides_the_direction_of_all_its_lines():
+    texts = elements(svg(Diagram((node("מודל v2 חדש", width=60),))), "text")
+    assert len(texts) > 1 and {text.get("direction") for text in texts} == {"rtl"}
+    assert elements(svg(Diagram((node("v2 מודל"),))), "text")[0].get("direction") is None
+
+
 def test_draw_io_wraps_the_label_and_shows_it_literally():
     (cell,) = [cell for cell in elements(drawio(Diagram((node("a <b> & c"),))), "mxCell") if cell.get("vertex")]
     assert cell.get("value") == "a &lt;b&gt; &amp; c"  # draw.io reads the value as HTML
