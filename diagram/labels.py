@@ -59,6 +59,12 @@ def shown(label: str | None) -> str:
     return " ".join("".join(kept).split())
 
 
+def is_right_to_left(text: str) -> bool:
+    """True if the first letter is of a script that is written from right to left."""
+    kinds = (unicodedata.bidirectional(character) for character in text)
+    return next((kind for kind in kinds if kind in ("L", "R", "AL")), "L") != "L"
+
+
 def shortened(value: object) -> str:
     """The repr of a value, cut if it is long."""
     try:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from math import sqrt
 from typing import NamedTuple
 
-from diagram.labels import shown
+from diagram.labels import MAX_LABEL, shown
 from diagram.nodes import Node
 from diagram.picture_geometry import corner_radius
 from diagram.text_width import Piece, pieces_of, width_of
@@ -19,10 +19,12 @@ from diagram.text_width import Piece, pieces_of, width_of
 LARGEST = 16
 SMALLEST = 10
 LINE_HEIGHT = 1.2  # of the font size
+BASELINE = 0.35  # of the font size, below the middle of a line: capitals look centred
 ELLIPSIS = "…"
 
 _EVEN = 12  # all labels of a diagram have the size of the longest one, down to this size
-_MARGIN = 5.0  # from the edge of the shape, where the border is, to the letters
+_ONE_LINE = 14  # a label that fits into one line at this size is not wrapped
+_MARGIN, _SIDE_MARGIN = 5.0, 7.0  # from the edge of the shape, where the border is, to the letters
 _NARROW = 2.0  # a shape this much higher than wide may have a turned label
 _BALANCES = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
@@ -114,7 +116,8 @@ class _Form(NamedTuple):
 def _form(node: Node, turned: bool) -> _Form:
     width, height = (node.height, node.width) if turned else (node.width, node.height)
     radius = max(0.0, corner_radius(node) - _MARGIN)
-    return _Form(width / 2 - _MARGIN, height / 2 - _MARGIN, radius, node.shape == "circle")
+    side = _MARGIN if node.shape == "circle" else _SIDE_MARGIN
+    return _Form(width / 2 - side, height / 2 - _MARGIN, radius, node.shape == "circle")
 
 
 @lru_cache(maxsize=2**13)
@@ -126,6 +129,10 @@ def _fitted(form: _Form, text: str, largest: int) -> Lettering:
         (range(min(largest, _EVEN - 1), SMALLEST - 1, -1), False),
         (range(min(largest, _EVEN - 1), SMALLEST - 1, -1), True),
     ]
+    words = pieces_of(text)
+    for size in range(largest, _ONE_LINE - 1, -1):
+        if found := _lines(words, form, size, most=1):
+            return Lettering(*found, False, size, 0.0, True)
     for sizes, within_words in steps:
         pieces = pieces_of(text, within_words)
         for size in sizes:
@@ -153,9 +160,11 @@ def _cut(letters: Sequence[Piece], form: _Form) -> Lettering:
     return best
 
 
-def _lines(pieces: Sequence[Piece], form: _Form, size: int) -> tuple[tuple[str, ...], tuple[float, ...]] | None:
+def _lines(
+    pieces: Sequence[Piece], form: _Form, size: int, most: int = MAX_LABEL
+) -> tuple[tuple[str, ...], tuple[float, ...]] | None:
     """As few lines as possible, about equally long, and the widths that they may take; None if there is no room."""
-    for count in range(1, len(pieces) + 1):
+    for count in range(1, min(most, len(pieces)) + 1):
         rooms = form.rooms(count, size)
         if not rooms:
             return None

@@ -2,8 +2,13 @@
 
 import random
 import time
+from dataclasses import replace
 
 import pytest
+from damages import GRAPH, LAYOUT, LOOK, diagrams, text_of
+from damages import LABELS as LABEL_DAMAGES
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from diagram import examine_reference, flaw_of, parse, score_diagram
 from diagram.label_similarity import similarity
@@ -162,3 +167,21 @@ def test_a_hundred_labelled_shapes_are_scored_in_milliseconds():
         score_diagram(answer, reference)
         times.append(time.process_time() - start)
     assert min(times) < 0.1
+
+
+@pytest.mark.parametrize("first", LABEL_DAMAGES)
+@given(diagrams(), st.sampled_from(sorted(GRAPH | LAYOUT | LOOK | LABEL_DAMAGES)), st.randoms(use_true_random=False))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_each_fault_of_a_label_lowers_the_score_before_and_after_another_fault(first, nodes, second, rng):
+    reference = [
+        replace(node, label=chr(97 + node.number) * 3 + "data", width=node.width + 60, height=node.height + 20)
+        for node in nodes
+    ]
+    damages = GRAPH | LAYOUT | LOOK | LABEL_DAMAGES
+    for one, other in ((first, second), (second, first)):
+        damage = damages[one](reference, rng, ())
+        assume(damage)
+        once, touched = damage
+        again = damages[other](once, rng, touched)
+        assume(again)
+        assert score(text_of(again[0]), text_of(reference)) < score(text_of(once), text_of(reference)) < 1
