@@ -15,7 +15,7 @@ import networkx as nx
 MAX_COLUMNS = 7
 MAX_ROWS = 7
 MAX_SHAPES = 18
-FORMS = ("chain", "branch", "join", "diamond", "fan", "mixed", "mixed", "large", "loop")
+FORMS = ("chain", "branch", "join", "diamond", "fan", "mixed", "mixed", "large", "loop", "loop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +56,36 @@ def layer_network(layers: Sequence[Layer]) -> nx.DiGraph:
 
 
 def flowchart(rng: Random, form: str) -> nx.DiGraph:
-    """A random flowchart of 4 to MAX_SHAPES shapes; `form` is one of FORMS.
+    """A random connected flowchart of 4 to MAX_SHAPES shapes; `form` is one of FORMS.
 
     A loop has one or two connections that run back. They are listed in `graph.graph["back"]`.
     """
-    counts = _column_counts(rng, form)
+    while True:
+        graph = _forward(rng, form)
+        if nx.is_weakly_connected(graph):
+            break
+    if form == "loop":
+        _add_back_connections(rng, graph)
+    return graph
+
+
+def _forward(rng: Random, form: str) -> nx.DiGraph:
+    """Columns of shapes, each connected to the next one."""
     graph: nx.DiGraph[int] = nx.DiGraph(back=[])
     columns: list[list[int]] = []
-    for column, count in enumerate(counts):
+    for column, count in enumerate(_column_counts(rng, form)):
         first = len(graph)
         columns.append(list(range(first, first + count)))
         for row, number in enumerate(columns[-1]):
             graph.add_node(number, column=column, row=row)
     for column, (left, right) in enumerate(pairwise(columns)):
-        if form in ("mixed", "large", "loop"):
+        if form in ("mixed", "large", "loop", "loop"):
             ends = [number for number in left if graph.in_degree(number)]
             if len(left) > 1 and ends and rng.random() < 0.3:
                 left = _without(left, rng.choice(ends))  # a branch ends here
             if len(right) > 1 and column + 2 < len(columns) and rng.random() < 0.3:
                 right = _without(right, rng.choice(right))  # a source joins in the middle
         graph.add_edges_from(_staircase(rng, left, right))
-    if form == "loop":
-        _add_back_connections(rng, graph)
     return graph
 
 
@@ -88,7 +96,7 @@ def _column_counts(rng: Random, form: str) -> list[int]:
         elif form == "fan":
             width = rng.randint(4, MAX_ROWS)
             counts = [1, *[width] * rng.randint(1, 2), *[1] * rng.randint(0, 2)]
-        elif form in ("mixed", "large", "loop"):
+        elif form in ("mixed", "large", "loop", "loop"):
             choices = (1, 1, 1, 2, 3) if form == "loop" else (1, 1, 2, 2, 3, 3, 4, 5)
             counts = [rng.choice(choices) for _ in range(rng.randint(3, MAX_COLUMNS))]
         else:

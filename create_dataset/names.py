@@ -15,7 +15,7 @@ FIELDS: dict[str, dict[str, tuple[int, str, str]]] = {
         "function": (3, "noise outlier image label language feature", "filter splitter converter scaler loader"),
         "process": (3, "model data hyperparameter feature batch", "training cleaning evaluation tuning step"),
         "model": (4, "fraud churn vision speech price demand weather face", "model classifier network encoder"),
-        "chart": (2, "loss accuracy error ROC", "plot chart dashboard"),
+        "chart": (5, "loss accuracy error ROC", "plot chart dashboard"),
         "decision": (1, "accuracy drift quality bias", "check test gate"),
     },
     "language models": {
@@ -34,7 +34,7 @@ FIELDS: dict[str, dict[str, tuple[int, str, str]]] = {
         "database": (3, "staging customer raw backup sales", "warehouse lake database store archive"),
         "function": (3, "schema duplicate JSON CSV column date", "parser filter merger converter loader"),
         "process": (2, "daily hourly nightly data", "import cleaning backup export step"),
-        "chart": (2, "revenue sales traffic KPI", "dashboard chart plot"),
+        "chart": (5, "revenue sales traffic KPI", "dashboard chart plot"),
         "service": (1, "ingest stream event", "service queue gateway"),
         "decision": (1, "quality schema freshness", "check test gate"),
     },
@@ -58,7 +58,7 @@ FIELDS: dict[str, dict[str, tuple[int, str, str]]] = {
         "person": (2, "", "customer manager clerk supplier analyst"),
         "decision": (3, "budget manager credit legal quality stock", "approval check review"),
         "database": (2, "customer stock contract", "database archive"),
-        "chart": (1, "sales cost", "chart dashboard"),
+        "chart": (4, "sales cost", "chart dashboard"),
         "service": (1, "support billing", "service app"),
         "data": (1, "order customer stock", "records data"),
     },
@@ -84,6 +84,8 @@ def name_shapes(rng: Random, graph: nx.DiGraph) -> None:
             kinds = [kind for kind in kinds if kind in _FIRST]
         elif graph.out_degree(number) == 0:
             kinds = [kind for kind in kinds if kind in _LAST]
+        else:
+            kinds = [kind for kind in kinds if kind != "chart"]  # nothing is made from a chart
         while True:
             kind = rng.choices(kinds, [field[kind][0] for kind in kinds])[0]
             _, topics, nouns = field[kind]

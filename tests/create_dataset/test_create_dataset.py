@@ -12,6 +12,7 @@ import time
 from collections import Counter, defaultdict
 from functools import cache
 
+import networkx as nx
 import numpy as np
 import pytest
 import shapely
@@ -265,8 +266,9 @@ def test_neurons_are_called_x_h_and_y():
     assert networks == 116
 
 
-def test_every_shape_is_connected():
+def test_every_diagram_is_in_one_piece():
     for row in ROWS:
+        assert nx.is_weakly_connected(nx.DiGraph(edges_of(row))), row["input_data"]
         assert {number for edge in edges_of(row) for number in edge} == {shape[0] for shape in shapes_of(row)}
 
 
