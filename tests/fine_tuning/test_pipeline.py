@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from create_dataset.create_dataset import INSTRUCTION
 from diagram import parse
@@ -21,6 +22,7 @@ from diagram.pictures import picture_bytes
 from fine_tuning.data.prompt_frame import PromptFrame
 from fine_tuning.run.files import sha256
 
+REPORTED = ("--report-to", "tensorboard")
 ROWS = 24  # 72 samples: more than one batch
 OURS = PromptFrame("", f"\n\n{INSTRUCTION}")
 LOGS = ("log_train_final_sft", "log_create_orpo_dataset", "log_train_final_orpo")
@@ -192,7 +194,7 @@ def test_samples_of_another_adapter_are_refused(finished, tmp_path):
 def test_training_killed_while_saving_continues_to_the_same_adapter(finished, tmp_path):
     workspace, _ = finished
     process = subprocess.Popen(
-        command("sft_fine_tuning", tmp_path / "w"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command("sft_fine_tuning", tmp_path / "w", *REPORTED), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     checkpoints = tmp_path / "w" / "models" / "sft" / "checkpoints"
     kill_when(process, lambda: list(checkpoints.glob("checkpoint-*/whole.json")))
@@ -200,11 +202,15 @@ def test_training_killed_while_saving_continues_to_the_same_adapter(finished, tm
     for name in ("checkpoint-60", "checkpoint-70"):  # as a kill leaves them: one without its state, one empty
         (checkpoints / name).mkdir()
     shutil.copy(whole / "adapter_model.safetensors", checkpoints / "checkpoint-60")
-    resumed = run("sft_fine_tuning", tmp_path / "w")
+    resumed = run("sft_fine_tuning", tmp_path / "w", *REPORTED)
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout.count(": it is incomplete") >= 2 and f"continuing from {whole}" in resumed.stdout
     adapter = Path("models") / "sft" / "adapter_model.safetensors"
     assert (tmp_path / "w" / adapter).read_bytes() == (workspace / adapter).read_bytes()
+    history = json.loads((tmp_path / "w" / "log" / "log_train_final_sft.json").read_text("utf-8"))["history"]
+    reader = EventAccumulator(str(tmp_path / "w" / "log" / "tensorboard" / "sft"), size_guidance={"scalars": 0})
+    shown = [(event.step, pytest.approx(event.value)) for event in reader.Reload().Scalars("loss")]
+    assert [(row["step"], row["loss"]) for row in history] == shown
 
 
 def test_sampling_killed_after_a_batch_continues_to_the_same_csv(finished, tmp_path):
