@@ -16,6 +16,7 @@ from fine_tuning.run.errors import UserError, is_out_of_memory
 from fine_tuning.sampling.batches import token_limit
 from fine_tuning.sampling.grammar import DiagramGrammar
 from fine_tuning.sampling.streams import Streams
+from fine_tuning.sampling.watching import WatcherStreamer, current_watcher
 from fine_tuning.training.base_model import max_positions
 
 CPU_CACHE = 4 * 2**30  # bytes of the KV cache; fixed, because samples must not depend on the machine's memory
@@ -170,6 +171,7 @@ def _generate(
         sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     if processors:
         sampling["logits_processor"] = processors
+    watcher = current_watcher()
     torch.manual_seed(seed)
     with torch.inference_mode():
         output = model.generate(  # type: ignore[operator]  # PreTrainedModel's type lacks it
@@ -178,6 +180,7 @@ def _generate(
             max_new_tokens=max_new_tokens,
             eos_token_id=list(chat_format(tokenizer).stop),
             pad_token_id=padding_id(tokenizer),
+            streamer=WatcherStreamer(watcher) if watcher else None,
             **sampling,
         )
     answers = []

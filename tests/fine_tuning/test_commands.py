@@ -10,14 +10,22 @@ import time
 import pytest
 from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, STEP_1, STEP_2, STEP_3, contents, finish_step_1
 
-from fine_tuning.ask import check_output, scoring_of_answers
+from fine_tuning.ask import check_output
 from fine_tuning.data.csv_rows import read_rows
-from fine_tuning.data.scoring import Scoring
+from fine_tuning.data.scoring import Scoring, scoring_of_answers
 from fine_tuning.data.split import limit_prompts, references_of
 from fine_tuning.run.options import make_parser, to_options
 from fine_tuning.run.report_to import PACKAGES
 
-HELP = [STEP_1, STEP_2, STEP_3, "fine_tuning/run_all.py", "fine_tuning/ask.py", "create_dataset/create_dataset.py"]
+HELP = [
+    STEP_1,
+    STEP_2,
+    STEP_3,
+    "fine_tuning/run_all.py",
+    "fine_tuning/ask.py",
+    "fine_tuning/page.py",
+    "create_dataset/create_dataset.py",
+]
 
 
 @pytest.mark.parametrize("script", HELP)
@@ -30,7 +38,8 @@ def test_help_is_printed_within_two_seconds_and_without_torch(start, script):
     flags = {"--model", "--revision", "--workspace", "--dtype", "--load-in-4bit"}
     ask = {"--output", "--requests", "--samples", "--top", "--seed", "--grammar"}
     step = {"--seed", "--max-rows", "--skip-bad-rows", "--restart", "--report-to", "--set"}
-    flags |= ask if script.endswith("ask.py") else step
+    own = {"fine_tuning/ask.py": ask, "fine_tuning/page.py": {"--port", "--open"}}
+    flags |= own.get(script, step)
     if script.startswith("create_dataset/"):
         flags = {"--seed", "--output"}
     assert set(re.findall(r"^  (--[\w-]+)", run.stdout, re.MULTILINE)) - {"--help"} == flags
