@@ -22,6 +22,7 @@ FLAGS = (
     "--disable-extensions",
     "--no-first-run",
     "--no-default-browser-check",
+    "--hide-scrollbars",
     "--mute-audio",
 )
 
