@@ -136,7 +136,6 @@ function card(answer, path) {
   const image = item.querySelector("img");
   image.src = address(answer.svg);
   image.alt = `A diagram of ${answer.shapes} ${answer.shapes === 1 ? "shape" : "shapes"}. Its text is below`;
-  item.querySelector(".picture").href = image.src;
   item.querySelector(".checks").textContent = sentence(answer.checks);
   item.querySelector(".notes").replaceChildren(...answer.notes.map((note) => element("li", sentence(note))));
   const links = Object.entries(FILES).map(([name, suffix]) => {

@@ -154,7 +154,10 @@ def test_a_hostile_answer_is_harmless_text(browser):
         time.sleep(0.3)  # a script would need a moment
         assert browser.run("document.title") == "Text to diagram"
         assert (
-            browser.run("document.querySelectorAll('main script, main svg, main iframe, main [onerror]').length") == 0
+            browser.run(
+                "document.querySelectorAll('main script, main svg, main iframe, main [onerror], [href^=blob]').length"
+            )
+            == 0
         )
         assert browser.run("[...document.images].every((image) => image.src.startsWith('blob:') || !image.src)")
         assert browser.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
