@@ -55,6 +55,10 @@ class Runs:
     def _facts(self, number: int) -> dict[str, Any]:
         log, changed = self._read(number)
         facts = {"number": number, "name": NAMES[number - 1], "command": self._command(number)}
+        begun = self._begun(number)
+        if begun > changed:  # no log yet, or that of an earlier run
+            line = "The run has begun. Its log comes with the first steps."
+            return facts | {"state": "at work", "lines": [line], "seconds ago": _seconds_since(begun)}
         if log is None:
             return facts | {"state": "none"}
         result = log.get("Result")
@@ -63,7 +67,7 @@ class Runs:
             "state": "done" if is_done else "at work",
             "lines": _verdict(number, result) if isinstance(result, dict) else [str(result)],
             "share": None if is_done else _share(str(result)),
-            "seconds ago": max(0, round(time.time() - changed / 1e9)),
+            "seconds ago": _seconds_since(changed),
             "log": f"log/{LOG_NAMES[number - 1]}.md",
         }
         pictures = {kind: _changed(path) for kind, path in self._pictures(number).items()}
@@ -110,14 +114,26 @@ class Runs:
             self._plots[number] = changed, file.getvalue()
         return self._plots[number][1]
 
+    def _begun(self, number: int) -> int:
+        """When the unfinished training of a step was begun, in nanoseconds; 0 if there is none."""
+        if number == 2:
+            return 0
+        try:
+            state = self._state(number)
+            return 0 if state.read() is None or state.is_finished else _changed(state.path)
+        except (UserError, OSError):
+            return 0
+
+    def _state(self, number: int) -> RunState:
+        workspace = self._options.workspace
+        return RunState(workspace.sft_model if number == 1 else workspace.orpo_model)
+
     def _command(self, number: int) -> str:
         """The command that runs a step, or continues it with the settings that it has."""
-        workspace, options = self._options.workspace, self._options
+        options = self._options
         try:
-            if number == 2:
-                stored = SampleRun(workspace, LOG_NAMES[1]).stored_settings
-            else:
-                stored = RunState(workspace.sft_model if number == 1 else workspace.orpo_model).stored_settings
+            state = SampleRun(options.workspace, LOG_NAMES[1]) if number == 2 else self._state(number)
+            stored = state.stored_settings
             options = options_of_run(options, stored) if stored else options
         except (UserError, OSError):
             pass
@@ -130,6 +146,10 @@ def _changed(path: Path) -> int:
         return path.stat().st_mtime_ns
     except OSError:
         return 0
+
+
+def _seconds_since(nanoseconds: int) -> int:
+    return max(0, round(time.time() - nanoseconds / 1e9))
 
 
 def _is_live(number: int, log: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ let running = null; // the AbortController of the request that is at work
 let pictures = []; // the addresses of the pictures that are shown
 
 function say(text, isBad = false) {
-  $("status").textContent = text;
+  if ($("status").textContent !== text) $("status").textContent = text; // screen readers read out every change
   $("status").classList.toggle("bad", isBad);
 }
 
@@ -85,7 +85,8 @@ function show(event) {
   } else if (event.event === "drawing") {
     showDrawing(event);
   } else if (event.event === "more") {
-    say(`Generating ${event.answers} more answers to choose from: ${event.tokens} tokens each`);
+    const tokens = event.tokens - (event.tokens % 50);
+    say(`Generating ${event.answers} more answers to choose from${tokens ? `: ${tokens} tokens each so far` : ""}`);
   } else if (event.event === "error") {
     $("live").hidden = true;
     say(event.problems.map(sentence).join(" "), true);
@@ -113,7 +114,7 @@ function showDrawing(event) {
   }
   const shapes = event.shapes ?? Number(document.querySelector("#live").dataset.shapes ?? 0);
   document.querySelector("#live").dataset.shapes = shapes;
-  say(`Drawing: ${shapes} ${shapes === 1 ? "shape" : "shapes"}, ${event.tokens} tokens`);
+  say(`Drawing: ${shapes} ${shapes === 1 ? "shape" : "shapes"}`);
 }
 
 function showAnswers(event) {

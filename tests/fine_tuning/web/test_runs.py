@@ -104,6 +104,19 @@ def test_an_unfinished_step_comes_with_the_command_that_continues_it(options, wo
     stored["settings"] |= {"seed": 7, "sft epochs": 2}
     path.write_text(json.dumps(stored))
     log_of(options, 1).progress("Training: step 0 of 10")
-    os.utime(workspace / "log" / "log_train_final_sft.json", (1, 1))
+    for k, file in enumerate((path, workspace / "log" / "log_train_final_sft.json"), start=1):
+        os.utime(file, (k, k))
     step = Runs(options).facts()[0]
     assert step["seconds ago"] > 1e6 and step["command"].endswith("--seed 7 --set sft.epochs=2")
+
+
+def test_a_step_that_has_just_begun_is_at_work_whatever_an_earlier_run_has_logged(options, workspace):
+    runs = Runs(options)
+    finish_step_1(workspace, finished=False)
+    assert runs.facts()[0]["state"] == "at work"
+    log_of(options, 1).finish(FIGURES, training_verdict(FIGURES))
+    os.utime(workspace / "log" / "log_train_final_sft.json", (1, 1))  # that of an earlier run, before --restart
+    step = runs.facts()[0]
+    assert (step["state"], step["lines"]) == ("at work", ["The run has begun. Its log comes with the first steps."])
+    log_of(options, 1).progress("Training: step 0 of 10")
+    assert runs.facts()[0]["lines"] == ["Training: step 0 of 10"]
