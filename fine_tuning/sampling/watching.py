@@ -27,8 +27,8 @@ _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 
 @contextmanager
-def watching(watcher: Watcher) -> Iterator[None]:
-    """Let a watcher see what this thread generates inside the block."""
+def watching(watcher: Watcher | None) -> Iterator[None]:
+    """Let a watcher see what this thread generates inside the block. None: nobody sees it."""
     token = _watcher.set(watcher)
     try:
         yield
