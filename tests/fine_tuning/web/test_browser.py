@@ -5,7 +5,7 @@ import time
 
 import pytest
 from chromium import CHROMIUM, Chromium
-from page_helpers import CHAIN, FakeModel, line, page
+from page_helpers import CHAIN, COLOURS, FakeModel, line, page
 
 from diagram import parse
 from diagram.draw import png
@@ -135,6 +135,7 @@ def test_without_an_adapter_the_page_says_what_to_run(browser):
 HOSTILE = "\n".join(
     [
         line(0, 500, 300),
+        f"[1, '<script>document.title=1</script>', 700, 300, 'circle', 90, 90, 'solid arrow', {COLOURS}, []]",
         "<script>document.title = 'broken'</script>",
         "</pre></svg><img src=x onerror=\"document.title='broken'\"><svg onload=\"document.title='broken'\">",
         "<a href=\"javascript:document.title='broken'\">'quotes'</a>",
