@@ -1,26 +1,36 @@
-"""Feed a million damaged lines to the parser, the score, the log's escaping and the CSV reader. None of them may raise.
+"""Feed a million damaged lines to the parser, the score, the pictures, the log's escaping and the CSV reader.
+
+None of them may raise.
 
     python benchmarks/fuzz.py                     a million lines
     python benchmarks/fuzz.py --lines 20000       a quick run
 
-Pieces of the committed CSV are deleted, repeated, reversed, or replaced by strings that often break parsers. The first
-failure ends the run with a traceback.
+Pieces of the committed CSV are deleted, repeated, reversed, or replaced by strings that often break parsers. Half of
+the references get labels, of such strings too. One answer of a hundred is drawn as SVG and draw.io, and some as PNG.
+The first failure ends the run with a traceback.
 """
 
 import random
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 from tqdm import tqdm
 
 from benchmarks.report import benchmark_parser, flags_given, report
-from diagram import parse, score_diagram
+from diagram import Diagram, format, parse, score_diagram
+from diagram.draw import draw
+from diagram.drawio import drawio
+from diagram.labels import read_label
+from diagram.svg import svg
 from fine_tuning.data.csv_rows import read_rows
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.markdown import escape, table
 
 PROJECT = Path(__file__).resolve().parent.parent
+WORDS = ["sales data", "conv 3x3, 32", "Load into warehouse", "데이터 수집", "x1", 'user\'s "id"', "C:\\temp", "é" * 30]
 NASTY_STRINGS = [
     *"[](){},'\"\\#\n\r\t\0 0-.eEjx_", "[" * 300, "9" * 5_000, "1e999", "nan", "True", "None", "lambda: 0",
     "__import__", "\u202e", "\ud83d", "\U0001f600", "\x1b[2J", "내", "|", "<script>", "](http://x)", "\x85", "\u2028",
@@ -44,6 +54,27 @@ def damaged(text: str, rng: random.Random) -> str:
         else:
             text = text[:start] + chr(rng.randrange(0x11_0000)) + text[end:]
     return text if rng.random() < 0.9 else text[: rng.randrange(len(text) + 1)]
+
+
+def with_labels(reference: str, rng: random.Random) -> str:
+    """The reference with a label for some of its shapes, of words and of nasty strings."""
+    nodes = []
+    for node in parse(reference).nodes:
+        words = [rng.choice((rng.choice(WORDS), rng.choice(NASTY_STRINGS))) for _ in range(rng.randrange(4))]
+        label, _ = read_label(" ".join(words))
+        nodes.append(replace(node, label=label if rng.random() < 0.9 else None))
+    return format(Diagram(tuple(nodes)))
+
+
+def check_pictures(answer: str, as_png: bool) -> None:
+    """Draw a text. Raises AssertionError if a file holds what cannot be seen, and ParseError if it is not XML."""
+    diagram = parse(answer)
+    for write in (svg, drawio):
+        content = write(diagram).decode()
+        assert all(character.isprintable() or character == "\n" for character in content), answer
+        ElementTree.fromstring(content)
+    if as_png:
+        draw(diagram, 200)
 
 
 def check_answer(answer: str, reference: str) -> int:
@@ -88,7 +119,12 @@ def main() -> None:
                 files += 1
             else:
                 reference = rng.choice(references)
-                new = check_answer(damaged(reference, rng), reference)
+                if rng.random() < 0.5:
+                    reference = with_labels(reference, rng)
+                answer = damaged(reference, rng)
+                new = check_answer(answer, reference)
+                if rng.random() < 0.01:
+                    check_pictures(answer, as_png=rng.random() < 0.1)
                 answers += 1
             done += new
             progress.update(new)

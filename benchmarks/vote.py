@@ -161,7 +161,7 @@ def figures(rows: Sequence[Row], answers: Iterable[Sequence[Text]], samples: int
     scores = [score_diagram(text, row.answer) for text, row in zip(chosen, rows, strict=True)]
     return {
         "flawless answers": fmean(s.total == 1 for s in scores),
-        "graph exactly right": fmean(s.structure == 1 and s.well_formed == 1 for s in scores),
+        "graph exactly right": fmean(s.has_graph for s in scores),
         "layout flawless": fmean(s.tidy for s in scores),
         "mean score": fmean(s.total for s in scores),
     }

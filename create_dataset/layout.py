@@ -12,6 +12,7 @@ import networkx as nx
 from create_dataset.house_style import Look
 from diagram import CANVAS_HEIGHT, CANVAS_WIDTH, Diagram, Node, flaw_of, format
 from diagram.geometry import runs_through
+from diagram.readability import labels_fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,11 @@ def place(graph: nx.DiGraph, looks: Mapping[str, Look], pitch: Pitch) -> Diagram
 
 
 def is_readable(diagram: Diagram, clearance: int = 6) -> bool:
-    """True if shapes enlarged by `clearance` pixels on each side have no flaw and no connection touches another one."""
+    """True if shapes enlarged by `clearance` pixels on each side have no flaw, no connection touches another one, and
+    every label fits its shape as it is."""
     enlarged = [
-        replace(node, width=node.width + 2 * clearance, height=node.height + 2 * clearance) for node in diagram.nodes
+        replace(node, label=None, width=node.width + 2 * clearance, height=node.height + 2 * clearance)
+        for node in diagram.nodes
     ]
     by_number = {node.number: node for node in enlarged}
     touches = any(
@@ -76,4 +79,6 @@ def is_readable(diagram: Diagram, clearance: int = 6) -> bool:
         for third in enlarged
         if third.number not in (start, end)
     )
-    return not touches and flaw_of(format(replace(diagram, nodes=tuple(enlarged)))) is None
+    return (
+        not touches and labels_fit(diagram.nodes) and flaw_of(format(replace(diagram, nodes=tuple(enlarged)))) is None
+    )

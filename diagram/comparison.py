@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from diagram.label_similarity import plain, similarity
 from diagram.matching import Matching
 from diagram.nodes import Diagram, Node
 from diagram.readability import Readability
-from diagram.weights import CONNECTION, END_LEFT_OUT, LOOK, UNCONFIRMED
+from diagram.weights import CONNECTION, END_LEFT_OUT, LABEL, LOOK, UNCONFIRMED
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,8 @@ class Comparison:
     shapes, links           the factors `shapes` and `connections` of the score
     nodes, connections      share of the shapes and of the connections of both diagrams that both have
     style                   share of the look that is right, over the shapes of both diagrams
+    labels                  mean similarity of the reference's labels to the answer's; None if the reference has none
+    labels_right            share of the reference's labels that the answer has; None if the reference has none
     is_renumbered           whether numbers or the order of the lines differ
     agrees                  whether everything in the answer is right; it may leave something out
     """
@@ -24,6 +27,8 @@ class Comparison:
     nodes: float
     connections: float
     style: float
+    labels: float | None
+    labels_right: float | None
     is_renumbered: bool
     agrees: bool
 
@@ -57,8 +62,8 @@ def compare(
     partners = {node.number: wanted_nodes[matching[node.number]] for node in found.nodes if node.number in matching}
     connected = {number for edge in found.claimed_edges for number in edge}
     wanted_connected = {number for edge in wanted_edges for number in edge}
-    worth = style = 0.0
-    unconfirmed, all_alike = 0, True
+    worth = style = labels = 0.0
+    unconfirmed, labels_right, all_alike = 0, 0, True
     for node in found.nodes:
         partner = partners.get(node.number)
         if partner is None:
@@ -67,8 +72,16 @@ def compare(
         all_alike = all_alike and alike == 1
         style += alike
         value = (1 - LOOK * (1 - alike)) * readable.inside[node.number] * readable.apart[node.number]
+        has_label = False
+        if plain(partner.label):
+            likeness = similarity(node.label, partner.label)
+            has_label = likeness == 1
+            all_alike = all_alike and has_label
+            labels += likeness
+            labels_right += has_label
+            value *= (1 - LABEL * (1 - likeness)) * readable.fits.get(node.number, 1.0)
         is_alone = node.number not in connected and partner.number not in wanted_connected
-        is_confirmed = node.number in joined or is_alone or not (style_fixed or order_fixed)
+        is_confirmed = node.number in joined or is_alone or has_label or not (style_fixed or order_fixed)
         is_confirmed = is_confirmed or (style_fixed and alike == 1) or (order_fixed and partner.number == node.number)
         unconfirmed += not is_confirmed
         worth += value if is_confirmed else UNCONFIRMED * value
@@ -77,6 +90,7 @@ def compare(
     all_shapes = count + len(found.nodes) - len(partners)
     all_edges = len(wanted_edges) + wrong
     kept = {partner.number for partner in partners.values()}
+    label_count = sum(bool(plain(node.label)) for node in wanted.nodes)
     left_out = sum(not kept.issuperset(edge) for edge in wanted_edges)
     return Comparison(
         shapes=worth / all_shapes,
@@ -85,6 +99,8 @@ def compare(
         nodes=(len(partners) - unconfirmed) / all_shapes,
         connections=right / all_edges if all_edges else 1.0,
         style=style / all_shapes if style_fixed else 1.0,
+        labels=labels / label_count if label_count else None,
+        labels_right=labels_right / label_count if label_count else None,
         is_renumbered=_is_renumbered(partners, wanted),
         agrees=len(partners) == len(found.nodes) and all_alike and not wrong and right + left_out == len(wanted_edges),
     )

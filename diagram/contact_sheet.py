@@ -11,6 +11,7 @@ from math import ceil
 from PIL import Image, ImageDraw, ImageFont
 
 from diagram.draw import draw
+from diagram.fonts import face_for
 from diagram.language import CANVAS_HEIGHT, CANVAS_WIDTH, Diagram
 from diagram.picture_geometry import Box, drawn_box
 
@@ -76,11 +77,12 @@ def contact_sheet(cells: Sequence[Cell], columns: int = 2) -> Image.Image:
     (count,) = counts
     cell_width = (_SHEET_WIDTH - 2 * _MARGIN - (columns - 1) * _COLUMN_GAP) // columns
     picture_width = (cell_width - (count - 1) * _PICTURE_GAP) // count
-    font = ImageFont.load_default(size=_TEXT_SIZE)
+    face = face_for("".join(_clean(cell.request) for cell in cells))
+    font = face.at(_TEXT_SIZE)
 
     strips = []
     for k in range(0, len(cells), columns):
-        requests = [_wrap(cell.request, font, cell_width) for cell in cells[k : k + columns]]
+        requests = [_wrap(face.drawable(_clean(cell.request)), font, cell_width) for cell in cells[k : k + columns]]
         pictures = _pictures(cells[k : k + columns], picture_width)
         text_height = max(map(len, requests)) * _LINE_HEIGHT
         strip = Image.new("RGB", (_SHEET_WIDTH, text_height + pictures[0][0].height), "white")
@@ -168,8 +170,7 @@ def _figure(score: float) -> str:
 
 def _wrap(text: str, font: _Font, width: int) -> list[str]:
     """Break a text into 1 to _MAX_LINES lines that fit. A text that is too long is cut and ends in an ellipsis."""
-    clean = "".join(c if c.isprintable() else " " for c in text[:_MAX_CHARACTERS])
-    words = clean.split()
+    words = text[:_MAX_CHARACTERS].split()
     lines: list[str] = []
     while words and len(lines) < _MAX_LINES:
         line = ""
@@ -184,6 +185,11 @@ def _wrap(text: str, font: _Font, width: int) -> list[str]:
     if words or len(text) > _MAX_CHARACTERS and lines:
         lines[-1] = _longest_fit(lines[-1], font, width - font.getlength("...")).rstrip(" ,.;") + "..."
     return lines or [""]
+
+
+def _clean(request: str) -> str:
+    """As much of a request as can be shown, without what cannot be seen."""
+    return "".join(c if c.isprintable() else " " for c in request[: _MAX_CHARACTERS + 1])
 
 
 def _longest_fit(text: str, font: _Font, width: float) -> str:

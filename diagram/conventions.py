@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from diagram.labels import shown
 from diagram.language import Diagram, parse
 from diagram.nodes import Look
 
@@ -28,6 +29,7 @@ class Conventions:
     common                  shapes with a look that occurs five times or more
     connected               references with a connection
     in_order                those of them that number their shapes along the flow
+    labelled                shapes with a label; labels count wherever the reference has one
     """
 
     style_fixed: bool
@@ -37,24 +39,27 @@ class Conventions:
     common: int
     connected: int
     in_order: int
+    labelled: int = 0
 
     def facts(self) -> dict[str, str]:
-        """The two decisions and the counts behind them, for a log."""
+        """The two decisions and the counts behind them, for a log; how many shapes have labels, if any has."""
         style = f"{self.looks} looks, {self.common} of {self.shapes} shapes have one that occurs {ENOUGH} times or more"
         order = f"{self.in_order} of {self.connected} references with connections number their shapes along the flow"
-        return {
+        facts = {
             "style": f"{'fixed' if self.style_fixed else 'free'}: {style}",
             "order": f"{'fixed' if self.order_fixed else 'free'}: {order}",
         }
+        return facts | ({"labels": f"{self.labelled} of {self.shapes} shapes have one"} if self.labelled else {})
 
 
 def conventions_of(references: Iterable[str]) -> Conventions:
     """Decide from the texts of reference diagrams. Lines that cannot be read are ignored."""
     looks: Counter[Look] = Counter()
-    connected = in_order = 0
+    connected = in_order = labelled = 0
     for text in references:
         diagram = parse(text)
         looks.update(node.look for node in diagram.nodes)
+        labelled += sum(bool(shown(node.label)) for node in diagram.nodes)
         if diagram.edges:
             connected += 1
             in_order += _follows_the_flow(diagram)
@@ -67,6 +72,7 @@ def conventions_of(references: Iterable[str]) -> Conventions:
         common=common,
         connected=connected,
         in_order=in_order,
+        labelled=labelled,
     )
 
 

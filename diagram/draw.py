@@ -16,6 +16,7 @@ from PIL import Image
 from diagram.nodes import CANVAS_WIDTH, Diagram, Node
 from diagram.pen import Pen
 from diagram.picture_geometry import CANVAS, STROKE, Box, Connection, box_of, connections, dashes_of, drawn_box
+from diagram.words import Words
 
 _SUPERSAMPLING = 3
 _SAVED_SCALE = 2  # pixels of a saved picture per canvas pixel, sharp enough for slides
@@ -46,21 +47,21 @@ def png(diagram: Diagram) -> bytes:
 
 def _painted(diagram: Diagram, size: tuple[int, int], crop: Box, supersampling: int) -> Image.Image:
     image = Image.new("RGB", size, "white")
-    pen = Pen(image, crop, supersampling)
+    pen, words = Pen(image, crop, supersampling), Words(diagram)
     for connection in connections(diagram):
         _draw_connection(pen, connection)
     for node in diagram.nodes:
-        _draw_shape(pen, node)
+        _draw_shape(pen, node, words)
     return image
 
 
-def _draw_shape(pen: Pen, node: Node) -> None:
+def _draw_shape(pen: Pen, node: Node, words: Words) -> None:
     if box_of(node).cut(pen.crop) is None:
         return
-    fill = pen.ellipse if node.shape == "circle" else pen.box
-    fill(node, 0, node.outline)
+    pen.shape(node, 0, node.outline)
     if min(node.width, node.height) > 2 * pen.stroke:
-        fill(node, pen.stroke, node.fill)
+        pen.shape(node, pen.stroke, node.fill)
+        words.draw(pen, node)
 
 
 def _draw_connection(pen: Pen, connection: Connection) -> None:

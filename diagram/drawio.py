@@ -2,13 +2,19 @@
 
 Positions and sizes are the language's pixels; the page is the canvas. A connection is a connector with a source and a
 target, so it follows a shape that is moved. It has no fixed ends: draw.io ends it where the line between the centres
-meets the borders, as in the PNG.
+meets the borders, as in the PNG. A label is the text of its shape, which draw.io wraps; font size and direction are
+those of the PNG.
 
 Source: https://www.drawio.com/docs/reference/diagram-generation/style-reference
 """
 
+from html import escape
+from math import floor
 from xml.etree.ElementTree import Element, SubElement
 
+from diagram.contrast import ink_on
+from diagram.labels import shown
+from diagram.lettering import Lettering, letterings
 from diagram.nodes import CANVAS_HEIGHT, CANVAS_WIDTH, Diagram, Node
 from diagram.picture_geometry import DASH, GAP, STROKE, box_of, corner_radius
 from diagram.xml_file import hexadecimal, number, xml_file
@@ -42,12 +48,13 @@ def drawio(diagram: Diagram) -> bytes:
     for start, end in sorted(diagram.edges):  # first, so that they are below the shapes
         if start != end:
             _add_connector(cells, by_number[start], by_number[end])
+    found = letterings(diagram.nodes)
     for node in diagram.nodes:
-        _add_shape(cells, node)
+        _add_shape(cells, node, found.get(node.number))
     return xml_file(root)
 
 
-def _add_shape(cells: Element, node: Node) -> None:
+def _add_shape(cells: Element, node: Node, lettering: Lettering | None) -> None:
     if node.shape == "circle":
         shape = "ellipse;"
     elif node.shape == "round rectangle":
@@ -56,11 +63,22 @@ def _add_shape(cells: Element, node: Node) -> None:
         shape = "rounded=0;"
     colours = f"strokeWidth={STROKE:g};fillColor={hexadecimal(node.fill)};strokeColor={hexadecimal(node.outline)};"
     # draw.io wraps a text only if it reads it as HTML.
-    style = {"value": "", "style": f"{shape}whiteSpace=wrap;html=1;{colours}"}
+    text = _text_style(node, lettering) if lettering else ""
+    style = {"value": escape(shown(node.label)), "style": f"{shape}whiteSpace=wrap;html=1;{colours}{text}"}
     cell = SubElement(cells, "mxCell", {"id": _id(node), **style, "vertex": "1", "parent": _LAYER})
     box = box_of(node)
     place = {"x": box.left, "y": box.top, "width": box.width, "height": box.height}
     SubElement(cell, "mxGeometry", {key: number(value) for key, value in place.items()} | {"as": "geometry"})
+
+
+def _text_style(node: Node, lettering: Lettering) -> str:
+    """The look of a label. Its lines are as wide as in the PNG; what has no room is hidden."""
+    style = f"fontSize={lettering.size};fontColor={hexadecimal(ink_on(node.fill))};"
+    along = node.height if lettering.turned else node.width
+    margin = (along - max(lettering.rooms, default=along)) / 2
+    sides = ("Top", "Bottom") if lettering.turned else ("Left", "Right")
+    style += "spacing=0;" + "".join(f"spacing{side}={max(0, floor(margin))};" for side in sides)
+    return style + "horizontal=0;" * lettering.turned + "overflow=hidden;" * (lettering.lost > 0)
 
 
 def _add_connector(cells: Element, start: Node, end: Node) -> None:

@@ -2,15 +2,17 @@
 
 A diagram is text, one line per node, each line a Python list:
 
-    [node no., x, y, 'shape', width, height, 'line', (R, G, B), (R, G, B), [node nos. it points to]]
+    [node no., 'label', x, y, 'shape', width, height, 'line', (R, G, B), (R, G, B), [node nos. it points to]]
 
-x and y are the node's centre in pixels on a canvas of 1000 x 600 with its origin at the top left, width and height are
-in pixels, the two colours are background and line, and nodes are numbered from 0 in the order of their lines.
+The label is the text in the shape, at most 48 characters, and may be left out with its comma. x and y are the node's
+centre in pixels on a canvas of 1000 x 600 with its origin at the top left, width and height are in pixels, the two
+colours are background and line, and nodes are numbered from 0 in the order of their lines.
 
 The text comes from a model and is untrusted. Nothing in it is executed, its length is limited, and `parse` reports
 problems instead of raising.
 """
 
+from diagram.labels import MAX_LABEL
 from diagram.nodes import (
     BLANK,
     CANVAS_HEIGHT,
@@ -36,6 +38,7 @@ __all__ = [
     "CANVAS_WIDTH",
     "LINES",
     "MAX_COORDINATE",
+    "MAX_LABEL",
     "MAX_LINES",
     "MAX_LINE_LENGTH",
     "MAX_NUMBER",
@@ -106,7 +109,10 @@ def parse(text: str) -> Diagram:
 
 
 def format(diagram: Diagram) -> str:
-    """Write a diagram as text: one line per node, without a newline at the end. Inverts `parse` on flawless text."""
+    """Write a diagram as text: one line per node, without a newline at the end. Inverts `parse` on flawless text.
+
+    A node whose label is None has a line of ten fields, any other one of eleven.
+    """
     return "\n".join(_format_node(node) for node in diagram.nodes)
 
 
@@ -114,6 +120,7 @@ def _format_node(node: Node) -> str:
     return repr(
         [
             node.number,
+            *(() if node.label is None else (node.label,)),
             node.x,
             node.y,
             node.shape,

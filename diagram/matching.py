@@ -1,8 +1,9 @@
 """Match the shapes of an answer to the shapes of the reference.
 
 `by_number` matches equal numbers. `align` looks for the best alignment, whatever the numbers. It starts with several
-partial guesses: equal positions, equal lines, equal numbers, and similar surroundings in the graph. It completes each
-of them and improves the best two. The work is bounded, and equal texts always give equal results.
+partial guesses: equal positions, equal lines, equal numbers, similar surroundings in the graph and, if the reference
+has labels, equal labels. It completes each of them and improves the best two. The work is bounded, and equal texts
+always give equal results.
 
 A matching maps numbers of the answer to numbers of the reference. It includes numbers that the answer points to but
 does not draw, so that a connection to a shape that was left out is not taken for a wrong one.
@@ -13,8 +14,9 @@ from collections.abc import Hashable, Sequence
 
 from diagram.alignment import Aligner
 from diagram.graph import Graph, surroundings
+from diagram.label_similarity import plain, similarities
 from diagram.nodes import Diagram, Look
-from diagram.weights import CONNECTION, LOOK
+from diagram.weights import CONNECTION, LABEL, LOOK
 
 Matching = dict[int, int]
 
@@ -33,7 +35,10 @@ def by_number(candidate: Diagram, reference: Diagram) -> Matching:
 
 
 def align(candidate: Diagram, reference: Diagram, style_fixed: bool) -> Matching:
-    """Find a good alignment, whatever the numbers. With `style_fixed` equal looks count too, not the graph alone."""
+    """Find a good alignment, whatever the numbers. With `style_fixed` equal looks count too, not the graph alone.
+
+    The reference's labels count always.
+    """
     wanted, found = Graph(reference), Graph(candidate)
     size = max(len(wanted.numbers), len(found.numbers))
     wanted.pad(size)
@@ -44,6 +49,10 @@ def align(candidate: Diagram, reference: Diagram, style_fixed: bool) -> Matching
         for graph in (wanted, found)
     ]
     worth = _worths(looks, list(ids), size)
+    labels = [[plain(node.label) for node in graph.nodes] for graph in (wanted, found)]
+    for a, row in enumerate(similarities(*labels)):
+        if row:  # shapes of one look share a list of worths
+            worth[a] = [value + LABEL * row.get(p, 0) for p, value in enumerate(worth[a])]
     # What a right connection adds to the score, roughly, where a shape adds 1.
     edge = 2 * CONNECTION * len(wanted.nodes) / (len(wanted.nodes) + CONNECTION * wanted.edge_count)
     most = sum(sorted(map(max, worth), reverse=True)[: min(len(wanted.nodes), len(found.nodes))])
@@ -58,6 +67,10 @@ def align(candidate: Diagram, reference: Diagram, style_fixed: bool) -> Matching
         {},
         _mutual_best(hints[: len(wanted.nodes)]),
     ]
+    if any(labels[0]):
+        guesses.append(
+            _unique_pairs(*([label or (side, k) for k, label in enumerate(of)] for side, of in enumerate(labels)))
+        )
     hints = [[hint - _LINE * abs(a - p) for p, hint in enumerate(row)] for a, row in enumerate(hints)]
     rated = []
     for k, guess in enumerate(guesses):
@@ -74,7 +87,7 @@ def align(candidate: Diagram, reference: Diagram, style_fixed: bool) -> Matching
 
 
 def _worths(looks: Sequence[Sequence[int]], of: Sequence[tuple[object, ...]], size: int) -> list[list[float]]:
-    """The worth of each pair of shapes without connections: 1 to 1 + LOOK by their look; 0 with an empty shape."""
+    """The worth of each pair of shapes by their looks: 1 to 1 + LOOK; 0 with an empty shape."""
     wanted, found = looks
     holders = defaultdict(list)  # the looks with a given value in a given field
     for b in set(found):

@@ -27,7 +27,10 @@ BLANK, TO_ITSELF, TWICE = "blank", "points to itself", "points to a node twice"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One shape. Sizes and positions in pixels; `targets` are the numbers of the nodes it points to."""
+    """One shape. Sizes and positions in pixels; `targets` are the numbers of the nodes it points to.
+
+    `label` is the text in the shape; None if its line has no field for it. An empty label is a field without a text.
+    """
 
     number: int
     x: int
@@ -39,10 +42,11 @@ class Node:
     fill: Colour
     outline: Colour
     targets: tuple[int, ...]
+    label: str | None = None
 
     @property
     def look(self) -> Look:
-        """All fields but number, position and connections."""
+        """All fields but number, label, position and connections."""
         return self.shape, self.width, self.height, self.line, self.fill, self.outline
 
 

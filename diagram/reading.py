@@ -12,7 +12,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from diagram.labels import is_label, read_label, shortened
 from diagram.nodes import LINES, MAX_COORDINATE, MAX_LINE_LENGTH, MAX_NUMBER, SHAPES, Node
+from diagram.quoting import TEXT, mended
 
 MAX_STRAY = 3  # characters after the closing bracket
 
@@ -20,14 +22,14 @@ MAX_STRAY = 3  # characters after the closing bracket
 _SMALL, _NUMBER = r"(?:0|[1-9]\d{0,2})", r"(?:0|[1-9]\d{0,3})"
 _SIZE, _PLACE = r"([1-9]\d{0,5})", r"(0|-?[1-9]\d{0,5})"
 _COLOUR = rf"\(({_SMALL}), ({_SMALL}), ({_SMALL})\)"
+_LABEL = r"""(?:('[^'\\]*+'|"[^"\\]*+"), )?"""
 _PLAIN = re.compile(
-    rf"\[({_NUMBER}), {_PLACE}, {_PLACE}, '({'|'.join(SHAPES)})', {_SIZE}, {_SIZE}, '({'|'.join(LINES)})', "
+    rf"\[({_NUMBER}), {_LABEL}{_PLACE}, {_PLACE}, '({'|'.join(SHAPES)})', {_SIZE}, {_SIZE}, '({'|'.join(LINES)})', "
     rf"{_COLOUR}, {_COLOUR}, \[((?:{_NUMBER}(?:, {_NUMBER})*)?)\]\]",
     re.ASCII,
 )
 # A list of at most two levels. Brackets in quotes do not count.
-_TEXT = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+\""""
-_LIST = re.compile(rf"\[(?:[^\[\]'\"]++|{_TEXT}|\[(?:[^\[\]'\"]++|{_TEXT})*+\])*+\]")
+_LIST = re.compile(rf"\[(?:[^\[\]'\"]++|{TEXT}|\[(?:[^\[\]'\"]++|{TEXT})*+\])*+\]")
 _QUOTED_NUMBER = re.compile(r"-?\d{1,6}", re.ASCII)
 _SHORT_LINES = {"solid": "solid line", "dashed": "dashed line"}
 
@@ -50,9 +52,9 @@ def read_line(line: str) -> tuple[Node | None, list[str]]:
         return node, []
     if not line.startswith("["):
         return None, ["not a list"]
-    if "#" in line:  # Python would read the rest as a comment
+    line, deviations, label = mended(line)
+    if "#" in line[: label.start] + line[label.stop :]:  # Python would read the rest as a comment
         return None, ["holds a #; colours are written (R, G, B), and comments are not allowed"]
-    deviations = []
     start = 0
     if line.startswith("[["):
         start = 1
@@ -63,28 +65,33 @@ def read_line(line: str) -> tuple[Node | None, list[str]]:
     stray = line[found.end() :].strip()
     if stray:
         if len(stray) > MAX_STRAY or not stray.isprintable() or "[" in stray:
-            return None, [f"goes on after its closing ]: {_shorten(stray)}"]
+            return None, [f"goes on after its closing ]: {shortened(stray)}"]
         deviations.append("a comma after its closing ]" if stray == "," else f"{stray} after its closing ]")
     if node := _plain_node(found[0]):
         return node, deviations
     fields = _literal(found[0])
     if fields is None:
         return None, ["not a list of numbers, texts and colours"]
-    if len(fields) != len(_FIELDS):
-        return None, [f"{len(fields)} fields instead of {len(_FIELDS)}"]
     values: list[Any] = []
     wrong: list[str] = []
     is_read = True
+    text = None
+    expected = len(_FIELDS) + _is_labelled(fields)
+    if len(fields) != expected:
+        return None, [f"{len(fields)} fields instead of {expected}"]
+    if expected > len(_FIELDS):
+        text, wrong = read_label(fields.pop(1))
     for (name, read), field in zip(_FIELDS, fields, strict=True):
         value = read(field)
         if value is None or not value.exact:
-            wrong.append(f"{name} is {_shorten(field)}")
+            wrong.append(f"{name} is {shortened(field)}")
         if value is None:
             is_read = False
         else:
             values.append(value.value)
     if not is_read:
         return None, ["; ".join(wrong)]
+    values.append(text)
     return Node(*values), deviations + wrong
 
 
@@ -92,7 +99,9 @@ def _plain_node(text: str) -> Node | None:
     match = _PLAIN.fullmatch(text)
     if not match:
         return None
-    number, x, y, shape, width, height, line, *channels, targets = match.groups()
+    number, label, x, y, shape, width, height, line, *channels, targets = match.groups()
+    if label is not None and not is_label(label := label[1:-1]):
+        return None
     colours = [int(channel) for channel in channels]
     place_and_size = int(x), int(y), int(width), int(height)
     if max(colours) > 255 or max(map(abs, place_and_size)) > MAX_COORDINATE:
@@ -107,7 +116,17 @@ def _plain_node(text: str) -> Node | None:
         (red, green, blue),
         (red_line, green_line, blue_line),
         tuple(map(int, targets.split(", "))) if targets else (),
+        label,
     )
+
+
+def _is_labelled(fields: list[object]) -> bool:
+    """True if the second field can only be a label."""
+    if len(fields) == len(_FIELDS):
+        return isinstance(fields[1], str) and not isinstance(fields[3], str)  # a later field is missing
+    if len(fields) == len(_FIELDS) + 1:
+        return True
+    return len(fields) > 1 and isinstance(fields[1], str) and not _QUOTED_NUMBER.fullmatch(fields[1].strip())
 
 
 def _literal(text: str) -> list[object] | None:
@@ -193,11 +212,3 @@ _FIELDS: tuple[tuple[str, Callable[[object], Value | None]], ...] = (
     ("line colour", _colour),
     ("targets", _targets),
 )
-
-
-def _shorten(value: object) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # an int of thousands of digits has no repr
-        return "a number too long to show"
-    return text if len(text) <= 40 else text[:37] + "..."

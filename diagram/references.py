@@ -28,6 +28,7 @@ _ODDITIES = {
 }
 _RENUMBERED = "numbers other than 0, 1, 2, ... from line to line"
 OVERLAPPING, OFF_CANVAS, CROSSED = "overlapping shapes", "shapes off the canvas", "connections through a shape"
+MISFITTING = "labels that do not fit their shapes"
 
 
 class Examined(NamedTuple):
@@ -55,6 +56,7 @@ def examine_reference(text: str) -> Examined:
         OVERLAPPING: readable.apart,
         OFF_CANVAS: readable.inside,
         CROSSED: readable.clear,
+        MISFITTING: readable.fits,
     }
     oddities |= {what: None for what, worths in flaws.items() if min(worths.values(), default=1.0) < 1}
     return Examined(None, tuple(oddities))

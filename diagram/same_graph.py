@@ -1,4 +1,5 @@
 """Decide whether two diagrams are the same but for what is free: positions always, the look or the numbers if so told.
+Labels count as in the score: without case and spaces.
 
 If the order is free, this is graph isomorphism: colour refinement (Weisfeiler and Leman, 1968) and, where it leaves
 shapes with one colour, trying each pair of them. Every "yes" is right. A "no" is right unless the search ends after
@@ -9,7 +10,8 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 
 from diagram.graph import Graph, bits
-from diagram.nodes import Diagram
+from diagram.label_similarity import plain
+from diagram.nodes import Diagram, Node
 
 MAX_TRIALS = 300  # pairs of shapes tried, for one pair of diagrams
 
@@ -32,7 +34,7 @@ def same_graph(a: Diagram, b: Diagram, style_fixed: bool = True, order_fixed: bo
     ids: dict[Hashable, int] = {}
     colours = [
         [
-            ids.setdefault((graph.nodes[k].look if style_fixed else "drawn") if k < len(graph.nodes) else "", len(ids))
+            ids.setdefault(_identity(graph.nodes[k], style_fixed) if k < len(graph.nodes) else "", len(ids))
             for k in range(len(graph.numbers))
         ]
         for graph in graphs
@@ -41,7 +43,11 @@ def same_graph(a: Diagram, b: Diagram, style_fixed: bool = True, order_fixed: bo
 
 
 def _by_line(diagram: Diagram, style_fixed: bool) -> list[tuple[Hashable, ...]]:
-    return [(node.number, node.look if style_fixed else (), tuple(sorted(set(node.targets)))) for node in diagram.nodes]
+    return [(node.number, _identity(node, style_fixed), tuple(sorted(set(node.targets)))) for node in diagram.nodes]
+
+
+def _identity(node: Node, style_fixed: bool) -> Hashable:
+    return plain(node.label), node.look if style_fixed else ()
 
 
 class _Search:

@@ -7,10 +7,12 @@ Every shape of the answer is matched to at most one shape of the reference: by n
 
     shapes       sum of worth over the matched shapes / number of shapes in both diagrams, a matched pair counted once
 
-                 worth = (1 - 0.25 x differing / 6) x inside x apart
+                 worth = (1 - 0.25 x differing / 6) x (1 - 0.5 x unlike) x inside x apart x fits
                  differing: how many of shape, width, height, line, background and line colour differ
+                 unlike: 1 - the similarity of the labels (`diagram.label_similarity`), if the reference's shape has a
+                 label; else 0, and fits = 1: the answer's label counts only where the reference has one
                  An unconfirmed match is worth a tenth of that. A match is confirmed by a right connection of the
-                 shape, an equal look, an equal number, or if neither shape has any connection
+                 shape, an equal look, an equal label, an equal number, or if neither shape has any connection
 
     connections  (n + sum of weight x clear over the right ones) / (n + sum of weight over all of both diagrams)
 
@@ -32,7 +34,8 @@ Every shape of the answer is matched to at most one shape of the reference: by n
     ending       0.9 if the last line holds no new shape, else 1
 
 `inside`, `apart` and `clear` are 1 for a shape or a connection without a flaw in its layout, and 0.5 x 0.4^degree with
-one; `diagram.readability` defines the degree. The constants are in `diagram.weights`.
+one; `diagram.readability` defines the degree. `fits` is below 1 for a label that does not fit its shape. The constants
+are in `diagram.weights`.
 
 `style_fixed=False` ignores the look: differing is 0, and the look confirms no match. `order_fixed=False` ignores the
 numbering: the factor is 1, and the number confirms no match. With both False, no match needs confirmation.
@@ -68,6 +71,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 from diagram.comparison import Comparison, best_shapes, compare
+from diagram.label_similarity import plain
 from diagram.language import Diagram, parse
 from diagram.matching import align, by_number
 from diagram.nodes import TO_ITSELF
@@ -86,15 +90,18 @@ class Score:
     nodes           matched shapes / shapes of both diagrams; matches that nothing confirms are left out
     connections     right connections / connections of both diagrams
     style           share of the look that is right, over the shapes of both diagrams; 1.0 if the style is not fixed
+    labels          mean similarity of the reference's labels to the answer's; None if the reference has none
     inside          mean worth of the shapes' places on the canvas
     apart           mean worth of the distances between shapes
     clear           mean worth of the connections' ways past other shapes
+    fits            mean worth of the labels' fits in their shapes; None if the reference has no labels
 
-    tidy            True if the text has no problem but its numbering, and all that it draws is inside, apart and clear;
-                    the reference plays no part
+    labels_right    share of the reference's labels that the answer has, but for case and spaces; None if it has none
+    tidy            True if the text has no problem but its numbering, and all that it draws is inside, apart and clear,
+                    and fits; the reference plays no part
 
-    A pair of matched shapes or connections counts once in "of both diagrams". The three means count everything that the
-    answer has less of than the reference as 0, so leaving things out never raises them.
+    A pair of matched shapes or connections counts once in "of both diagrams". The means of worths count everything that
+    the answer has less of than the reference as 0, so leaving things out never raises them.
     """
 
     total: float
@@ -107,23 +114,31 @@ class Score:
     inside: float = 0.0
     apart: float = 0.0
     clear: float = 0.0
+    labels: float | None = None
+    fits: float | None = None
+    labels_right: float | None = None
     tidy: bool = False
 
     @property
+    def has_graph(self) -> bool:
+        """True if the answer has all shapes and connections and no others, in well-formed lines."""
+        return self.nodes == self.connections == self.well_formed == 1.0
+
+    @property
     def structure(self) -> float:
-        """The mean of nodes and connections."""
-        return (self.nodes + self.connections) / 2
+        """The mean of nodes, connections and, if the reference has any, labels."""
+        return _mean(self.nodes, self.connections, self.labels)
 
     @property
     def layout(self) -> float:
-        """The mean of inside, apart and clear."""
-        return (self.inside + self.apart + self.clear) / 3
+        """The mean of inside, apart, clear and, if the reference has labels, fits."""
+        return _mean(self.inside, self.apart, self.clear, self.fits)
 
     def parts(self) -> dict[str, float]:
-        """The score and every part by name."""
+        """The score and every part by name; labels and fits only if the reference has labels."""
         parts = {"score": self.total, "structure": self.structure, "layout": self.layout} | asdict(self)
-        del parts["total"], parts["tidy"]
-        return {name.replace("_", "-"): value for name, value in parts.items()}
+        del parts["total"], parts["tidy"], parts["labels_right"]
+        return {name.replace("_", "-"): value for name, value in parts.items() if value is not None}
 
 
 def score_diagram(candidate: str, reference: str, style_fixed: bool = True, order_fixed: bool = True) -> Score:
@@ -134,8 +149,9 @@ def score_diagram(candidate: str, reference: str, style_fixed: bool = True, orde
     """
     wanted = _read_reference(reference)
     found = parse(candidate)
+    label_count = sum(bool(plain(node.label)) for node in wanted.nodes)
     if not found.nodes:
-        return Score(total=0.0)
+        return Score(total=0.0, labels=0.0, fits=0.0, labels_right=0.0) if label_count else Score(total=0.0)
     readable = _readability(found)
     well_formed = _well_formed(found)
     text = (1 - BAD_LINES * (1 - well_formed)) * (1 if found.complete else 1 - CUT_OFF)
@@ -164,6 +180,9 @@ def score_diagram(candidate: str, reference: str, style_fixed: bool = True, orde
         inside=sum(readable.inside.values()) / shape_count,
         apart=sum(readable.apart.values()) / shape_count,
         clear=(sum(readable.clear.values()) + to_itself) / edge_count if edge_count else 1.0,
+        labels=best.labels,
+        fits=sum(readable.fits.values()) / max(label_count, len(readable.fits)) if label_count else None,
+        labels_right=best.labels_right,
         tidy=readable.is_flawless and all(problem.kind == "numbering" for problem in found.problems),
     )
 
@@ -178,6 +197,7 @@ def flaw_of(text: str) -> str | None:
         "a shape lies off the canvas": min(readable.inside.values()),
         "two shapes overlap": min(readable.apart.values()),
         "a connection runs through a third shape": min(readable.clear.values(), default=1.0),
+        "a label does not fit its shape": min(readable.fits.values(), default=1.0),
     }
     return next((flaw for flaw, worth in flaws.items() if worth < 1), None)
 
@@ -190,6 +210,11 @@ def _read_reference(text: str) -> Diagram:
     if problem or not diagram.nodes:
         raise ValueError(f"the reference is not a diagram: {problem or 'no node'}")
     return diagram
+
+
+def _mean(*parts: float | None) -> float:
+    known = [part for part in parts if part is not None]
+    return sum(known) / len(known)
 
 
 def _readability(diagram: Diagram) -> Readability:

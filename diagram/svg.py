@@ -1,7 +1,8 @@
 """Write a diagram as an SVG file that shows the same as the PNG.
 
-It has one rect or ellipse for each shape, one line for each connection, and one polygon for each arrowhead, all in
-canvas pixels. There are no scripts, no style sheets and no links in it. Borders are centred on the edge of a shape, so
+It has one rect or ellipse for each shape, one line for each connection, one polygon for each arrowhead, and one text
+for each line of a label, all in canvas pixels. A shape with a label has it whole as its title, which browsers show as a
+tooltip. There are no scripts, no style sheets and no links in it. Borders are centred on the edge of a shape, so
 a shape looks one pixel larger on each side than in the PNG.
 
 Source: Scalable Vector Graphics (SVG) 1.1, https://www.w3.org/TR/SVG11/
@@ -9,6 +10,9 @@ Source: Scalable Vector Graphics (SVG) 1.1, https://www.w3.org/TR/SVG11/
 
 from xml.etree.ElementTree import Element, SubElement
 
+from diagram.contrast import ink_on
+from diagram.labels import is_right_to_left, shown
+from diagram.lettering import BASELINE, LINE_HEIGHT, Lettering, letterings
 from diagram.nodes import Diagram, Node
 from diagram.picture_geometry import (
     CANVAS,
@@ -21,7 +25,10 @@ from diagram.picture_geometry import (
     dashes_of,
     drawn_box,
 )
+from diagram.text_width import is_known, width_of
 from diagram.xml_file import hexadecimal, number, xml_file
+
+_FONTS = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 
 
 def svg(diagram: Diagram) -> bytes:
@@ -47,12 +54,16 @@ def svg(diagram: Diagram) -> bytes:
     SubElement(root, "path", {"d": f"M{left} {top}h{width}v{height}h-{width}z", "fill": "#ffffff"})
     for connection in connections(diagram):
         _add_connection(root, connection, view)
+    found = letterings(diagram.nodes)
     for node in diagram.nodes:
-        _add_shape(root, node)
+        shape = _add_shape(root, node)
+        if node.number in found:
+            SubElement(shape, "title").text = shown(node.label)
+            _add_label(root, node, found[node.number])
     return xml_file(root)
 
 
-def _add_shape(root: Element, node: Node) -> None:
+def _add_shape(root: Element, node: Node) -> Element:
     box = box_of(node)
     if node.shape == "circle":
         name = "ellipse"
@@ -64,7 +75,27 @@ def _add_shape(root: Element, node: Node) -> None:
         if radius:
             place["rx"] = radius
     colours = {"fill": hexadecimal(node.fill), "stroke": hexadecimal(node.outline)}
-    SubElement(root, name, {key: number(value) for key, value in place.items()} | colours)
+    return SubElement(root, name, {key: number(value) for key, value in place.items()} | colours)
+
+
+def _add_label(root: Element, node: Node, lettering: Lettering) -> None:
+    """Add a text for each line. Its length is given, so that it stays in the shape in any font."""
+    look = {
+        "font-family": _FONTS,
+        "font-size": number(lettering.size),
+        "text-anchor": "middle",
+        "fill": hexadecimal(ink_on(node.fill)),
+    }
+    if is_right_to_left(shown(node.label)):
+        look["direction"] = "rtl"
+    if lettering.turned:
+        look["transform"] = f"rotate(-90 {number(node.x)} {number(node.y)})"
+    for k, line in enumerate(lettering.lines):
+        below = (k - (len(lettering.lines) - 1) / 2) * LINE_HEIGHT + BASELINE
+        place = {"x": number(node.x), "y": number(node.y + below * lettering.size)}
+        if is_known(line):
+            place |= {"textLength": number(width_of(line) * lettering.size), "lengthAdjust": "spacingAndGlyphs"}
+        SubElement(root, "text", place | look).text = line
 
 
 def _add_connection(root: Element, connection: Connection, view: Box) -> None:

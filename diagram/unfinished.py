@@ -2,8 +2,9 @@
 
 `DiagramText` reads a text character by character. It takes exactly the texts in which `parse` finds no problem: every
 line as `format` writes it, numbers that count from 0, at most MAX_LINES lines, no connection of a node to itself, none
-twice, and in the end a line for every node that is pointed to. `LINE` is the grammar of one line. It mirrors the
-pattern in `diagram/reading.py`: change both together.
+twice, and in the end a line for every node that is pointed to. A line may have a label or none; of labels, only those
+of printable characters are taken. `LINE` is the grammar of one line. It mirrors the pattern in `diagram/reading.py`:
+change both together.
 """
 
 import re
@@ -11,8 +12,9 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from diagram.nodes import LINES, MAX_COORDINATE, MAX_LINES, SHAPES
+from diagram.unfinished_label import Letters, begins_label, ends_label, kept_of_label, letters_in, rest_of_label
 
-ALPHABET = frozenset("\n-0123456789[](), '" + "".join((*SHAPES, *LINES)))
+ALPHABET = frozenset("\n-0123456789[](), '" + "".join((*SHAPES, *LINES)))  # but for labels
 _NAMES = {  # the numbers of nodes, by the digits that they begin with
     digits: [str(number) for number in range(MAX_LINES) if str(number).startswith(digits)]
     for digits in ("", *map(str, range(MAX_LINES)))
@@ -31,6 +33,10 @@ class Part(Protocol):
 
     def rest(self, text: str, number: int) -> str:
         """The shortest text that makes `text` whole. After a part of it, the rest of it is returned."""
+
+    def kept(self, text: str) -> str:
+        """A beginning of the part that may go on just like `text`."""
+        return text
 
 
 class _Word(Part):
@@ -80,6 +86,22 @@ class _DueNumber(Part):
         return str(number)[len(text) :]
 
 
+class _Label(Part):
+    """A label with the comma behind it, or nothing."""
+
+    def begins(self, text: str, number: int) -> bool:
+        return begins_label(text)
+
+    def is_whole(self, text: str, number: int) -> bool:
+        return not text or ends_label(text)
+
+    def rest(self, text: str, number: int) -> str:
+        return rest_of_label(text) if text else ""
+
+    def kept(self, text: str) -> str:
+        return kept_of_label(text)
+
+
 class _Targets(Part):
     """Numbers of different nodes, none of them the line's own."""
 
@@ -108,15 +130,15 @@ class _Targets(Part):
 
 
 _PLACE, _SIZE, _CHANNEL = _Whole(-MAX_COORDINATE, MAX_COORDINATE), _Whole(1, MAX_COORDINATE), _Whole(0, 255)
-_NUMBER, _COMMA, _TARGETS, _END = _DueNumber(), _Word(", "), _Targets(), "]]"
+_NUMBER, _LABEL, _COMMA, _TARGETS, _END = _DueNumber(), _Label(), _Word(", "), _Targets(), "]]"
 _COLOUR: tuple[Part, ...] = (_CHANNEL, _COMMA, _CHANNEL, _COMMA, _CHANNEL)
 LINE: tuple[Part, ...] = (
-    _Word("["), _NUMBER, _COMMA, _PLACE, _COMMA, _PLACE, _Word(", '"), _Word(*SHAPES), _Word("', "),
+    _Word("["), _NUMBER, _COMMA, _LABEL, _PLACE, _COMMA, _PLACE, _Word(", '"), _Word(*SHAPES), _Word("', "),
     _SIZE, _COMMA, _SIZE, _Word(", '"), _Word(*LINES), _Word("', ("), *_COLOUR, _Word("), ("), *_COLOUR, _Word("), ["),
     _TARGETS, _Word(_END),
 )  # fmt: skip
 _LEAD, _AFTER_LINE = -1, len(LINE)
-_NUMBER_PART, _TARGETS_PART = LINE.index(_NUMBER), LINE.index(_TARGETS)
+_NUMBER_PART, _LABEL_PART, _TARGETS_PART = LINE.index(_NUMBER), LINE.index(_LABEL), LINE.index(_TARGETS)
 
 
 class Unfinished(NamedTuple):
@@ -124,7 +146,7 @@ class Unfinished(NamedTuple):
 
     number  of the line that is being written or, after a line, of the next one
     part    the index in LINE of the part that is being written
-    text    what is written of this part
+    text    what is written of this part; of a label, another beginning that may go on in the same way
     last    the highest node that the lines point to so far; -1 if there is none
     """
 
@@ -166,6 +188,10 @@ class DiagramText:
         """True behind a node's number and before its targets: what may follow does not depend on other lines."""
         return _NUMBER_PART < state.part < _TARGETS_PART
 
+    def letters(self, state: Unfinished) -> Letters | None:
+        """What letters may follow in the label that is being written; None outside of a label's quotes."""
+        return letters_in(state.text) if state.part == _LABEL_PART else None
+
     def ending(self, state: Unfinished) -> Ending:
         """A short way to end the text. A beginning of it leaves the rest of it as the way to end."""
         number, part, text, last = state
@@ -195,8 +221,8 @@ class DiagramText:
         if LINE[part].begins(longer, number):
             if longer == _END:
                 return Unfinished(number + 1, _AFTER_LINE, "", last)
-            return Unfinished(number, part, longer, last)
-        while LINE[part].is_whole(text, number) and part + 1 < len(LINE):  # targets may be empty
+            return Unfinished(number, part, LINE[part].kept(longer), last)
+        while LINE[part].is_whole(text, number) and part + 1 < len(LINE):  # a label and targets may be empty
             if part == _TARGETS_PART:
                 last = max(last, _highest(text))
             part, text = part + 1, ""

@@ -173,6 +173,11 @@ LOOK: dict[str, Damage] = {
     "other background": _change(fill=lambda node: (node.fill[0] + 1, *node.fill[1:])),
     "other line colour": _change(outline=lambda node: (*node.outline[:2], node.outline[2] + 1)),
 }
+LABELS: dict[str, Damage] = {  # of diagrams with labels
+    "other letter in a label": _change(label=lambda node: f"{(node.label or '')[:-1]}?"),
+    "other label": _change(label=lambda node: "zq"),
+    "label left out": _change(label=lambda node: None),
+}
 
 
 def _edit(change: Callable[[str], str]) -> Callable[[list[str], Random, Collection[int]], tuple[list[str], int] | None]:

@@ -6,17 +6,20 @@ from typing import Any
 
 from tabulate import tabulate
 
+from fine_tuning.run.entry_point import one_line
+
 
 def escape(value: Any) -> str:
     """A value as one line of text that markdown shows literally: no part of it becomes a table, link, HTML or code.
 
-    Floats get six digits; the items of a list or tuple are joined by commas.
+    What cannot be seen is shown as a code, such as \\u202e: it could hide text or turn it around. Floats get six
+    digits; the items of a list or tuple are joined by commas.
     """
     if isinstance(value, float):
         value = f"{value:.6g}"
     elif isinstance(value, list | tuple):
         value = ", ".join(map(str, value))
-    text = " ".join(str(value).split())  # an indented line would be a code block
+    text = one_line(" ".join(str(value).split()))  # an indented line would be a code block
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = "".join(f"\\{character}" if character in "\\`*_[]|#~!$" else character for character in text)
     # GitHub turns bare URLs and mail addresses into links. In a mail address, a backslash does not prevent that.

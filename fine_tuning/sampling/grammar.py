@@ -9,8 +9,12 @@ to the grammar of neither.
 Every answer ends within its limit of tokens: a token is masked too if the ending after it, the one with the shortest
 lines, takes more tokens than are left. So when little room is left, lines can point only to nodes that are there, or
 for whose lines there is room. Each token of this ending leaves the rest of it, so it stays possible.
+
+In a label nearly every token may follow. Those of ordinary characters only differ in their lengths, so they are sorted
+by them, and a place in this order says which may follow.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from math import isinf
@@ -21,6 +25,7 @@ from transformers import LogitsProcessor, PreTrainedTokenizerBase
 
 from diagram.nodes import MAX_LINES
 from diagram.unfinished import ALPHABET, DiagramText, Unfinished, shortest_line
+from diagram.unfinished_label import is_ordinary
 from fine_tuning.data.chat_format import PROBE_ANSWER, chat_format
 from fine_tuning.data.tokens import encode_completion
 from fine_tuning.run.errors import UserError
@@ -28,6 +33,8 @@ from fine_tuning.sampling.vocabulary import Branch, Vocabulary, token_texts
 
 STATES = 2**13  # whose tokens are kept
 ANY = -1  # the number of a line whose number does not matter
+
+_ODD = frozenset("'\"\\").union(map(chr, range(0xDC80, 0xDD00)))  # what is not ordinary in a label: quotes, parts
 
 Place = tuple[Branch, int, str]  # where to walk on: tokens, and the part of a line with its text before them
 
@@ -38,6 +45,22 @@ class Choice(NamedTuple):
     tokens: torch.Tensor  # [n] of int64
     needs: torch.Tensor  # [n] of float32
     most: float  # the largest of `needs`
+    ordinary: torch.Tensor  # [m] of int64: further tokens, all of the same need
+    need: float
+
+
+class _Plain(NamedTuple):
+    """What may follow in the middle of any line: tokens, the tokens that end the line after each, and where to walk on.
+
+    ordinary    how many of the tokens of ordinary characters may follow
+    need        the tokens that end the line after each of them
+    """
+
+    tokens: torch.Tensor
+    counts: torch.Tensor
+    places: list[Place]
+    ordinary: int
+    need: float
 
 
 class DiagramGrammar:
@@ -53,8 +76,13 @@ class DiagramGrammar:
         lead, found, closing = "".join(texts.get(token, "") for token in ids).partition(PROBE_ANSWER)
         self._end = chat_format(tokenizer).end
         self._text = DiagramText(lead, closing)
+        self._texts = texts
         letters = ALPHABET.union(lead, closing)
-        self._vocabulary = Vocabulary({token: text for token, text in texts.items() if letters.issuperset(text)})
+        ordinary = sorted((token for token, text in texts.items() if is_ordinary(text)), key=lambda k: len(texts[k]))
+        self._ordinary, self._lengths = torch.tensor(ordinary, dtype=torch.int64), [len(texts[k]) for k in ordinary]
+        odd = {token: text for token, text in texts.items() if not _ODD.isdisjoint(text)}
+        self._odd = Vocabulary(odd)
+        self._vocabulary = Vocabulary(odd | {token: text for token, text in texts.items() if letters.issuperset(text)})
         self._lines = [0.0]  # the tokens of the shortest lines before a number
         for number in range(MAX_LINES):
             self._lines.append(self._lines[-1] + self._vocabulary.count(shortest_line(number)))
@@ -76,18 +104,20 @@ class DiagramGrammar:
         """The state after a token that `choice` allows; None after the token that ends an answer."""
         if token == self._end:
             return None
-        new = self._text.after(state, self._vocabulary.texts.get(token, "\0"))
+        new = self._text.after(state, self._texts.get(token, "\0"))
         if new is None:
             raise ValueError(f"token {token} cannot follow")
         return new
 
     def _choice(self, state: Unfinished) -> Choice:
         tokens, needs, starts = torch.tensor([], dtype=torch.int64), torch.tensor([]), [(self._vocabulary.root, state)]
+        ordinary, need = 0, 0.0
         if self._text.is_plain(state):
-            tokens, counts, places = self._plain(state.part, state.text)
+            plain = self._plain(state.part, state.text)
             _, lines, closing = self._text.ending(state)
-            needs = counts + self._count_behind(lines, closing)
-            starts = [(branch, state._replace(part=part, text=text)) for branch, part, text in places]
+            behind = self._count_behind(lines, closing)
+            tokens, needs, ordinary, need = plain.tokens, plain.counts + behind, plain.ordinary, plain.need + behind
+            starts = [(branch, state._replace(part=part, text=text)) for branch, part, text in plain.places]
         found = {
             token: self.needs(new)
             for branch, start in starts
@@ -98,15 +128,21 @@ class DiagramGrammar:
             found[self._end] = 0.0
         tokens = torch.cat([tokens, torch.tensor(list(found), dtype=torch.int64)])
         needs = torch.cat([needs, torch.tensor(list(found.values()))])
-        return Choice(tokens, needs, needs.max().item())
+        return Choice(tokens, needs, needs.max().item(), self._ordinary[:ordinary], need)
 
-    def _plain_choice(self, part: int, text: str) -> tuple[torch.Tensor, torch.Tensor, list[Place]]:
-        """What the lines have in common: tokens, the tokens that the line needs after each, and where to walk on."""
+    def _plain_choice(self, part: int, text: str) -> _Plain:
+        """What the lines have in common."""
         found: dict[int, float] = {}
         places: list[Place] = []
-        for longer, new in self._walk(self._vocabulary.root, Unfinished(ANY, part, text, -1), places):
+        state = Unfinished(ANY, part, text, -1)
+        letters = self._text.letters(state)
+        vocabulary = self._odd if letters else self._vocabulary
+        for longer, new in self._walk(vocabulary.root, state, places):
             found.update(dict.fromkeys(longer.tokens, self._vocabulary.count(self._text.ending(new).text)))
-        return torch.tensor(list(found), dtype=torch.int64), torch.tensor(list(found.values())), places
+        ordinary = bisect_right(self._lengths, letters.room) if letters else 0
+        need = self._vocabulary.count(self._text.ending(state).text) if letters else 0.0
+        tokens = torch.tensor(list(found), dtype=torch.int64)
+        return _Plain(tokens, torch.tensor(list(found.values())), places, ordinary, need)
 
     def _walk(
         self, branch: Branch, state: Unfinished, places: list[Place] | None = None
@@ -163,4 +199,6 @@ class GrammarProcessor(LogitsProcessor):
                 continue
             choice = self._grammar.choice(state)
             allowed[row, choice.tokens if choice.most <= left else choice.tokens[choice.needs <= left]] = True
+            if choice.need <= left:
+                allowed[row, choice.ordinary] = True
         return scores.masked_fill(~allowed.to(scores.device), float("-inf"))  # type: ignore[return-value]

@@ -33,11 +33,14 @@ class Validation:
     def figures(self) -> dict[str, float | int]:
         """Means over all answers: the score and its parts, the shares of good answers, and the speed."""
         parts = [score.parts() for score in self.scores]
+        names = dict.fromkeys(name for part in parts for name in part)  # labels only where a reference has them
+        right = [s.labels_right for s in self.scores if s.labels_right is not None]
         tokens = sum(answer.tokens for answer in self.answers)
         return {
             "prompts": len(self.rows),
-            **{name: round(fmean(part[name] for part in parts), 4) for name in parts[0]},
-            "graph exactly right": _share(s.structure == 1.0 and s.well_formed == 1.0 for s in self.scores),
+            **{name: round(fmean(part[name] for part in parts if name in part), 4) for name in names},
+            "graph exactly right": _share(s.has_graph for s in self.scores),
+            **({"labels right": round(fmean(right), 4)} if right else {}),
             "layout flawless": _share(s.tidy for s in self.scores),
             "layout flawless and complete": _share(s.tidy and s.layout == 1.0 for s in self.scores),
             "flawless answers": _share(s.total == 1.0 for s in self.scores),

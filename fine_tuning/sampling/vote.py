@@ -11,7 +11,7 @@ from typing import Protocol
 from diagram import Diagram, parse
 from diagram.nodes import TO_ITSELF
 from diagram.readability import readability_of
-from diagram.references import CROSSED, OFF_CANVAS, OVERLAPPING
+from diagram.references import CROSSED, MISFITTING, OFF_CANVAS, OVERLAPPING
 from diagram.same_graph import same_graph
 
 SAMPLES = 8  # besides the greedy answer, if that has a flaw; chosen with benchmarks/vote.py
@@ -125,6 +125,7 @@ def _flaws(diagram: Diagram) -> tuple[tuple[str, ...], int]:
         OVERLAPPING: sum(worth < 1 for worth in readable.apart.values()),
         OFF_CANVAS: sum(worth < 1 for worth in readable.inside.values()),
         CROSSED: sum(worth < 1 for worth in readable.clear.values()),
+        MISFITTING: sum(worth < 1 for worth in readable.fits.values()),
         "lines that deviate from the format": len(
             {problem.line for problem in diagram.problems if problem.kind == "blemish"}
         ),

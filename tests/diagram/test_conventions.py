@@ -69,3 +69,9 @@ def test_the_facts_give_the_decisions_and_the_counts():
         "style": "fixed: 8 looks, 80 of 80 shapes have one that occurs 5 times or more",
         "order": "fixed: 20 of 20 references with connections number their shapes along the flow",
     }
+
+
+def test_labels_are_counted_where_there_are_any():
+    line = "[0, {}100, 300, 'circle', 40, 40, 'solid line', (255, 255, 255), (0, 0, 0), []]"
+    assert "labels" not in conventions_of([line.format(""), line.format("'', ")]).facts()
+    assert conventions_of([line.format(""), line.format("'a', ")]).facts()["labels"] == "1 of 2 shapes have one"

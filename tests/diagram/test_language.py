@@ -7,13 +7,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diagram.language import LINES, MAX_COORDINATE, MAX_LINE_LENGTH, MAX_LINES, SHAPES, Diagram, Node, format, parse
+from diagram.labels import is_label
+from diagram.language import (
+    LINES,
+    MAX_COORDINATE,
+    MAX_LABEL,
+    MAX_LINE_LENGTH,
+    MAX_LINES,
+    SHAPES,
+    Diagram,
+    Node,
+    format,
+    parse,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 LINE = "[0, 100, 300, 'rectangle', 100, 60, 'solid arrow', (255, 228, 196), (0, 0, 0), []]"
 COORDINATES = st.integers(-MAX_COORDINATE, MAX_COORDINATE)
 SIZES = st.integers(1, MAX_COORDINATE)
+LABELS = st.none() | st.text(max_size=MAX_LABEL).filter(is_label) | st.text("'\"\\\\ax", max_size=MAX_LABEL)
 COLOURS = st.tuples(*[st.integers(0, 255)] * 3)
 
 
@@ -36,6 +49,7 @@ def flawless_diagrams(draw: st.DrawFn) -> Diagram:
                 draw(COLOURS),
                 draw(COLOURS),
                 tuple(targets),
+                draw(LABELS),
             )
         )
     return Diagram(tuple(nodes))
@@ -103,7 +117,14 @@ def test_a_mutated_diagram_never_raises(text, edits):
         ("[]]", "[0]]", "line 1: points to itself"),
         ("[0, ", "[-1, ", "line 1: node number is -1"),
         ("[0, ", "[2, ", "line 1: node 2 stands where node 0 is due"),
-        ("[0, ", "[0, 0, ", "line 1: 11 fields instead of 10"),
+        ("[0, ", "[0, 0, ", "line 1: label is 0, not a text"),
+        ("[0, ", "[0, 0, 0, ", "line 1: 12 fields instead of 10"),
+        ("100, 300", "100", "line 1: 9 fields instead of 10"),
+        ("[0, ", "[0, 'a', 'b', ", "line 1: 12 fields instead of 11"),
+        ("100, 300, 'rectangle', 100", "'a', 100, 300, 'rectangle'", "line 1: 10 fields instead of 11"),
+        ("100, 300", "'a', 300", "line 1: x is 'a'"),
+        ("100, 300", "'a', 1.5, True", "line 1: x is 1.5; y is True"),
+        ("100, 300", "['a'], 'b', 300", "line 1: label is ['a'], not a text; x is 'b'"),
         ("[]]", "[", "line 1: not closed with ]"),
         ("100, 300", "a, b", "line 1: not a list of numbers, texts and colours"),
         (LINE, "(1, 2)", "line 1: not a list"),

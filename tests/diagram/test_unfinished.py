@@ -17,6 +17,9 @@ TEXT = DiagramText()
 line_of = lru_cache(shortest_line)
 LINE = "[0, 440, 300, 'circle', 80, 80, 'dashed line', (222, 235, 247), (49, 130, 189), [{}]]"
 
+LABELLED = LINE.format("").replace("[0, ", "[0, {}, ")
+IN_LABELS = '"\\é' + "".join(chr(0xDC00 + byte) for byte in "é내".encode())
+
 
 def is_taken(text, grammar=TEXT):
     state = grammar.after(grammar.start, text)
@@ -33,10 +36,20 @@ def completed(state, grammar):
     return text + "".join(map(line_of, lines)) + closing
 
 
-def random_text(seed, grammar=TEXT, length=400):
-    """Random characters that may follow; then the short ending."""
-    rng, text, state = Random(seed), "", grammar.start
-    letters = sorted(ALPHABET.union(grammar.lead, grammar.closing))
+def in_parts(text):
+    """Each byte of a text as the character that stands for a part of a character."""
+    return "".join(chr(0xDC00 + byte) for byte in text.encode())
+
+
+def whole(text):
+    """A text whose characters came in parts."""
+    return text.encode(errors="surrogateescape").decode()
+
+
+def random_text(seed, grammar=TEXT, length=400, before=""):
+    """Random characters that may follow `before`, and the state after them."""
+    rng, text, state = Random(seed), before, grammar.after(grammar.start, before)
+    letters = sorted(ALPHABET.union(grammar.lead, grammar.closing, IN_LABELS))
     for _ in range(length):
         steps = [(letter, new) for letter in letters if (new := grammar.after(state, letter)) is not None]
         if not steps:
@@ -49,10 +62,50 @@ def random_text(seed, grammar=TEXT, length=400):
 @pytest.mark.parametrize("seed", range(25))
 def test_whatever_is_taken_parses_without_a_problem(seed):
     text, state = random_text(seed)
-    text += completed(state, TEXT)
+    text = whole(text + completed(state, TEXT))
     diagram = parse(text)
     assert diagram.problems == () and diagram.complete and diagram.nodes
     assert format(diagram) == text and is_taken(text)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_a_label_that_is_taken_parses_without_a_problem(seed):
+    text, state = random_text(seed, TEXT, 30, "[0, " + "'\""[seed % 2])
+    text = whole(text + completed(state, TEXT))
+    diagram = parse(text)
+    assert diagram.problems == () and diagram.nodes[0].label is not None
+    assert format(diagram) == text and is_taken(text)
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["", "Sales data", "it's", 'say "x"', "both ' and \"", "C:\\dir", "내 \U0001f600", "x" * 48, "x" * 46 + "'\""],
+)
+def test_every_label_is_taken_as_format_writes_it(label):
+    assert is_taken(LABELLED.format(repr(label)))
+
+
+def test_a_character_may_come_in_parts():
+    assert is_taken(LABELLED.format("'" + in_parts("é내\U0001f600") + "'"))
+    assert not begins("[0, '" + in_parts("é")[1]) and not begins("[0, '\udcc0") and not begins("[0, '\udcf4")
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "'" + "x" * 49,
+        "'" + "x" * 48 + "\\",
+        '"' + "x" * 48,
+        '"abc"',
+        '"it\'s \\"',
+        "'it\\'s'",
+        "'\\n",
+        "'\x1b",
+        "'\u200d",
+    ],
+)
+def test_no_label_begins_with_another_way_to_write_it(label):
+    assert not begins(f"[0, {label}")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +115,7 @@ def test_what_a_template_writes_around_an_answer_is_required(lead, closing):
     grammar = DiagramText(lead, closing)
     for seed in range(5):
         text, state = random_text(seed, grammar)
-        text += completed(state, grammar)
+        text = whole(text + completed(state, grammar))
         assert text.startswith(lead) and text.endswith(closing)
         assert is_taken(text, grammar)
         assert parse(text[len(lead) : len(text) - len(closing)]).problems == ()

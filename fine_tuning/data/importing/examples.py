@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from diagram import examine_reference, format, parse
+from diagram.labels import TOO_LONG
 from fine_tuning.data.importing.answers import answer_of
 from fine_tuning.data.importing.cells import Refused, is_empty, messages_in, read_chat, text_of
 from fine_tuning.data.importing.layouts import Layout, find_layout
@@ -58,13 +59,13 @@ def reference_text(text: str) -> tuple[str, str | None]:
     """The text to use as a reference, and why it cannot be one, or None. Flaws of layout are no reason.
 
     Lines that deviate from the format but have only one meaning, such as one with a comma after it, are written anew:
-    otherwise the model would learn the deviation.
+    otherwise the model would learn the deviation. A label that is too long is not cut: it would lose its meaning.
     """
     fault, _ = examine_reference(text)
     if fault is None:
         return text, None
     diagram = parse(text)
-    if any(problem.kind == "unread" for problem in diagram.problems):
+    if any(problem.kind == "unread" or problem.message == TOO_LONG for problem in diagram.problems):
         return text, fault
     exact = format(diagram)
     return (text, fault) if examine_reference(exact).fault else (exact, None)

@@ -32,7 +32,14 @@ def test_escaped_text_is_one_line_without_surrounding_spaces(text):
 def test_a_reader_sees_the_original_text(text):
     shown = BACKSLASH_ESCAPE.sub(lambda match: match[0][1], escape(text))
     shown = shown.replace("&#64;", "@").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-    assert shown == " ".join(text.split())
+    assert shown == seen(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("a\x1b[2J", "a\\x1b[2J"), ("\u202eb", "\\u202eb"), ("c\u200bd", "c\\u200bd"), ("내 é", "내 é")]
+)
+def test_what_cannot_be_seen_is_shown_as_a_code(text, shown):
+    assert seen(text) == shown and BACKSLASH_ESCAPE.sub(lambda match: match[0][1], escape(text)) == shown
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.123456789, "0.123457"), (1e-5, "1e-05"), (3, "3"), (None, "None")])
@@ -50,8 +57,8 @@ def html_of(markdown: str) -> str:
 
 
 def seen(text: str) -> str:
-    """What a reader sees of a text: markdown shows NUL as a replacement character."""
-    return " ".join(text.split()).replace("\0", "\ufffd")
+    """What a reader sees of a text."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
 
 
 CELLS = TEXTS | st.text("|\\-:\x01\x1b[0m \t")

@@ -151,3 +151,34 @@ def test_a_tokenizer_that_cannot_spell_the_language_is_refused(monkeypatch):
     monkeypatch.setattr("fine_tuning.sampling.grammar.token_texts", lambda *_: texts)
     (problem,) = problems_of(DiagramGrammar, tokenizer)
     assert "Leave out --grammar" in problem
+
+
+LABELLED = "[{}, {}, 440, 300, 'circle', 80, 80, 'dashed line', (222, 235, 247), (49, 130, 189), []]"
+LABELS = ["Sales data", "it's", "both ' and \"", "C:\\dir", "데이터 수집", "é\U0001f600", "", "x" * 48]
+
+
+@pytest.mark.parametrize("family", ["embedded", *FAMILIES])
+def test_the_tokens_of_every_label_are_allowed_also_where_they_hold_parts_of_characters(tmp_path, family):
+    tokenizer = AutoTokenizer.from_pretrained(FOLDER) if family == "embedded" else tiny_tokenizer(FAMILIES[family])
+    grammar, state = DiagramGrammar(tokenizer), None
+    answer = "\n".join(LABELLED.format(k, repr(label)) for k, label in enumerate(LABELS))
+    state = grammar.start
+    for token in encode_completion(tokenizer, answer):
+        choice = grammar.choice(state)
+        assert token in choice.tokens or token in choice.ordinary
+        state = grammar.after(state, token)
+    assert state is None
+
+
+def test_an_answer_that_wants_only_labels_is_held_to_their_length_and_ends_within_its_limit(tokenizer, grammar):
+    quotes = [token for token in range(len(tokenizer)) if tokenizer.decode([token]) in ("'", ", '")]
+    for seed, limit in ((1, 60), (2, 150), (3, 150)):
+        processor, random, written = grammar.processor(1, 0, limit), torch.Generator().manual_seed(seed), []
+        while not written or written[-1] != grammar._end:
+            scores = torch.randn(1, len(tokenizer), generator=random)
+            scores[0, quotes] += 3
+            held = processor(torch.tensor([written], dtype=torch.int64), scores)
+            written.append(int(held.argmax()))
+        diagram = parse(tokenizer.decode(written[:-1]))
+        assert len(written) <= limit and diagram.problems == ()
+        assert any(node.label is not None for node in diagram.nodes)

@@ -47,3 +47,15 @@ def test_figures_are_means_over_all_answers():
     figures = validation_of(Answer(REFERENCE, tokens=60, ended=True), Answer("", tokens=20, ended=False)).figures()
     assert (figures["prompts"], figures["score"], figures["ended by itself"]) == (2, 0.5, 0.5)
     assert (figures["tokens per answer"], figures["tokens per second"]) == (40, 40)
+
+
+def test_labels_have_figures_only_where_references_have_them():
+    labelled = REFERENCE.replace("[0,", "[0, 'in',").replace("[1,", "[1, 'out',")
+    answer = Answer(labelled.replace("'out'", "'our'"), tokens=9, ended=True)
+    row = Row("draw it", labelled, 1.0, "diagram", {})
+    other = Row("draw another", REFERENCE, 1.0, "diagram", {})
+    scores = [score_diagram(answer.text, row.answer) for row in (row, other)]
+    figures = Validation([row, other], [answer, answer], scores, seconds=2.0).figures()
+    assert (figures["labels right"], figures["graph exactly right"], figures["fits"]) == (0.5, 1, 1)
+    assert figures["labels"] == pytest.approx(5 / 6, abs=1e-4)
+    assert not {"labels", "labels right", "fits"} & validation_of(answer).figures().keys()

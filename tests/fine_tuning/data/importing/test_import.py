@@ -281,6 +281,26 @@ def test_lines_with_one_meaning_and_answers_as_lists_are_written_in_the_exact_fo
     assert answers["c"] == answers["d"] == f"{line()}\n{line(1, 900)}"
 
 
+def test_labels_are_kept_in_texts_and_lists(importing):
+    labelled = line().replace("[0, ", "[0, {}, ")
+    look = [100, 300, "circle", 80, 80, "solid arrow", [255, 228, 196], [0, 0, 0], []]
+    rows = [{"prompt": f"p{k}", "completion": drawing(k)} for k in range(6)]
+    rows += [{"prompt": "text", "completion": labelled.format("'Sales data'")}]
+    rows += [
+        {"prompt": "list", "completion": [[0, "it's", *look]]},
+        {"prompt": "null", "completion": [[0, None, *look]]},
+    ]
+    rows += [{"prompt": "json", "completion": str([[0, "내", *look]]).replace("'", '"')}]
+    rows += [{"prompt": "break", "completion": labelled.format("'a\\nb'")}]
+    rows += [{"prompt": "long", "completion": labelled.format(repr("x" * 49))}]
+    result = importing(rows__json=rows)
+    answers = dict(both(result))
+    assert answers["text"] == labelled.format("'Sales data'") and answers["list"] == labelled.format('"it\'s"')
+    assert answers["null"] == labelled.format("''") and answers["json"] == labelled.format("'내'")
+    assert answers["break"] == labelled.format("'a b'")
+    assert "long" not in answers and "label has more than 48 characters" in result.output
+
+
 def test_numbers_are_prompts_and_what_is_not_text_is_named(importing):
     rows = [{"prompt": k, "completion": drawing(k)} for k in range(7)] + [{"prompt": 1.5, "completion": drawing(9)}]
     odd = [{"a": 1}, [1, [2]], float("nan"), None, "\ud800"]
