@@ -284,11 +284,15 @@ class Step:
 
     def finish(self, figures: Mapping[str, Any]) -> None:
         """Write the result into the log, mark the run as finished, and print the figures as one line of JSON."""
+        from fine_tuning.training.adapter_card import add_verdict
         from fine_tuning.training.device import peak_memory_mib
 
         result = dict(figures) | {"peak memory MiB": self._peak_memory or peak_memory_mib()}
         result |= wall_time(self._start, self.continues)
-        self.log.finish(result, sampling_verdict(result) if self.number == 2 else training_verdict(result))
+        verdict = sampling_verdict(result) if self.number == 2 else training_verdict(result)
+        self.log.finish(result, verdict)
+        if self.number != 2:
+            add_verdict(self.state.place, verdict.lines)
         self.state.finish(self.settings, result)
         self.log.announce()
 
