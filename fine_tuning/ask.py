@@ -34,6 +34,7 @@ from fine_tuning.run.options import (
     MAX_SEED,
     SEED,
     Options,
+    add_plain,
     make_parser,
     set_environment,
     to_options,
@@ -83,6 +84,7 @@ def main() -> None:
             print(printable(line), file=sys.stderr)
 
     from fine_tuning.sampling.asker import Asker
+    from fine_tuning.sampling.decoder import Decoder
     from fine_tuning.sampling.generation import merge_for_generation
     from fine_tuning.sampling.grammar import DiagramGrammar
     from fine_tuning.training.model_probe import probe
@@ -95,7 +97,8 @@ def main() -> None:
     always = args.samples is not None or args.top > 1
     batch_size = preset.sampling.batch_size
     grammar = DiagramGrammar(probed.tokenizer) if args.grammar else None
-    asker = Asker(model, probed.tokenizer, frame, scoring, samples, always, batch_size, args.sample_seed, grammar)
+    decoder = Decoder(model, probed.tokenizer, batch_size, options.plain)
+    asker = Asker(decoder, frame, scoring, samples, always, batch_size, args.sample_seed, grammar)
 
     # 3. Choose the best answers, draw and print them.
     drawn = answer_one(asker, args, largest) if args.requests is None else answer_many(asker, args, largest, count)
@@ -146,6 +149,7 @@ def parse_arguments() -> argparse.Namespace:
         action="store_true",
         help="hold the answers to the diagram language while they are generated: then nothing is wrong in their text",
     )
+    add_plain(parser)
     return parser.parse_args(flags())
 
 

@@ -35,6 +35,7 @@ class Options:
     load_in_4bit: bool = False
     restart: bool = False
     skip_bad_rows: bool = False
+    plain: bool = False
     set_values: tuple[tuple[str, Any], ...] = ()
 
     @property
@@ -120,6 +121,8 @@ class Options:
             parts += ["--dtype", self.dtype]
         if self.load_in_4bit:
             parts.append("--load-in-4bit")
+        if self.plain:
+            parts.append("--plain")
         parts += set_flags(self.settings_given)
         return shlex.join([*program_of(script), *parts])
 
@@ -161,7 +164,7 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         help=f"folder to read and write in (default: {default_workspace()})",
     )
     if not is_step:
-        parser.set_defaults(max_rows=None, skip_bad_rows=False, seed=SEED, restart=False, set=[])
+        parser.set_defaults(max_rows=None, skip_bad_rows=False, seed=SEED, restart=False, plain=False, set=[])
         return parser
     run.add_argument(
         "--max-rows", type=whole_number(1), help="use only this many prompts of each CSV, to try things out"
@@ -178,6 +181,7 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         help=f"seed of the split, training and sampling (default: {SEED})",
     )
     run.add_argument("--restart", action="store_true", help="discard the earlier run of this step and repeat it")
+    add_plain(run)
     settings = parser.add_argument_group(
         "training settings", f"Names, meanings and defaults for --set:\n\n{settings_help()}"
     )
@@ -189,6 +193,11 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         help="change a training setting, as in --set sft.epochs=2. Repeat the flag to change several",
     )
     return parser
+
+
+def add_plain(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
+    """Add the flag --plain."""
+    parser.add_argument("--plain", action="store_true", help="do not use CUDA graphs")
 
 
 def to_options(args: argparse.Namespace) -> Options:
@@ -218,6 +227,7 @@ def to_options(args: argparse.Namespace) -> Options:
         load_in_4bit=args.load_in_4bit,
         restart=args.restart,
         skip_bad_rows=args.skip_bad_rows,
+        plain=args.plain,
         set_values=tuple(values.items()),
     )
 

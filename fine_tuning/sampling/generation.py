@@ -1,7 +1,8 @@
-"""Generate answers in batches of similar length. Answers stop at the token that ends an answer, or at EOS."""
+"""Generate answers with transformers' `generate`. They stop at the token that ends an answer, or at EOS."""
 
+import gc
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,10 +10,9 @@ from peft import PeftModel
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
 
 from fine_tuning.data.chat_format import chat_format, padding_id
-from fine_tuning.data.csv_rows import Row
-from fine_tuning.data.tokens import answer_length, decode_answer, encode_completion, encode_prompt
+from fine_tuning.data.tokens import answer_length, decode_answer
 from fine_tuning.run.errors import UserError, is_out_of_memory
-from fine_tuning.sampling.batches import Task, token_limit
+from fine_tuning.sampling.batches import Task
 from fine_tuning.sampling.grammar import DiagramGrammar
 from fine_tuning.sampling.streams import Streams, random_numbers, sample_numbers
 from fine_tuning.training.base_model import max_positions
@@ -38,6 +38,9 @@ def merge_for_generation(model: Model) -> Model:
     Changes `model` in place; it cannot be trained afterwards. A 4-bit model keeps its adapter separate: merging would
     round the adapter to 4 bits and change the answers.
     """
+    if model.device.type == "cuda":  # what training has left, such as its CUDA graphs
+        gc.collect()
+        torch.cuda.empty_cache()
     if isinstance(model, PeftModel) and not getattr(model, "is_loaded_in_4bit", False):
         model = model.merge_and_unload()
     model.activation_checkpointing_disable()
@@ -46,34 +49,6 @@ def merge_for_generation(model: Model) -> Model:
     # A model's own generation config may penalise repetition, but the lines of a diagram repeat.
     model.generation_config = GenerationConfig()
     return model.eval()
-
-
-def answer_rows(
-    model: Model,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[Row],
-    batches: Sequence[Sequence[int]],
-    temperature: float,
-    seed: int,
-    first_batch: int = 0,
-) -> Iterator[tuple[Sequence[int], list[Answer]]]:
-    """Answer the prompts of `rows`, batch by batch. Yields each batch's indices and answers.
-
-    `batches` are lists of indices into `rows`, from `plan_batches`. Batches before `first_batch` are skipped. An answer
-    does not depend on its batch: its length is limited by the row's own reference, and rows with the same prompt are
-    its samples 0, 1, 2, ... in their order in `rows`.
-    """
-    numbers = sample_numbers(row.prompt for row in rows)
-    for batch in batches[first_batch:]:
-        tasks = [
-            Task(
-                encode_prompt(tokenizer, rows[k].prompt),
-                token_limit(len(encode_completion(tokenizer, rows[k].answer))),
-                numbers[k] if temperature else None,
-            )
-            for k in batch
-        ]
-        yield batch, answer_tasks(model, tokenizer, tasks, temperature, seed)
 
 
 def generate_batch(
@@ -106,19 +81,25 @@ def answer_tasks(
     `grammar`, made from `tokenizer`, every answer is a diagram without a problem and ends by itself. Raises UserError
     if a prompt leaves no room.
     """
+    ids = generated_ids(model, tokenizer, within_positions(model, tasks), temperature, seed, grammar)
+    return [as_answer(tokenizer, row) for row in ids]
+
+
+def within_positions(model: Model, tasks: Sequence[Task]) -> list[Task]:
+    """The tasks, with answers that end where the model's positions end. Raises UserError if a prompt leaves no room."""
     rooms = [room_for_answers(model, len(task.prompt)) for task in tasks]
-    tasks = [replace(task, limit=min(task.limit, room)) for task, room in zip(tasks, rooms, strict=True)]
-    return _answer(model, tokenizer, tasks, temperature, seed, grammar)
+    return [replace(task, limit=min(task.limit, room)) for task, room in zip(tasks, rooms, strict=True)]
 
 
-def _answer(
+def generated_ids(
     model: Model,
     tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[Task],
     temperature: float,
     seed: int,
     grammar: DiagramGrammar | None,
-) -> list[Answer]:
+) -> list[list[int]]:
+    """The token ids of each answer, at most its limit. Padding may follow its end."""
     longest = max(len(task.prompt) for task in tasks) + max(task.limit for task in tasks)
     positions = max_positions(model.config)
     # transformers counts padding as positions, and warns if there are too many.
@@ -132,9 +113,9 @@ def _answer(
         torch.cuda.empty_cache()  # outside of the handler: its traceback keeps the failed batch alive
     half = len(tasks) // 2
     return [
-        answer
+        ids
         for part in (tasks[:half], tasks[half:])
-        for answer in _answer(model, tokenizer, part, temperature, seed, grammar)
+        for ids in generated_ids(model, tokenizer, part, temperature, seed, grammar)
     ]
 
 
@@ -179,7 +160,7 @@ def _generate(
     temperature: float,
     seed: int,
     grammar: DiagramGrammar | None,
-) -> list[Answer]:
+) -> list[list[int]]:
     length, limits = max(len(task.prompt) for task in tasks), [task.limit for task in tasks]
     padding = [length - len(task.prompt) for task in tasks]
     ids = [[padding_id(tokenizer)] * pad + list(task.prompt) for pad, task in zip(padding, tasks, strict=True)]
@@ -199,7 +180,7 @@ def _generate(
             logits_processor=processors,
         )
     rows = zip(output[:, length:].tolist(), limits, strict=True)
-    return [as_answer(tokenizer, row[:limit]) for row, limit in rows]
+    return [row[:limit] for row, limit in rows]
 
 
 def as_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> Answer:

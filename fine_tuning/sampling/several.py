@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 
-from transformers import PreTrainedTokenizerBase
-
 from fine_tuning.sampling.batches import Task
-from fine_tuning.sampling.generation import Answer, Model, answer_tasks
+from fine_tuning.sampling.decoder import Decoder
+from fine_tuning.sampling.generation import Answer
 from fine_tuning.sampling.grammar import DiagramGrammar
 
 TEMPERATURE = 1.0  # of the samples
 
 
 def several_answers(
-    model: Model,
-    tokenizer: PreTrainedTokenizerBase,
+    decoder: Decoder,
     prompts: Sequence[Sequence[int]],
     samples: int,
     max_new_tokens: int,
@@ -28,6 +26,6 @@ def several_answers(
     """
     numbers = [None, *range(samples)]
     tasks = [Task(prompt, max_new_tokens, number) for prompt in prompts for number in numbers]
-    answers = answer_tasks(model, tokenizer, tasks, TEMPERATURE, seed, grammar)
+    answers = decoder.answers(tasks, TEMPERATURE, seed, grammar)
     count = len(numbers)
     return [answers[k : k + count] for k in range(0, len(answers), count)]

@@ -9,14 +9,12 @@ from helpers import ROOT, problems_of
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from benchmarks.architecture import REAL_ARCHITECTURE
-from fine_tuning.data.csv_rows import Row
-from fine_tuning.data.tokens import encode_completion, encode_prompt
+from fine_tuning.data.tokens import encode_prompt
 from fine_tuning.run.presets import REAL
 from fine_tuning.sampling import generation
 from fine_tuning.sampling.batches import plan_batches, token_limit
 from fine_tuning.sampling.generation import (
     CPU_CACHE,
-    answer_rows,
     cache_bytes_per_token,
     generate_batch,
     merge_for_generation,
@@ -96,51 +94,6 @@ def test_batches_contain_every_index_once_grouped_by_length():
 
 def test_the_token_limit_leaves_room_above_the_reference():
     assert token_limit(100) == 166
-
-
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_skipping_batches_does_not_change_the_others(model, tokenizer, temperature):
-    rows = [Row(f"draw {k} circles", "[0]", 1.0, "diagram", {}) for k in range(5)]
-    batches = [[3, 1], [0, 4], [2]]
-    every = list(answer_rows(model, tokenizer, rows, batches, temperature, seed=7))
-    assert [batch for batch, _ in every] == batches and [len(answers) for _, answers in every] == [2, 2, 1]
-    assert list(answer_rows(model, tokenizer, rows, batches, temperature, seed=7, first_batch=1)) == every[1:]
-
-
-def test_each_answer_is_limited_by_its_own_reference(model, tokenizer):
-    rows = [Row("draw a circle", answer, 1.0, "diagram", {}) for answer in ("[0]", "[0, 1, 2, 3, 4, 5, 6, 7]")]
-    ((_, answers),) = answer_rows(model, tokenizer, rows, [[0, 1]], temperature=3.0, seed=1)
-    limits = [token_limit(len(encode_completion(tokenizer, row.answer))) for row in rows]
-    assert limits[0] < limits[1]
-    assert [(answer.ended, answer.tokens) for answer in answers] == [(False, limit) for limit in limits]
-
-
-def test_samples_are_the_same_in_batches_of_any_size_and_order(model, tokenizer, prompts):
-    answer = "x" * 40
-    rows = [Row(prompt, answer, 1.0, "diagram", {}) for prompt in ("two boxes", "a circle", "three boxes") * 3]
-
-    def samples(batches):
-        found = {}
-        for batch, answers in answer_rows(model, tokenizer, rows, batches, temperature=1.0, seed=7):
-            found |= dict(zip(batch, answers, strict=True))
-        return [found[k] for k in range(len(rows))]
-
-    together = samples([list(range(9))])
-    assert len({sample.text for sample in together}) > 6
-    assert samples([[k] for k in range(9)]) == together
-    assert samples([[8, 0, 4], [1, 7, 2], [6, 5, 3]]) == together
-    assert samples([[3, 2, 1, 0, 8, 7, 6, 5], [4]]) == together
-
-
-def test_the_samples_of_a_prompt_stay_when_other_rows_come_or_go(model, tokenizer):
-    rows = [Row(prompt, "x" * 40, 1.0, "diagram", {}) for prompt in ("two boxes", "a circle", "two boxes")]
-
-    def samples(rows):
-        ((_, answers),) = answer_rows(model, tokenizer, rows, [list(range(len(rows)))], temperature=1.0, seed=7)
-        return answers
-
-    assert samples([rows[1], rows[0], rows[2]]) == [samples(rows)[k] for k in (1, 0, 2)]
-    assert samples(rows[:2]) == samples(rows)[:2]
 
 
 def test_merging_the_adapter_does_not_change_predictions(model):
