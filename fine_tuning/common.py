@@ -25,6 +25,7 @@ from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.model_check import check_download, check_model
 from fine_tuning.run.options import Options, parse_options, set_environment
 from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings
+from fine_tuning.run.report_to import check_report_to
 from fine_tuning.run.run_state import LIBRARIES, RunState, State, library_changes
 from fine_tuning.run.sample_run import SampleRun
 from fine_tuning.run.step_order import check_split, check_step_1, check_tokenizer, library_versions
@@ -115,6 +116,8 @@ class Step:
         """Raise UserError with every problem of the CSVs, the model, the earlier steps and the workspace."""
         with self.checks:
             check_model(self.options)
+        with self.checks:
+            check_report_to(self.options.report_to)
         if self.number > 1:
             with self.checks:
                 check_step_1(self.options)
@@ -237,6 +240,7 @@ class Step:
         `tokens` is the size of the training set. Raises UserError if the loss is not finite or the machine fails. The
         message names the row by its prompt, which is looked up in `prompts`.
         """
+        from fine_tuning.training.dashboards import DashboardCallback, Training
         from fine_tuning.training.device import peak_memory_mib
         from fine_tuning.training.history import record, training_figures
         from fine_tuning.training.reporter import Reporter
@@ -244,6 +248,10 @@ class Step:
 
         reporter = Reporter(self.log, bar)
         trainer.add_callback(reporter)
+        if self.options.report_to:
+            checkpoints = self.state.place / "checkpoints"
+            training = Training(self.state.place.name, self.workspace.log, checkpoints, self.settings)
+            trainer.add_callback(DashboardCallback(self.options.report_to, training))
         train(trainer, prompts)
         self.continues = reporter.first_step > 0
         self._peak_memory = peak_memory_mib()

@@ -12,6 +12,7 @@ from typing import Any
 from fine_tuning.run.commands import PROJECT, default_workspace, flags, program, program_of
 from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.hub import is_cached
+from fine_tuning.run.report_to import PACKAGES
 from fine_tuning.run.set_flag import read_settings, set_flags, settings_help
 from fine_tuning.run.workspace import Workspace, broken_links
 
@@ -36,6 +37,7 @@ class Options:
     restart: bool = False
     skip_bad_rows: bool = False
     plain: bool = False
+    report_to: str | None = None
     set_values: tuple[tuple[str, Any], ...] = ()
 
     @property
@@ -123,6 +125,8 @@ class Options:
             parts.append("--load-in-4bit")
         if self.plain:
             parts.append("--plain")
+        if self.report_to:
+            parts += ["--report-to", self.report_to]
         parts += set_flags(self.settings_given)
         return shlex.join([*program_of(script), *parts])
 
@@ -164,7 +168,9 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         help=f"folder to read and write in (default: {default_workspace()})",
     )
     if not is_step:
-        parser.set_defaults(max_rows=None, skip_bad_rows=False, seed=SEED, restart=False, plain=False, set=[])
+        parser.set_defaults(
+            max_rows=None, skip_bad_rows=False, seed=SEED, restart=False, plain=False, report_to=None, set=[]
+        )
         return parser
     run.add_argument(
         "--max-rows", type=whole_number(1), help="use only this many prompts of each CSV, to try things out"
@@ -182,6 +188,11 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
     )
     run.add_argument("--restart", action="store_true", help="discard the earlier run of this step and repeat it")
     add_plain(run)
+    run.add_argument(
+        "--report-to",
+        choices=tuple(PACKAGES),
+        help="write the figures of steps 1 and 3 to this dashboard too, offline in the log folder (default: none)",
+    )
     settings = parser.add_argument_group(
         "training settings", f"Names, meanings and defaults for --set:\n\n{settings_help()}"
     )
@@ -228,6 +239,7 @@ def to_options(args: argparse.Namespace) -> Options:
         restart=args.restart,
         skip_bad_rows=args.skip_bad_rows,
         plain=args.plain,
+        report_to=args.report_to,
         set_values=tuple(values.items()),
     )
 

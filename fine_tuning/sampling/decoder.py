@@ -23,6 +23,7 @@ from fine_tuning.sampling.grammar import DiagramGrammar
 from fine_tuning.sampling.pace import CPU, GPU, Pace
 from fine_tuning.sampling.recorded import CudaGraphs, NotAlikeError, Recorder, Steps
 from fine_tuning.sampling.rows import ReadPrompt, Rows, read_prompts
+from fine_tuning.sampling.watching import current_watcher, watching
 
 Waiting = deque[tuple[int, Task]]  # the key of each task
 
@@ -74,6 +75,8 @@ class Decoder:
         """The answers to all tasks, in their order; see `answer_tasks`."""
         tasks = within_positions(self.model, tasks)
         if grammar is None and tasks and self._is_fast(tasks, seed):
+            if watcher := current_watcher():
+                watcher.begin(len(tasks))
             found = dict(self._answers(tasks, temperature, seed))
             return [found[key] for key in range(len(tasks))]
         size = self.batch_size
@@ -112,7 +115,8 @@ class Decoder:
         self._obstacle = obstacle
         if not obstacle and not self._is_checked:
             self._is_checked = True
-            problem = self._problem(tasks, seed)
+            with watching(None):
+                problem = self._problem(tasks, seed)
             if problem is not None:
                 _note_plain(problem)
                 self._release()
@@ -184,6 +188,7 @@ class Decoder:
         self, waiting: Waiting, sizes: Sequence[Task], temperature: float, seed: int, is_check: bool = False
     ) -> Iterator[tuple[int, list[int]]]:
         """Decode with one cache, made for the tasks `sizes`."""
+        watcher = current_watcher()
         read: dict[tuple[int, ...], ReadPrompt] = {}
         rows, steps = self._made(sizes, self._read(read, waiting))
         rows.begin(temperature, any(task.sample is not None for _, task in waiting))
@@ -204,6 +209,8 @@ class Decoder:
                 what = str(error) if isinstance(error, NotAlikeError) else reason_of(error)
                 print(f"note: sampling without CUDA graphs: a step cannot be recorded ({what})", file=sys.stderr)
                 self._recorder = steps.recorder = None
+            if watcher and not is_check:
+                watcher.progress(rows.so_far())
             yield from rows.collect()
 
     def _admit(

@@ -15,6 +15,7 @@ from fine_tuning.run.errors import UserError, is_out_of_memory
 from fine_tuning.sampling.batches import Task
 from fine_tuning.sampling.grammar import DiagramGrammar
 from fine_tuning.sampling.streams import Streams, random_numbers, sample_numbers
+from fine_tuning.sampling.watching import WatcherStreamer, current_watcher
 from fine_tuning.training.base_model import max_positions
 
 CPU_CACHE = 4 * 2**30  # bytes of the KV cache; fixed, because samples must not depend on the machine's memory
@@ -169,6 +170,7 @@ def _generate(
     ]
     processors = LogitsProcessorList([grammar.processor(length, limits)] if grammar else [])
     processors.append(Streams(numbers, temperature, length, model.device))
+    watcher = current_watcher()
     with torch.inference_mode():
         output = model.generate(  # type: ignore[operator]  # PreTrainedModel's type lacks it
             input_ids=torch.tensor(ids, device=model.device),
@@ -178,6 +180,7 @@ def _generate(
             pad_token_id=padding_id(tokenizer),
             do_sample=False,
             logits_processor=processors,
+            streamer=WatcherStreamer(watcher) if watcher else None,
         )
     rows = zip(output[:, length:].tolist(), limits, strict=True)
     return [row[:limit] for row, limit in rows]

@@ -174,6 +174,11 @@ class Rows:
             self.tasks[row] = None
         return found
 
+    def so_far(self) -> dict[int, list[int]]:
+        """The token ids so far of the answers at work, by their keys."""
+        counts, answers = self.counts.tolist(), self.answers.tolist()
+        return {key: answers[row][: counts[row]] for row, key in enumerate(self.tasks) if key is not None}
+
     @torch.inference_mode()
     def gather_in(self, count: int) -> None:
         """Move the rows that have a task into the first `count` rows."""
