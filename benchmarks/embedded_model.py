@@ -61,6 +61,8 @@ MADE_BY = (
     "fine_tuning/data/prompt_frame.py", "fine_tuning/data/row.py",
     "fine_tuning/data/split.py", "fine_tuning/data/tokens.py",
     "fine_tuning/sampling/batches.py", "fine_tuning/sampling/generation.py", "fine_tuning/sampling/validation.py",
+    "fine_tuning/sampling/answer_rows.py", "fine_tuning/sampling/decoder.py", "fine_tuning/sampling/streams.py",
+    "fine_tuning/sampling/rows.py", "fine_tuning/sampling/row_cache.py",
     "fine_tuning/training/adapter.py", "fine_tuning/training/base_model.py", "fine_tuning/training/device.py",
     "benchmarks/embedded_model.py",
 )  # fmt: skip
@@ -132,6 +134,7 @@ def _evaluated(options: Options) -> dict[str, Any]:
     if path.exists() and (kept := json.loads(path.read_text("utf-8"))).get("made of") == made_of:
         return kept
 
+    from fine_tuning.sampling.decoder import Decoder
     from fine_tuning.sampling.generation import merge_for_generation
     from fine_tuning.sampling.validation import validate
     from fine_tuning.training.adapter import load_adapter
@@ -149,16 +152,16 @@ def _evaluated(options: Options) -> dict[str, Any]:
     frame = frame_of(row.prompt for row in rows)
     result: dict[str, Any] = {"made of": made_of, "prompts": [frame.request_of(row.prompt) for row in rows]}
     result["references"] = [row.answer for row in rows]
-    batch = EMBEDDED.sampling.batch_size
     for name in MODELS:
         base, adapter = load_base_model(options), _adapters(workspace).get(name)
         model = merge_for_generation(
             load_adapter(base, adapter, EMBEDDED.lora, options, trainable=False) if adapter else base
         )
+        decoder = Decoder(model, tokenizer, EMBEDDED.sampling.batch_size)
         result[name] = {}
         for way, (temperature, count) in WAYS.items():
             title = f"{name}, {way}"
-            validation = validate(model, tokenizer, rows * count, batch, options.seed, title, temperature)
+            validation = validate(decoder, rows * count, options.seed, title, temperature)
             result[name][way] = validation.figures() | _by_family(rows * count, [s.total for s in validation.scores])
             result[name][way] |= _of_new(validation, known)
             result[f"{name} {way} answers"] = [
@@ -167,7 +170,7 @@ def _evaluated(options: Options) -> dict[str, Any]:
             ]
         result[name][BOTH] = {f: round(fmean(result[name][way][f] for way in WAYS), 4) for f in FIGURES}
         for way, temperature in FRESH_WAYS.items() if name != "base" else ():
-            validation = validate(model, tokenizer, fresh, batch, options.seed, f"{name}, {way}", temperature)
+            validation = validate(decoder, fresh, options.seed, f"{name}, {way}", temperature)
             result[name][way] = validation.figures() | _of_new(validation, known)
     write_atomically(path, json.dumps(result, ensure_ascii=False))
     return result

@@ -45,6 +45,7 @@ MOST = 8
 # The answers depend on these files, on the adapter and on the prompts.
 MADE_BY = (
     "fine_tuning/sampling/generation.py", "fine_tuning/sampling/several.py", "fine_tuning/sampling/streams.py",
+    "fine_tuning/sampling/decoder.py", "fine_tuning/sampling/rows.py", "fine_tuning/sampling/row_cache.py",
     "fine_tuning/data/tokens.py", "fine_tuning/data/chat_format.py", "fine_tuning/training/base_model.py",
 )  # fmt: skip
 # How many samples besides the greedy answer, and whether for every request or only where that has a flaw.
@@ -116,17 +117,17 @@ def fresh_rows(options: Options, count: int) -> list[Row]:
 def make_askers(options: Options) -> dict[str, "Asker"]:
     """One for each of WAYS, all with the same model."""
     from fine_tuning.sampling.asker import Asker
+    from fine_tuning.sampling.decoder import Decoder
     from fine_tuning.sampling.generation import merge_for_generation
     from fine_tuning.training.adapter import load_adapter
     from fine_tuning.training.base_model import load_base_model, load_tokenizer
 
     base, adapter = load_base_model(options), options.workspace.orpo_model
     model = merge_for_generation(load_adapter(base, adapter, EMBEDDED.lora, options, trainable=False))
-    tokenizer = load_tokenizer(options)
     frame, size = PromptFrame(), EMBEDDED.sampling.batch_size  # the prompts of rows are whole
+    decoder = Decoder(model, load_tokenizer(options), size)
     return {
-        name: Asker(model, tokenizer, frame, Scoring(), samples, always, size, SEED)
-        for name, (samples, always) in WAYS.items()
+        name: Asker(decoder, frame, Scoring(), samples, always, size, SEED) for name, (samples, always) in WAYS.items()
     }
 
 
@@ -143,7 +144,7 @@ def _answers(asker: "Asker", prompts: Sequence[list[int]], workspace: Workspace)
     with tqdm(total=len(prompts), initial=len(texts), desc="answering", unit="prompt") as progress:
         while len(texts) < len(prompts):
             batch = prompts[len(texts) : len(texts) + asker.requests_at_once]
-            answers = several_answers(asker.model, asker.tokenizer, batch, MOST, MAX_NEW_TOKENS, SEED)
+            answers = several_answers(asker.decoder, batch, MOST, MAX_NEW_TOKENS, SEED)
             texts += [[(answer.text, answer.ended) for answer in of_prompt] for of_prompt in answers]
             write_atomically(path, json.dumps({"made of": made_of, "answers": texts}))
             progress.update(len(batch))

@@ -33,6 +33,7 @@ from fine_tuning.run.model_check import check_download, check_model
 from fine_tuning.run.options import (
     MAX_SEED,
     SEED,
+    add_plain,
     make_parser,
     set_environment,
     to_options,
@@ -81,6 +82,7 @@ def main() -> None:
             print(printable(line), file=sys.stderr)
 
     from fine_tuning.sampling.asker import Asker
+    from fine_tuning.sampling.decoder import Decoder
     from fine_tuning.sampling.generation import merge_for_generation
     from fine_tuning.sampling.grammar import DiagramGrammar
     from fine_tuning.training.model_probe import probe
@@ -93,7 +95,8 @@ def main() -> None:
     always = args.samples is not None or args.top > 1
     batch_size = preset.sampling.batch_size
     grammar = DiagramGrammar(probed.tokenizer) if args.grammar else None
-    asker = Asker(model, probed.tokenizer, frame, scoring, samples, always, batch_size, args.sample_seed, grammar)
+    decoder = Decoder(model, probed.tokenizer, batch_size, options.plain)
+    asker = Asker(decoder, frame, scoring, samples, always, batch_size, args.sample_seed, grammar)
 
     # 3. Choose the best answers, draw and print them.
     drawn = answer_one(asker, args, largest) if args.requests is None else answer_many(asker, args, largest, count)
@@ -144,6 +147,7 @@ def parse_arguments() -> argparse.Namespace:
         action="store_true",
         help="hold the answers to the diagram language while they are generated: then nothing is wrong in their text",
     )
+    add_plain(parser)
     return parser.parse_args(flags())
 
 

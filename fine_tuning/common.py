@@ -267,14 +267,15 @@ class Step:
         Merges the adapter into `model`, which cannot be trained afterwards. The log shows all validations of this run
         side by side, each under its name.
         """
+        from fine_tuning.sampling.decoder import Decoder
         from fine_tuning.sampling.generation import merge_for_generation
         from fine_tuning.sampling.validation import log_validation, validate
 
         self.log.progress("Validation: answering the held-out prompts.")
-        batch_size, seed = self.preset.sampling.batch_size, self.options.seed
+        batch_size, plain = self.preset.sampling.batch_size, self.options.plain
+        decoder = Decoder(merge_for_generation(model), tokenizer, batch_size, plain)
         bar = f"validation {name}"
-        merged = merge_for_generation(model)
-        self._validations[name] = validate(merged, tokenizer, rows, batch_size, seed, bar, score=self.scoring)
+        self._validations[name] = validate(decoder, rows, self.options.seed, bar, score=self.scoring)
         log_validation(self.log, "Validation", self._validations, self.captions(rows))
         return {f"validation {figure}": value for figure, value in self._validations[name].figures().items()}
 

@@ -36,6 +36,7 @@ class Options:
     load_in_4bit: bool = False
     restart: bool = False
     skip_bad_rows: bool = False
+    plain: bool = False
     report_to: str | None = None
     set_values: tuple[tuple[str, Any], ...] = ()
 
@@ -122,6 +123,8 @@ class Options:
             parts += ["--dtype", self.dtype]
         if self.load_in_4bit:
             parts.append("--load-in-4bit")
+        if self.plain:
+            parts.append("--plain")
         if self.report_to:
             parts += ["--report-to", self.report_to]
         parts += set_flags(self.settings_given)
@@ -165,7 +168,9 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         help=f"folder to read and write in (default: {default_workspace()})",
     )
     if not is_step:
-        parser.set_defaults(max_rows=None, skip_bad_rows=False, seed=SEED, restart=False, report_to=None, set=[])
+        parser.set_defaults(
+            max_rows=None, skip_bad_rows=False, seed=SEED, restart=False, plain=False, report_to=None, set=[]
+        )
         return parser
     run.add_argument(
         "--max-rows", type=whole_number(1), help="use only this many prompts of each CSV, to try things out"
@@ -182,6 +187,7 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         help=f"seed of the split, training and sampling (default: {SEED})",
     )
     run.add_argument("--restart", action="store_true", help="discard the earlier run of this step and repeat it")
+    add_plain(run)
     run.add_argument(
         "--report-to",
         choices=tuple(PACKAGES),
@@ -198,6 +204,11 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         help="change a training setting, as in --set sft.epochs=2. Repeat the flag to change several",
     )
     return parser
+
+
+def add_plain(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
+    """Add the flag --plain."""
+    parser.add_argument("--plain", action="store_true", help="do not use CUDA graphs")
 
 
 def to_options(args: argparse.Namespace) -> Options:
@@ -227,6 +238,7 @@ def to_options(args: argparse.Namespace) -> Options:
         load_in_4bit=args.load_in_4bit,
         restart=args.restart,
         skip_bad_rows=args.skip_bad_rows,
+        plain=args.plain,
         report_to=args.report_to,
         set_values=tuple(values.items()),
     )

@@ -73,6 +73,7 @@ class TunedModel:
 
         from fine_tuning.data.tokens import decode_answer
         from fine_tuning.sampling.asker import Asker
+        from fine_tuning.sampling.decoder import Decoder
         from fine_tuning.sampling.generation import merge_for_generation
         from fine_tuning.sampling.grammar import DiagramGrammar
         from fine_tuning.training.model_probe import probe
@@ -81,7 +82,9 @@ class TunedModel:
         tokenizer = probed.tokenizer
         check_tokenizer(options, probed.settings)
         model = merge_for_generation(tuned_model(options, preset, folder))
-        plain = Asker(model, tokenizer, frame, scoring, SAMPLES, False, preset.sampling.batch_size, SEED)
+        batch_size = preset.sampling.batch_size
+        decoder = Decoder(model, tokenizer, batch_size, options.plain)
+        plain = Asker(decoder, frame, scoring, SAMPLES, False, batch_size, SEED)
         grammar = cache(lambda: DiagramGrammar(tokenizer))
 
         def asker(asked: Asked) -> "Asker":

@@ -5,7 +5,7 @@ import os
 import pytest
 from helpers import ROOT
 
-from fine_tuning.run.options import Options, make_parser, set_environment
+from fine_tuning.run.options import Options, make_parser, set_environment, to_options
 
 
 @pytest.mark.parametrize(("given", "used"), [(None, "0"), ("0,1", "0"), ("3,2", "3"), ("", "")])
@@ -41,3 +41,9 @@ def test_a_number_of_thousands_of_digits_is_refused_with_what_is_right(capsys, f
         make_parser("").parse_args([flag, "9" * 5000])
     message = capsys.readouterr().err
     assert "is not a whole number" in message and len(message) < 2000
+
+
+def test_a_command_for_another_step_keeps_the_flag_for_the_plain_way():
+    options = to_options(make_parser("").parse_args(["--model", "embedded", "--plain"]))
+    assert options.plain and options.command("orpo_fine_tuning").endswith("--plain")
+    assert "plain" not in options.settings()  # it decides no result, so a run may continue without it

@@ -99,7 +99,7 @@ def test_the_tokens_of_every_reference_are_allowed(tokenizer, grammar):
 def test_a_flawless_answer_stays_as_it_is(tokenizer, grammar):
     answer = references(2)[1]
     ids = encode_completion(tokenizer, answer)
-    processor = grammar.processor(1, 0, len(ids) + 40)
+    processor = grammar.processor(0, [len(ids) + 40])
     written: list[int] = []
     for token in ids:
         scores = torch.zeros(1, len(tokenizer))
@@ -121,7 +121,7 @@ def test_a_target_is_named_only_if_there_is_room_for_its_line(tokenizer, grammar
 
 def test_a_row_that_has_ended_is_not_masked(tokenizer, grammar):
     ids = encode_completion(tokenizer, references(2)[0])
-    processor = grammar.processor(1, 0, 10_000)
+    processor = grammar.processor(0, [10_000])
     for k in range(len(ids) + 1):
         held = processor(torch.tensor([ids[:k]], dtype=torch.int64), torch.zeros(1, len(tokenizer)))
     assert torch.isfinite(held).all()
@@ -130,10 +130,10 @@ def test_a_row_that_has_ended_is_not_masked(tokenizer, grammar):
 def test_a_batch_that_runs_out_of_memory_is_held_to_the_grammar_too(model, tokenizer, grammar, monkeypatch):
     generate = generation._generate
 
-    def small_gpu(model, tokenizer, prompts, *arguments):
-        if len(prompts) > 1:
+    def small_gpu(model, tokenizer, tasks, *arguments):
+        if len(tasks) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return generate(model, tokenizer, prompts, *arguments)
+        return generate(model, tokenizer, tasks, *arguments)
 
     monkeypatch.setattr(generation, "_generate", small_gpu)
     check(generate_batch(model, tokenizer, [encode_prompt(tokenizer, REQUEST)] * 3, 60, 5.0, 1, grammar=grammar), 60)

@@ -6,6 +6,9 @@ from helpers import ROOT
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fine_tuning.data.tokens import decode_answer, encode_prompt
+from fine_tuning.sampling import decoder as module
+from fine_tuning.sampling.batches import Task
+from fine_tuning.sampling.decoder import Decoder
 from fine_tuning.sampling.generation import generate_batch
 from fine_tuning.sampling.watching import current_watcher, watching
 
@@ -57,3 +60,23 @@ def test_a_watcher_that_raises_ends_the_generation(tuned):
     with pytest.raises(KeyboardInterrupt), watching(recorder):
         generate_batch(model, tokenizer, prompts, TOKENS, 0, 7)
     assert [len(ids) for ids in recorder.ids.values()] == [3, 3] and current_watcher() is None
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_the_watcher_of_several_answers_sees_the_greedy_one_and_the_next_request_is_answered_as_ever(
+    tuned, monkeypatch, plain
+):
+    monkeypatch.setattr(module, "CHECKED_TOKENS", 8)
+    model, tokenizer, (prompt, _) = tuned
+    tasks = [Task(prompt, TOKENS, number) for number in (None, 0, 1)]
+    expected = Decoder(model, tokenizer, 8, plain).answers(tasks, 1.0, 7)
+    decoder, recorder = Decoder(model, tokenizer, 8, plain), Recorder()
+    with watching(recorder):
+        assert decoder.answers(tasks, 1.0, 7) == expected
+    assert recorder.batches == [3] and decode_answer(tokenizer, recorder.ids[0]) == (
+        expected[0].text,
+        expected[0].ended,
+    )
+    with pytest.raises(KeyboardInterrupt), watching(Recorder(limit=3)):
+        decoder.answers(tasks, 1.0, 7)
+    assert decoder.answers(tasks, 1.0, 7) == expected
