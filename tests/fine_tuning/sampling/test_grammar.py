@@ -173,7 +173,7 @@ def test_the_tokens_of_every_label_are_allowed_also_where_they_hold_parts_of_cha
 def test_an_answer_that_wants_only_labels_is_held_to_their_length_and_ends_within_its_limit(tokenizer, grammar):
     quotes = [token for token in range(len(tokenizer)) if tokenizer.decode([token]) in ("'", ", '")]
     for seed, limit in ((1, 60), (2, 150), (3, 150)):
-        processor, random, written = grammar.processor(1, 0, limit), torch.Generator().manual_seed(seed), []
+        processor, random, written = grammar.processor(0, [limit]), torch.Generator().manual_seed(seed), []
         while not written or written[-1] != grammar._end:
             scores = torch.randn(1, len(tokenizer), generator=random)
             scores[0, quotes] += 3
