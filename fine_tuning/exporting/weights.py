@@ -23,12 +23,12 @@ from fine_tuning.data.tokens import encode_completion, encode_prompt
 from fine_tuning.exporting.alike import SECONDS, Comparison, Difference, Question, first_difference
 from fine_tuning.run.errors import UserError, explain, reason_of
 from fine_tuning.sampling.batches import token_limit
-from fine_tuning.sampling.generation import room_for_answers
+from fine_tuning.sampling.generation import Model, room_for_answers
 
 BATCH = 4  # prompts that are answered together
 
 
-def questions_about(model: PeftModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]) -> list[Question]:
+def questions_about(model: Model, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]) -> list[Question]:
     """The prompts of `rows`, without those that this model cannot answer."""
     questions = []
     for row in rows:
@@ -41,9 +41,9 @@ def questions_about(model: PeftModel, tokenizer: PreTrainedTokenizerBase, rows: 
     return questions
 
 
-def answered(model: PeftModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question]) -> list[Question]:
+def answered(model: Model, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question]) -> list[Question]:
     """The questions with the answers of base model and adapter, which is not merged into it. Fewer if time runs out."""
-    base: Any = model.get_base_model()  # PEFT declares it as a plain module
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     base.activation_checkpointing_disable()
     base.config.use_cache = True
     base.generation_config = GenerationConfig()  # as the steps do: its own may penalise repetition
@@ -98,7 +98,7 @@ def _in_time(questions: Sequence[Question], title: str) -> Iterator[Sequence[Que
 
 
 def _greedy(
-    model: PreTrainedModel | PeftModel,
+    model: Model,
     tokenizer: PreTrainedTokenizerBase,
     questions: Sequence[Question],
     settings: dict[str, Any],

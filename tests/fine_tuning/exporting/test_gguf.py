@@ -162,6 +162,20 @@ def test_a_model_of_the_real_architecture_gives_the_same_greedy_answers_but_for_
             assert abs(scores[ours[place]] - scores[theirs[place]]) < 0.05
 
 
+def test_logits_of_the_real_architecture_cut_to_2_layers_agree_within_a_twentieth(tmp_path, llama):
+    """In full width, with random weights. Logits count up to a constant, so their log-probabilities are compared."""
+    tokenizer = real_tokenizer()
+    config = AutoConfig.from_pretrained(REAL)
+    config.num_hidden_layers, config.initializer_range = 2, 0.06
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    server = llama(write(tmp_path / "real.gguf", model, tokenizer))
+    ids = ids_of(tokenizer, rendered(tokenizer, ROWS[0]) + ROWS[0]["output_data"])[:400]
+    ours, theirs = next_log_probabilities(model, ids), server.log_probabilities(ids, 1000)
+    assert len(theirs) == 1000 and max(theirs.values()) - min(theirs.values()) > 1
+    assert max(abs(ours[k].item() - value) for k, value in theirs.items()) < 0.05
+
+
 def test_every_row_of_the_embedding_has_a_token_of_the_right_type():
     tokenizer = real_tokenizer()
     found = vocabulary(tokenizer, 32256)
