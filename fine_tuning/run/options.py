@@ -35,6 +35,7 @@ class Options:
     load_in_4bit: bool = False
     restart: bool = False
     skip_bad_rows: bool = False
+    plain: bool = False
     set_values: tuple[tuple[str, Any], ...] = ()
 
     @property
@@ -120,6 +121,8 @@ class Options:
             parts += ["--dtype", self.dtype]
         if self.load_in_4bit:
             parts.append("--load-in-4bit")
+        if self.plain:
+            parts.append("--plain")
         parts += set_flags(self.settings_given)
         return shlex.join([*program_of(script), *parts])
 
@@ -162,6 +165,7 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
     )
     if not is_step:
         parser.set_defaults(max_rows=None, skip_bad_rows=False, seed=SEED, restart=False, set=[])
+        parser.set_defaults(plain=False, no_gradient_checkpointing=False)
         return parser
     run.add_argument(
         "--max-rows", type=whole_number(1), help="use only this many prompts of each CSV, to try things out"
@@ -178,6 +182,11 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         help=f"seed of the split, training and sampling (default: {SEED})",
     )
     run.add_argument("--restart", action="store_true", help="discard the earlier run of this step and repeat it")
+    run.add_argument(
+        "--plain",
+        action="store_true",
+        help="train without CUDA graphs, which are used on a GPU where they prove right and faster",
+    )
     settings = parser.add_argument_group(
         "training settings", f"Names, meanings and defaults for --set:\n\n{settings_help()}"
     )
@@ -187,6 +196,11 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         default=[],
         metavar="NAME=VALUE",
         help="change a training setting, as in --set sft.epochs=2. Repeat the flag to change several",
+    )
+    settings.add_argument(
+        "--no-gradient-checkpointing",
+        action="store_true",
+        help="compute each layer once: faster, with more memory. Short for --set gradient_checkpointing=false",
     )
     return parser
 
@@ -205,7 +219,8 @@ def to_options(args: argparse.Namespace) -> Options:
             raise UserError(f"--workspace {args.workspace}: this is a file, not a folder")
     values: dict[str, Any] = {}
     with checks:
-        values = read_settings(args.set)
+        short = ["gradient_checkpointing=false"] if args.no_gradient_checkpointing else []
+        values = read_settings([*args.set, *short])
     checks.finish()
     model = os.path.expanduser(args.model)
     return Options(
@@ -218,6 +233,7 @@ def to_options(args: argparse.Namespace) -> Options:
         load_in_4bit=args.load_in_4bit,
         restart=args.restart,
         skip_bad_rows=args.skip_bad_rows,
+        plain=args.plain,
         set_values=tuple(values.items()),
     )
 
