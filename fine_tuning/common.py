@@ -38,9 +38,10 @@ if TYPE_CHECKING:
 
     from fine_tuning.sampling.validation import Validation
     from fine_tuning.training.memory_check import Loss
+    from fine_tuning.training.orpo_trainer import OrpoTrainer
     from fine_tuning.training.pair_batch import EncodedPair
+    from fine_tuning.training.sft_trainer import AdapterSftTrainer
     from fine_tuning.training.token_table import TokenTable
-    from fine_tuning.training.trainer import AdapterTrainerMixin
 
 __all__ = ["Step", "frame_of", "limit_prompts", "new_adapter", "run", "scoring_of", "split_prompts", "tuned_model"]
 
@@ -234,16 +235,22 @@ class Step:
         folder, dtype = self.state.place / "checkpoints", choose_dtype(self.options.dtype)
         return trainer_arguments(self.preset, settings, dtype, self.options.seed, examples, folder)
 
-    def train(self, trainer: AdapterTrainerMixin, bar: str, prompts: Iterable[str], tokens: int) -> dict[str, Any]:
+    def train(
+        self, trainer: AdapterSftTrainer | OrpoTrainer, bar: str, prompts: Iterable[str], tokens: int
+    ) -> dict[str, Any]:
         """Train, from the last checkpoint if there is one, and return the figures.
 
         `tokens` is the size of the training set. Raises UserError if the loss is not finite or the machine fails. The
         message names the row by its prompt, which is looked up in `prompts`.
         """
+        from tqdm import tqdm
+
         from fine_tuning.training.dashboards import DashboardCallback, Training
         from fine_tuning.training.device import peak_memory_mib
+        from fine_tuning.training.graph_setup import graphs_for
         from fine_tuning.training.history import record, training_figures
         from fine_tuning.training.reporter import Reporter
+        from fine_tuning.training.time_estimate import TimeEstimate
         from fine_tuning.training.trainer import train
 
         reporter = Reporter(self.log, bar)
@@ -252,7 +259,11 @@ class Step:
             checkpoints = self.state.place / "checkpoints"
             training = Training(self.state.place.name, self.workspace.log, checkpoints, self.settings)
             trainer.add_callback(DashboardCallback(self.options.report_to, training))
-        train(trainer, prompts)
+        graphs = graphs_for(trainer, self.options.plain, self.options.load_in_4bit)
+        captured = (lambda: graphs.captured) if graphs else lambda: (0, 0.0)
+        trainer.add_callback(TimeEstimate(bar, tqdm.write, captured, graphs.buckets if graphs else 0))
+        train(trainer, prompts, graphs)
+        self.log.set("How the steps were computed", trainer.way)
         self.continues = reporter.first_step > 0
         self._peak_memory = peak_memory_mib()
         history, epochs = trainer.state.log_history, int(trainer.args.num_train_epochs)

@@ -168,9 +168,8 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         help=f"folder to read and write in (default: {default_workspace()})",
     )
     if not is_step:
-        parser.set_defaults(
-            max_rows=None, skip_bad_rows=False, seed=SEED, restart=False, plain=False, report_to=None, set=[]
-        )
+        parser.set_defaults(max_rows=None, skip_bad_rows=False, seed=SEED, restart=False, set=[])
+        parser.set_defaults(plain=False, no_gradient_checkpointing=False, report_to=None)
         return parser
     run.add_argument(
         "--max-rows", type=whole_number(1), help="use only this many prompts of each CSV, to try things out"
@@ -203,6 +202,11 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         metavar="NAME=VALUE",
         help="change a training setting, as in --set sft.epochs=2. Repeat the flag to change several",
     )
+    settings.add_argument(
+        "--no-gradient-checkpointing",
+        action="store_true",
+        help="compute each layer once: faster, with more memory. Short for --set gradient_checkpointing=false",
+    )
     return parser
 
 
@@ -225,7 +229,8 @@ def to_options(args: argparse.Namespace) -> Options:
             raise UserError(f"--workspace {args.workspace}: this is a file, not a folder")
     values: dict[str, Any] = {}
     with checks:
-        values = read_settings(args.set)
+        short = ["gradient_checkpointing=false"] if args.no_gradient_checkpointing else []
+        values = read_settings([*args.set, *short])
     checks.finish()
     model = os.path.expanduser(args.model)
     return Options(
