@@ -64,7 +64,7 @@ def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     questions = answered(
         model, tokenizer, [replace(each, longest=min(each.longest, args.tokens)) for each in questions]
     )
-    size = len(model.get_input_embeddings().weight)
+    size = model.config.vocab_size
     file = scratch / f"{NAME}.gguf"
     write_gguf(file, NAME, model, gguf_model(model.config.to_dict(), size), vocabulary(tokenizer, size), args.quantize)
     try:

@@ -89,7 +89,7 @@ def _convert(path: Path, folder: Path) -> None:
 
     place: dict[str, Any] = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
     read = AutoModelForCausalLM.from_pretrained(**place)
-    config = read.config
+    config: Any = read.config
     if hasattr(config, "quantization_config"):  # with it, transformers refuses to save the weights
         del config.quantization_config
     model = LlamaForCausalLM(config)

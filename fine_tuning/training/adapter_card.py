@@ -70,7 +70,9 @@ def adapter_card(options: Options, dtype: str, stop: Sequence[int] = ()) -> str:
 
 
 def add_verdict(folder: Path, lines: Sequence[str]) -> None:
-    """Write the verdict on a finished run into the card of its adapter, in `folder`."""
+    """Write the verdict on a finished run into the card of its adapter, in `folder`, if there is one."""
+    if not (folder / CARD_FILE).is_file():
+        return
     verdict = "Its training run:\n\n" + "\n".join(f"- {line}" for line in lines)
     card = (folder / CARD_FILE).read_text(encoding="utf-8")
     write_atomically(folder / CARD_FILE, card.replace(UNFINISHED, verdict, 1))
