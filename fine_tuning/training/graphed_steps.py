@@ -127,6 +127,11 @@ class GraphedSteps:
         self.steps += 1
         return loss
 
+    def give_way(self, problem: str) -> None:
+        """Stop because of a problem, and say so."""
+        self.say(f"note: {problem}, so training goes on with plain steps")
+        self.stop(problem)
+
     def stop(self, reason: str) -> None:
         """Run all further steps plainly, and free the graphs' memory."""
         self.reason = reason
@@ -184,8 +189,7 @@ class GraphedSteps:
             self.capture_seconds += time.perf_counter() - start
             return result
         # Outside of the handler, whose traceback keeps tensors alive.
-        self.say(f"note: {problem}, so training goes on with plain steps")
-        self.stop(problem)
+        self.give_way(problem)
         return None
 
     def _new_graph(self, bucket: Bucket, batch: Batch, number: int) -> _Graph | None:

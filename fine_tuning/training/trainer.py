@@ -101,6 +101,17 @@ class AdapterTrainerMixin(Trainer):
         self.is_in_step = False
         return loss
 
+    def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
+        """Validate. If memory is too short for that beside the graphs, free it and go on without them."""
+        try:
+            return super().evaluate(*arguments, **named)
+        except Exception as error:
+            if not self.graphs or self.graphs.reason or not is_out_of_memory(error):
+                raise
+        # Outside of the handler, whose traceback keeps tensors alive.
+        self.graphs.give_way("memory is too short for a validation beside CUDA graphs")
+        return super().evaluate(*arguments, **named)
+
     def autocast(self) -> AbstractContextManager[Any]:
         return self.accelerator.autocast()
 

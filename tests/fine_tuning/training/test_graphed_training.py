@@ -98,6 +98,27 @@ def test_a_training_whose_first_capture_fails_is_the_plain_one_bit_for_bit(kind,
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("kind", [OrpoTrainer, AdapterSftTrainer])
+def test_a_validation_that_has_no_memory_beside_graphs_gets_theirs(kind, tmp_path, monkeypatch):
+    plain, _ = trained(kind, tmp_path / "plain")
+    predict = kind.prediction_step
+
+    def scarce(trainer, *arguments, **named):
+        if trainer.graphs and not trainer.graphs.reason:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return predict(trainer, *arguments, **named)
+
+    monkeypatch.setattr(kind, "prediction_step", scarce)
+    trainer, said = trained(kind, tmp_path / "scarce", record)
+    (line,) = said
+    assert "memory is too short for a validation beside CUDA graphs" in line
+    assert 0 < trainer.graphs.steps <= EXAMPLES  # those of the first epoch
+    validations = [
+        [entry["eval_loss"] for entry in each.state.log_history if "eval_loss" in entry] for each in (plain, trainer)
+    ]
+    assert validations[1] == pytest.approx(validations[0], rel=1e-3) and len(validations[1]) == EPOCHS
+
+
 def test_continuing_a_captured_training_with_dropout_gives_the_same_adapter(tmp_path):
     whole, _ = trained(AdapterSftTrainer, tmp_path / "whole", record, dropout=0.2)
     (tmp_path / "again").mkdir()
