@@ -20,7 +20,7 @@ from fine_tuning.run.commands import flags
 from fine_tuning.run.entry_point import INTERRUPTS, printable
 from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.model_check import check_model
-from fine_tuning.run.options import Options, make_parser, set_environment, to_options, whole_number
+from fine_tuning.run.options import Options, add_plain, make_parser, set_environment, to_options, whole_number
 from fine_tuning.web.examples import held_out_requests
 from fine_tuning.web.runs import Runs
 from fine_tuning.web.server import PageServer
@@ -77,6 +77,7 @@ def parse_arguments() -> argparse.Namespace:
         help=f"port of the page on this machine; 0 takes any free one (default: {PORT})",
     )
     parser.add_argument("--open", action="store_true", help="open the page in the browser too")
+    add_plain(parser)
     return parser.parse_args(flags())
 
 

@@ -36,9 +36,10 @@ def test_help_is_printed_within_two_seconds_and_without_torch(start, script):
     assert (run.returncode, run.stderr) == (0, "")
     assert f"python {script}" in run.stdout
     flags = {"--model", "--revision", "--workspace", "--dtype", "--load-in-4bit"}
-    ask = {"--output", "--requests", "--samples", "--top", "--seed", "--grammar"}
-    step = {"--seed", "--max-rows", "--skip-bad-rows", "--restart", "--report-to", "--set"}
-    own = {"fine_tuning/ask.py": ask, "fine_tuning/page.py": {"--port", "--open"}}
+    ask = {"--output", "--requests", "--samples", "--top", "--seed", "--grammar", "--plain"}
+    step = {"--seed", "--max-rows", "--skip-bad-rows", "--restart", "--report-to", "--set", "--plain"}
+    step |= {"--no-gradient-checkpointing"}
+    own = {"fine_tuning/ask.py": ask, "fine_tuning/page.py": {"--port", "--open", "--plain"}}
     flags |= own.get(script, step)
     if script.startswith("create_dataset/"):
         flags = {"--seed", "--output"}
