@@ -13,13 +13,13 @@ If you stop it, the same command goes on with the answers that it has.
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from math import ceil
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
+from benchmarks.evaluation import spread
 from benchmarks.report import benchmark_parser, describe_device, flags_given, report
 from create_dataset.create_dataset import SFT_FILE, make_datasets
 from diagram import score_diagram
@@ -37,8 +37,6 @@ from fine_tuning.sampling.vote import Text, ranked
 
 if TYPE_CHECKING:  # imports torch
     from fine_tuning.sampling.asker import Asker
-
-T = TypeVar("T")
 
 FRESH_SEED = 23  # other benchmarks use 11, and settings were chosen on prompts of seeds 7 and 9
 MOST = 8
@@ -85,7 +83,7 @@ def main() -> None:
     askers = make_askers(options)
     prompts = [askers["8 samples"].prompt(row.prompt) for row in rows]
     answers = _answers(askers["8 samples"], prompts, options.workspace)
-    timed = _spread(prompts, args.timed)
+    timed = spread(prompts, args.timed)
     seconds = _seconds(askers, timed)
     results = {name: figures(rows, answers, *way) | {"seconds": seconds[name]} for name, way in WAYS.items()}
     best = best_share(rows, answers)
@@ -111,7 +109,7 @@ def fresh_rows(options: Options, count: int) -> list[Row]:
         for row in read_rows(csv_path, scored=scored, remedy="")
     }
     write_atomically(path, make_datasets(FRESH_SEED)[SFT_FILE])
-    return _spread([row for row in read_rows(path, scored=False, remedy="") if row.prompt not in known], count)
+    return spread([row for row in read_rows(path, scored=False, remedy="") if row.prompt not in known], count)
 
 
 def make_askers(options: Options) -> dict[str, "Asker"]:
@@ -185,11 +183,6 @@ def _seconds(askers: Mapping[str, "Asker"], prompts: Sequence[Sequence[int]]) ->
             asker.candidates([prompt])
             spent[name] += time.perf_counter() - start
     return {name: seconds / len(prompts) for name, seconds in spent.items()}
-
-
-def _spread(items: Sequence[T], count: int) -> list[T]:
-    """Every n-th of the items, at most `count`."""
-    return list(items[:: ceil(len(items) / count)])
 
 
 def _table(results: Mapping[str, Mapping[str, float]]) -> str:
