@@ -6,6 +6,7 @@ import time
 
 import pytest
 from families import tiny_model
+from helpers import ROOT
 
 from benchmarks import architecture, embedded_model, generation, grammar, loss_equality, pipeline, training_speed
 from fine_tuning.run.commands import PROJECT
@@ -95,3 +96,19 @@ def test_pipeline_reports_importing_tokenising_and_logging_for_each_step(monkeyp
     assert len(table) == 4
     for step in pipeline.STEPS:
         assert all(0 < result[step][name] < result[step]["seconds"] for name in ("importing", "tokenising", "logging"))
+
+
+@pytest.mark.slow
+def test_pipeline_times_the_real_architecture_with_random_weights(monkeypatch, capsys):
+    folder = ROOT.parent / "shared" / "deepseek-coder-1.3b-instruct"
+    if not folder.is_dir():
+        pytest.skip(f"the real tokenizer is not at {folder}")
+    table, result = run(pipeline, monkeypatch, capsys, *REAL, "--tokenizer", str(folder), "--max-rows", "5")
+    assert len(table) == 4 and result["all"]["seconds"] > 0
+
+
+def test_the_real_architecture_is_not_timed_without_its_tokenizer(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["pipeline.py", *REAL])
+    with pytest.raises(SystemExit):
+        pipeline.main()
+    assert "--tokenizer FOLDER" in capsys.readouterr().err
