@@ -1,7 +1,7 @@
 """A KV cache of fixed size in which every row has its own place to write to.
 
 transformers' StaticCache has one place for all rows. Here a row can begin while others are in the middle of their
-answers, because a model is told where each row is: by its position, by its row of the mask, and by `places`.
+answers: the position, the row of the mask, and `places` say where each row is.
 """
 
 from collections.abc import Sequence

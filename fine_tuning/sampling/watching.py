@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 
 class Watcher(Protocol):
-    """What is told of a generation. One call of `candidates` may generate several times, one after the other."""
+    """Follows a generation. One call of `candidates` may generate several times, one after the other."""
 
     def begin(self, answers: int) -> None:
         """So many answers begin to be generated together. They are numbered from 0; the greedy one comes first."""

@@ -1,6 +1,6 @@
 """Answer one request: tell the page of the diagram shape by shape while it is generated, then of the best answers.
 
-What the page is told are events, JSON objects with the key "event":
+The page gets events, JSON objects with the key "event":
 
     drawing   the text of the greedy answer so far, and the shapes that are whole: a picture and its place on the canvas
     more      how many tokens the further answers have

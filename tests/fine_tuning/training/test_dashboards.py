@@ -122,7 +122,7 @@ def test_a_figure_that_is_not_finite_is_left_out(tmp_path, monkeypatch):
 
 
 class FakeLibrary(ModuleType):
-    """What wandb and trackio have in common. It keeps what it is told, over all starts of a run."""
+    """What wandb and trackio have in common. It keeps every figure, over all starts of a run."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)

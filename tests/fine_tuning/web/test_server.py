@@ -154,7 +154,7 @@ def test_a_bug_is_said_to_be_one_and_the_next_request_is_answered(model, address
 
 
 class Asking:
-    """A browser that has sent a request and reads the response only when it is told to."""
+    """A browser that has sent a request and reads the response only on request."""
 
     def __init__(self, address: str, words: str) -> None:
         host, port = address.removeprefix("http://").strip("/").split(":")
