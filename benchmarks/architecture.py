@@ -1,7 +1,7 @@
 """The architecture of deepseek-coder-1.3b-instruct, written out here so that benchmarks need no download."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,10 +26,13 @@ REAL_ARCHITECTURE: dict[str, Any] = {
 
 
 @contextmanager
-def random_weights(layers: int) -> Iterator[str]:
-    """Save a model with random bfloat16 weights and `layers` layers; yield its folder, which is deleted at the end."""
+def random_weights(layers: int, changes: Mapping[str, Any] | None = None) -> Iterator[str]:
+    """Save a model with random bfloat16 weights and `layers` layers; yield its folder, which is deleted at the end.
+
+    `changes` are further values of its configuration.
+    """
     torch.manual_seed(0)
-    config = LlamaConfig(**REAL_ARCHITECTURE | {"num_hidden_layers": layers})
+    config = LlamaConfig(**REAL_ARCHITECTURE | {"num_hidden_layers": layers} | dict(changes or {}))
     with tempfile.TemporaryDirectory() as folder:
         with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
             LlamaForCausalLM._from_config(config, dtype=torch.bfloat16).save_pretrained(folder)

@@ -11,27 +11,23 @@ A seed takes about 15 minutes on two CPU cores. If you stop it, the same command
 """
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import evaluation
+from benchmarks.evaluation import answered, hashes, model_to_ask, options_of, prompts_to_ask, run_script
 from benchmarks.report import benchmark_parser, flags_given, report
-from create_dataset.create_dataset import SFT_FILE, make_datasets
 from diagram import parse
 from diagram.contact_sheet import Cell, Picture, contact_sheet
-from fine_tuning.data.csv_rows import Row, read_rows
+from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.prompt_frame import frame_of
-from fine_tuning.data.split import held_out_rows, split_prompts
 from fine_tuning.run.commands import PROJECT
-from fine_tuning.run.files import sha256, write_atomically
+from fine_tuning.run.files import write_atomically
 from fine_tuning.run.markdown import table
-from fine_tuning.run.options import Options, make_parser, set_environment, to_options
-from fine_tuning.run.presets import EMBEDDED
-from fine_tuning.run.run_state import ADAPTER_FILE
+from fine_tuning.run.options import Options, set_environment
 from fine_tuning.run.workspace import Workspace
 
 if TYPE_CHECKING:  # imports torch
@@ -47,25 +43,11 @@ FIGURES = (
     "layout flawless", "layout flawless and complete", "flawless answers", "connections", "style", "score of networks",
     "score of flowcharts", f"score of {NEW}", f"graph exactly right of {NEW}", "tokens per answer",
 )  # fmt: skip
-FRESH_SEED = 11  # settings were chosen on prompts of seeds 7 and 9
 FRESH_FIGURES = (
     "score", "well-formed answers", "ended by itself", "graph exactly right", "labels right", "layout flawless",
     "flawless answers", f"score of {NEW}", f"graph exactly right of {NEW}",
 )  # fmt: skip
-# The prompts, the answers and their scores depend on these files.
-MADE_BY = (
-    "create_dataset/create_dataset.py", "create_dataset/flowchart_wording.py", "create_dataset/graphs.py",
-    "create_dataset/house_style.py", "create_dataset/layer_wording.py", "create_dataset/layout.py",
-    "create_dataset/names.py", "create_dataset/neuron_wording.py", "create_dataset/wording.py",
-    "diagram/label_similarity.py", "diagram/language.py", "diagram/lettering.py", "diagram/geometry.py",
-    "diagram/score.py", "fine_tuning/run/presets.py",
-    "fine_tuning/data/csv_lines.py", "fine_tuning/data/csv_rows.py", "fine_tuning/data/frame_search.py",
-    "fine_tuning/data/prompt_frame.py", "fine_tuning/data/row.py",
-    "fine_tuning/data/split.py", "fine_tuning/data/tokens.py",
-    "fine_tuning/sampling/batches.py", "fine_tuning/sampling/generation.py", "fine_tuning/sampling/validation.py",
-    "fine_tuning/training/adapter.py", "fine_tuning/training/base_model.py", "fine_tuning/training/device.py",
-    "benchmarks/embedded_model.py",
-)  # fmt: skip
+MADE_BY = (*evaluation.MADE_BY, "benchmarks/embedded_model.py")
 SHEET_ROWS = 6
 PICTURE = PROJECT / "docs" / "base_sft_orpo.png"
 
@@ -85,15 +67,10 @@ def main() -> None:
 
     runs = {}
     for seed in args.seeds:
-        options = to_options(
-            make_parser("").parse_args(
-                ["--model", "embedded", "--workspace", str(args.work / f"seed-{seed}"), "--seed", str(seed)]
-            )
-        )
+        flags = ["--model", "embedded", "--workspace", str(args.work / f"seed-{seed}"), "--seed", str(seed)]
+        options = options_of(flags)
         set_environment(options)
-        command = [sys.executable, str(PROJECT / "fine_tuning" / "run_all.py"), *_flags(options)]
-        print(f"seed {seed}: {' '.join(command[1:])}", flush=True)
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        run_script("fine_tuning/run_all.py", flags)
         runs[seed] = _evaluated(options) | _training_figures(options.workspace)
 
     sheet = contact_sheet(_cells(runs[args.seeds[0]]), columns=1)
@@ -121,46 +98,28 @@ def main() -> None:
     )
 
 
-def _flags(options: Options) -> list[str]:
-    return ["--model", "embedded", "--workspace", str(options.workspace.root), "--seed", str(options.seed)]
-
-
 def _evaluated(options: Options) -> dict[str, Any]:
     """Return figures and answers of the three models, greedy and sampled. They are cached in the run's workspace."""
     workspace = options.workspace
     path = workspace.root / "evaluation.json"
-    made_of = {name: sha256(folder / ADAPTER_FILE) for name, folder in _adapters(workspace).items()}
-    made_of |= {name: sha256(PROJECT / name) for name in MADE_BY}
+    made_of = hashes(_adapters(workspace), MADE_BY)
     if path.exists() and (kept := json.loads(path.read_text("utf-8"))).get("made of") == made_of:
         return kept
 
-    from fine_tuning.sampling.generation import merge_for_generation
-    from fine_tuning.sampling.validation import validate
-    from fine_tuning.training.adapter import load_adapter
-    from fine_tuning.training.base_model import load_base_model, load_tokenizer
+    from fine_tuning.training.base_model import load_tokenizer
 
-    sft_rows, orpo_rows = (
-        read_rows(csv_path, scored=scored, remedy="")
-        for csv_path, scored in ((workspace.sft_csv, False), (workspace.orpo_csv, True))
-    )
-    trained = split_prompts(sft_rows, options.seed)[0] | split_prompts(orpo_rows, options.seed)[0]
-    rows = held_out_rows([*sft_rows, *orpo_rows], trained)
-    fresh = _fresh_rows(workspace.root / "fresh_prompts.csv", {row.prompt for row in [*sft_rows, *orpo_rows]})
+    prompts = prompts_to_ask(options)
+    rows, fresh, known = prompts.held_out, prompts.fresh, prompts.known_answers
     tokenizer = load_tokenizer(options)
-    known = {row.answer for row in [*sft_rows, *orpo_rows] if row.prompt in trained}
     frame = frame_of(row.prompt for row in rows)
     result: dict[str, Any] = {"made of": made_of, "prompts": [frame.request_of(row.prompt) for row in rows]}
     result["references"] = [row.answer for row in rows]
-    batch = EMBEDDED.sampling.batch_size
     for name in MODELS:
-        base, adapter = load_base_model(options), _adapters(workspace).get(name)
-        model = merge_for_generation(
-            load_adapter(base, adapter, EMBEDDED.lora, options, trainable=False) if adapter else base
-        )
+        model = model_to_ask(options, _adapters(workspace).get(name))
         result[name] = {}
         for way, (temperature, count) in WAYS.items():
             title = f"{name}, {way}"
-            validation = validate(model, tokenizer, rows * count, batch, options.seed, title, temperature)
+            validation = answered(model, tokenizer, rows * count, options, title, temperature)
             result[name][way] = validation.figures() | _by_family(rows * count, [s.total for s in validation.scores])
             result[name][way] |= _of_new(validation, known)
             result[f"{name} {way} answers"] = [
@@ -169,16 +128,10 @@ def _evaluated(options: Options) -> dict[str, Any]:
             ]
         result[name][BOTH] = {f: round(fmean(result[name][way][f] for way in WAYS), 4) for f in FIGURES}
         for way, temperature in FRESH_WAYS.items() if name != "base" else ():
-            validation = validate(model, tokenizer, fresh, batch, options.seed, f"{name}, {way}", temperature)
+            validation = answered(model, tokenizer, fresh, options, f"{name}, {way}", temperature)
             result[name][way] = validation.figures() | _of_new(validation, known)
     write_atomically(path, json.dumps(result, ensure_ascii=False))
     return result
-
-
-def _fresh_rows(path: Path, known: Set[str]) -> list[Row]:
-    """Generate rows with another seed than that of the committed ones, and leave out `known` prompts."""
-    write_atomically(path, make_datasets(FRESH_SEED)[SFT_FILE])
-    return [row for row in read_rows(path, scored=False, remedy="") if row.prompt not in known]
 
 
 def _adapters(workspace: Workspace) -> dict[str, Path]:

@@ -8,7 +8,8 @@
 
 Both sides have the same adapter, batch size 1, dtype, gradient checkpointing and learning rate. For everything else,
 TRL uses its defaults. It also casts the adapter of a 4-bit model to bfloat16; this project keeps it in float32. This
-project's trainers run as in steps 1 and 3, with their progress bars and logs.
+project's trainers run as in steps 1 and 3, with their progress bars and logs. On a GPU that means CUDA graphs; further
+rows show the same trainers with --plain. The time to capture and to check graphs is not in the speed, but in the JSON.
 
 The two sides take turns for several rounds, and the median counts. Without --pairs, the answers of a pair have similar
 lengths, so TRL spends little time on padding. Tokens per second count the prompt once per answer on both sides, because
@@ -20,7 +21,8 @@ import gc
 import io
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -47,6 +49,8 @@ from fine_tuning.run.presets import EMBEDDED, REAL, Preset, SftSettings
 from fine_tuning.training.adapter import lora_config
 from fine_tuning.training.base_model import load_base_model
 from fine_tuning.training.device import choose_dtype, device_name
+from fine_tuning.training.graph_setup import graphs_for
+from fine_tuning.training.graphed_steps import GraphedSteps
 from fine_tuning.training.orpo_trainer import OrpoTrainer
 from fine_tuning.training.pair_batch import EncodedPair, encode_fitting
 from fine_tuning.training.reporter import Reporter
@@ -114,20 +118,26 @@ def measure(
     result: dict[str, Any] = {}
     for name, ours, stock in (("ORPO", our_orpo, stock_orpo), ("SFT", our_sft, stock_sft)):
         tokens = sum(count_tokens(pair, name) for pair in pairs[WARM_UP:]) / steps
-        measured: dict[str, list[tuple[float, str]]] = {"ours": [], "TRL": []}
+        sides = {"TRL": (stock, options), name: (ours, options)}
+        if device_name() == "cuda":
+            sides[f"{name}, --plain"] = (ours, replace(options, plain=True))
+        measured: dict[str, list[Measured]] = {side: [] for side in sides}
         for _ in range(rounds):
-            for side, make in (("TRL", stock), ("ours", ours)):
-                measured[side].append(timed(make, make_model, options, preset, pairs))
-        seconds = {side: [s for s, _ in rounds] for side, rounds in measured.items()}
-        ratios = [theirs / own for theirs, own in zip(seconds["TRL"], seconds["ours"], strict=True)]
-        rate, theirs = (steps / median(seconds[side]) for side in ("ours", "TRL"))
-        memory = [measured[side][-1][1] or "not measured" for side in ("ours", "TRL")]
-        each = " ".join(f"{ratio:.2f}" for ratio in ratios)
-        rows.append(
-            [name, f"{rate:.2f}", f"{rate * tokens:.0f}", f"{theirs:.2f}", f"{median(ratios):.2f}", each, *memory]
-        )
-        result[name] = {"steps per second": rate, "TRL steps per second": theirs, "ratio": median(ratios)}
-        result[name] |= {"tokens per second": rate * tokens, "peak": memory[0], "TRL peak": memory[1]}
+            for side, (make, its_options) in sides.items():
+                measured[side].append(timed(make, make_model, its_options, preset, pairs))
+        of_trl = measured.pop("TRL")
+        theirs = steps / median(run.seconds for run in of_trl)
+        for side, runs in measured.items():
+            ratios = [other.seconds / own.seconds for other, own in zip(of_trl, runs, strict=True)]
+            rate = steps / median(run.seconds for run in runs)
+            memory = [last.peak or "not measured" for last in (runs[-1], of_trl[-1])]
+            each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+            rows.append(
+                [side, f"{rate:.2f}", f"{rate * tokens:.0f}", f"{theirs:.2f}", f"{median(ratios):.2f}", each, *memory]
+            )
+            result[side] = {"steps per second": rate, "TRL steps per second": theirs, "ratio": median(ratios)}
+            result[side] |= {"tokens per second": rate * tokens, "peak": memory[0], "TRL peak": memory[1]}
+            result[side] |= {"way": runs[-1].way}
     return rows, result
 
 
@@ -221,17 +231,28 @@ def sft(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The seconds of the timed steps, on a GPU the peak memory in GiB, allocated (reserved), and how steps were run."""
+
+    seconds: float
+    peak: str
+    way: Mapping[str, str]
+
+
 class Clock(TrainerCallback):
-    """Measures the seconds of all steps after WARM_UP."""
+    """Measures the seconds of all steps after WARM_UP, but for those that capture and check graphs."""
 
     seconds = start = 0.0
+    graphs: GraphedSteps | None = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if device_name() == "cuda":
             torch.cuda.synchronize()
+        now = time.perf_counter() - (self.graphs.capture_seconds if self.graphs else 0.0)
         if state.global_step == WARM_UP:
-            self.start = time.perf_counter()
-        self.seconds = time.perf_counter() - self.start
+            self.start = now
+        self.seconds = now - self.start
 
 
 def timed(
@@ -240,8 +261,8 @@ def timed(
     options: Options,
     preset: Preset,
     pairs: Sequence[EncodedPair],
-) -> tuple[float, str]:
-    """Train, and return the seconds of the timed steps and, on a GPU, the peak memory in GiB, allocated (reserved)."""
+) -> Measured:
+    """Train, and measure it."""
     on_gpu = device_name() == "cuda"
     gc.collect()  # free the previous trainer and its model, which refer to each other
     clock = Clock()
@@ -255,15 +276,18 @@ def timed(
         if on_gpu:  # do not count the peak of loading
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        if isinstance(trainer, AdapterTrainerMixin):
+        if isinstance(trainer, OrpoTrainer | AdapterSftTrainer):
             trainer.add_callback(Reporter(TrainingLog(Path(folder), "log", "benchmark"), "benchmark"))
-            train(trainer, [])
+            with contextlib.redirect_stdout(io.StringIO()):
+                clock.graphs = graphs_for(trainer, options.plain, options.load_in_4bit)
+                train(trainer, [], clock.graphs)
         else:
             trainer.train()
+    way = trainer.way if isinstance(trainer, AdapterTrainerMixin) else {}
     if not on_gpu:
-        return clock.seconds, ""
+        return Measured(clock.seconds, "", way)
     peaks = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
-    return clock.seconds, "{:.2f} ({:.2f})".format(*(peak / 2**30 for peak in peaks))
+    return Measured(clock.seconds, "{:.2f} ({:.2f})".format(*(peak / 2**30 for peak in peaks)), way)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ If you stop it, the same command goes on with the answers that it has.
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from math import ceil
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
+from benchmarks.evaluation import spread
 from benchmarks.report import benchmark_parser, describe_device, flags_given, report
 from create_dataset.create_dataset import SFT_FILE, make_datasets
 from diagram import score_diagram
@@ -38,13 +38,12 @@ from fine_tuning.sampling.vote import Text, ranked
 if TYPE_CHECKING:  # imports torch
     from fine_tuning.sampling.asker import Asker
 
-T = TypeVar("T")
-
 FRESH_SEED = 23  # other benchmarks use 11, and settings were chosen on prompts of seeds 7 and 9
 MOST = 8
 # The answers depend on these files, on the adapter and on the prompts.
 MADE_BY = (
     "fine_tuning/sampling/generation.py", "fine_tuning/sampling/several.py", "fine_tuning/sampling/streams.py",
+    "fine_tuning/sampling/decoder.py", "fine_tuning/sampling/rows.py", "fine_tuning/sampling/row_cache.py",
     "fine_tuning/data/tokens.py", "fine_tuning/data/chat_format.py", "fine_tuning/training/base_model.py",
 )  # fmt: skip
 # How many samples besides the greedy answer, and whether for every request or only where that has a flaw.
@@ -84,7 +83,7 @@ def main() -> None:
     askers = make_askers(options)
     prompts = [askers["8 samples"].prompt(row.prompt) for row in rows]
     answers = _answers(askers["8 samples"], prompts, options.workspace)
-    timed = _spread(prompts, args.timed)
+    timed = spread(prompts, args.timed)
     seconds = _seconds(askers, timed)
     results = {name: figures(rows, answers, *way) | {"seconds": seconds[name]} for name, way in WAYS.items()}
     best = best_share(rows, answers)
@@ -110,23 +109,23 @@ def fresh_rows(options: Options, count: int) -> list[Row]:
         for row in read_rows(csv_path, scored=scored, remedy="")
     }
     write_atomically(path, make_datasets(FRESH_SEED)[SFT_FILE])
-    return _spread([row for row in read_rows(path, scored=False, remedy="") if row.prompt not in known], count)
+    return spread([row for row in read_rows(path, scored=False, remedy="") if row.prompt not in known], count)
 
 
 def make_askers(options: Options) -> dict[str, "Asker"]:
     """One for each of WAYS, all with the same model."""
     from fine_tuning.sampling.asker import Asker
+    from fine_tuning.sampling.decoder import Decoder
     from fine_tuning.sampling.generation import merge_for_generation
     from fine_tuning.training.adapter import load_adapter
     from fine_tuning.training.base_model import load_base_model, load_tokenizer
 
     base, adapter = load_base_model(options), options.workspace.orpo_model
     model = merge_for_generation(load_adapter(base, adapter, EMBEDDED.lora, options, trainable=False))
-    tokenizer = load_tokenizer(options)
     frame, size = PromptFrame(), EMBEDDED.sampling.batch_size  # the prompts of rows are whole
+    decoder = Decoder(model, load_tokenizer(options), size)
     return {
-        name: Asker(model, tokenizer, frame, Scoring(), samples, always, size, SEED)
-        for name, (samples, always) in WAYS.items()
+        name: Asker(decoder, frame, Scoring(), samples, always, size, SEED) for name, (samples, always) in WAYS.items()
     }
 
 
@@ -143,7 +142,7 @@ def _answers(asker: "Asker", prompts: Sequence[list[int]], workspace: Workspace)
     with tqdm(total=len(prompts), initial=len(texts), desc="answering", unit="prompt") as progress:
         while len(texts) < len(prompts):
             batch = prompts[len(texts) : len(texts) + asker.requests_at_once]
-            answers = several_answers(asker.model, asker.tokenizer, batch, MOST, MAX_NEW_TOKENS, SEED)
+            answers = several_answers(asker.decoder, batch, MOST, MAX_NEW_TOKENS, SEED)
             texts += [[(answer.text, answer.ended) for answer in of_prompt] for of_prompt in answers]
             write_atomically(path, json.dumps({"made of": made_of, "answers": texts}))
             progress.update(len(batch))
@@ -184,11 +183,6 @@ def _seconds(askers: Mapping[str, "Asker"], prompts: Sequence[Sequence[int]]) ->
             asker.candidates([prompt])
             spent[name] += time.perf_counter() - start
     return {name: seconds / len(prompts) for name, seconds in spent.items()}
-
-
-def _spread(items: Sequence[T], count: int) -> list[T]:
-    """Every n-th of the items, at most `count`."""
-    return list(items[:: ceil(len(items) / count)])
 
 
 def _table(results: Mapping[str, Mapping[str, float]]) -> str:

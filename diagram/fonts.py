@@ -88,33 +88,41 @@ class Face:
 
 def face_for(text: str) -> Face:
     """The first font that has all characters of a text; if none has, the one that lacks fewest."""
+    face = _best(text)
+    replaced = [character for character in face.missing(text) if face.drawable(character) in (*_REPLACEMENTS,)]
+    if replaced:
+        _warn_once(replaced)
+    return face
+
+
+def faces_for(texts: Iterable[str]) -> dict[str, Face]:
+    """A font for each text: one font for all if it has all their characters."""
+    texts = list(texts)
+    common = _best("".join(texts))
+    if common.missing("".join(texts)):
+        return {text: face_for(text) for text in texts}
+    return dict.fromkeys(texts, common)
+
+
+def _best(text: str) -> Face:
     characters = "".join(sorted(set(text)))
     faces = []
     for face in _faces(characters):
         if not face.missing(characters):
             return face
         faces.append(face)
-    best = min(faces, key=lambda face: (len(face.missing(characters)), not face.has(_REPLACEMENTS[0])))
-    replaced = [c for c in best.missing(characters) if best.drawable(c) in (*_REPLACEMENTS,)]
-    if replaced:
-        _warn_once(replaced)
-    return best
-
-
-def faces_for(texts: Iterable[str]) -> dict[str, Face]:
-    """A font for each text: one font for all if it has all their characters."""
-    texts = list(texts)
-    common = next((face for face in _known_faces() if not face.missing("".join(texts))), None)
-    return {text: common or face_for(text) for text in texts}
+    return min(faces, key=lambda face: (len(face.missing(characters)), not face.has(_REPLACEMENTS[0])))
 
 
 def _faces(characters: str) -> Iterator[Face]:
-    yield from _known_faces()
-    known = [face for path in _usual_files() if (face := _face(path))]
-    yield from known
-    lacking = [c for c in characters if not any(face.has(c) for face in [*_known_faces(), *known])]
-    if lacking and (path := _searched("".join(lacking))) and (face := _face(path)):
+    faces = [*_known_faces(), *(face for path in _usual_files() if (face := _face(path))), *_found]
+    yield from faces
+    lacking = {character for character in characters if not any(face.has(character) for face in faces)}
+    if lacking - _nowhere and (path := _searched("".join(sorted(lacking)))) and (face := _face(path)):
+        if any(map(face.has, lacking)):
+            _found.append(face)
         yield face
+    _nowhere.update(lacking)
 
 
 @lru_cache(maxsize=1)
@@ -153,12 +161,18 @@ def _usual_files() -> list[str]:
     return sorted(found.values(), key=lambda path: _USUAL.index(os.path.basename(path)))
 
 
-@lru_cache(maxsize=_MOST_SEARCHES)
+_found: list[Face] = []  # by searches
+_nowhere: set[str] = set()  # characters that were searched for
+_searches = 0
+
+
 def _searched(characters: str) -> str | None:
     """What fontconfig finds for the characters; None without it, or after _MOST_SEARCHES searches."""
+    global _searches
     command = shutil.which("fc-match")
-    if command is None or _searched.cache_info().misses > _MOST_SEARCHES:
+    if command is None or _searches == _MOST_SEARCHES:
         return None
+    _searches += 1
     codes = " ".join(f"{ord(character):x}" for character in characters)
     try:
         pattern = [command, "--format=%{file}", f"sans-serif:charset={codes}"]

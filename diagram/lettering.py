@@ -25,6 +25,7 @@ ELLIPSIS = "…"
 _EVEN = 12  # all labels of a diagram have the size of the longest one, down to this size
 _ONE_LINE = 14  # a label that fits into one line at this size is not wrapped
 _MARGIN, _SIDE_MARGIN = 5.0, 7.0  # from the edge of the shape, where the border is, to the letters
+_ROUND_SIDE_MARGIN = 8.0  # of an ellipse, whose border comes near the corners of the letters
 _NARROW = 2.0  # a shape this much higher than wide may have a turned label
 _BALANCES = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
@@ -116,7 +117,7 @@ class _Form(NamedTuple):
 def _form(node: Node, turned: bool) -> _Form:
     width, height = (node.height, node.width) if turned else (node.width, node.height)
     radius = max(0.0, corner_radius(node) - _MARGIN)
-    side = _MARGIN if node.shape == "circle" else _SIDE_MARGIN
+    side = _ROUND_SIDE_MARGIN if node.shape == "circle" else _SIDE_MARGIN
     return _Form(width / 2 - side, height / 2 - _MARGIN, radius, node.shape == "circle")
 
 

@@ -16,8 +16,8 @@ NOT_QUOTED = "label is not in quotes"
 _PLACE = r"""\s*['"]?-?\d[\d.]*['"]?\s*"""
 _AHEAD = re.compile(rf"\[{{1,2}}(?:[^\[\]'\",]*|\s*(?:{TEXT})\s*),\s*")
 _LABEL = re.compile(TEXT)
-_BEHIND = re.compile(rf"\s*,{_PLACE},{_PLACE},\s*['\"](?:{'|'.join(SHAPES)})['\"]\s*,", re.ASCII)
-_UNQUOTED = re.compile(r"[^\W\d_][^,\[\]'\"#]*|[“”„‘’«»‚‹›][^,\[\]'\"#]*|`[^,\[\]'\"#]*")
+_BEHIND = re.compile(rf",{_PLACE},{_PLACE},\s*['\"](?:{'|'.join(SHAPES)})['\"]\s*,", re.ASCII)
+_UNQUOTED = re.compile(r"(?=[^,]*[^\W\d_])\w[^,\[\]'\"#]*|[“”„‘’«»‚‹›][^,\[\]'\"#]*|`[^,\[\]'\"#]*")
 _QUOTES = "“”„‘’«»‚‹›` "
 
 
@@ -41,7 +41,7 @@ def mended(line: str) -> Mended:
         text = whole[0].replace("\0", "\\x00").replace("\r", "\\r")
         return _put(line, start, whole.end(), text, [])
     behind = _BEHIND.search(line, start)
-    raw = line[start : behind.start()] if behind else ""
+    raw = line[start : behind.start()].rstrip() if behind else ""
     quote = raw[:1]
     if len(raw) > 1 and quote in "'\"" and raw[-1] == quote and not re.search(rf"{quote}\s*,|,\s*{quote}", raw):
         inner = re.sub(rf"\\.|\\$|{quote}", lambda m: m[0] if len(m[0]) > 1 else f"\\{m[0]}", raw[1:-1])

@@ -24,7 +24,7 @@ from diagram.pictures import SUFFIXES
 from fine_tuning.common import run, tuned_model
 from fine_tuning.data.prompt_frame import stored_frame
 from fine_tuning.data.request_lines import STDIN, Request, batches, check_requests, read_requests
-from fine_tuning.data.scoring import Scoring, stored_scoring
+from fine_tuning.data.scoring import scoring_of_answers
 from fine_tuning.data.trained_size import largest_trained
 from fine_tuning.run.commands import flags
 from fine_tuning.run.entry_point import printable
@@ -33,7 +33,7 @@ from fine_tuning.run.model_check import check_download, check_model
 from fine_tuning.run.options import (
     MAX_SEED,
     SEED,
-    Options,
+    add_plain,
     make_parser,
     set_environment,
     to_options,
@@ -43,12 +43,11 @@ from fine_tuning.run.options import (
 from fine_tuning.run.step_order import check_step_1, check_tokenizer, latest_adapter
 from fine_tuning.run.step_preset import preset_after_step_1
 from fine_tuning.sampling.show import best_shown, failure
+from fine_tuning.sampling.vote import MAX_SAMPLES, SAMPLES
 
 if TYPE_CHECKING:
     from fine_tuning.sampling.asker import Asker
 
-SAMPLES = 8  # chosen with benchmarks/vote.py
-MAX_SAMPLES = 1000
 ENDINGS = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 
 
@@ -83,6 +82,7 @@ def main() -> None:
             print(printable(line), file=sys.stderr)
 
     from fine_tuning.sampling.asker import Asker
+    from fine_tuning.sampling.decoder import Decoder
     from fine_tuning.sampling.generation import merge_for_generation
     from fine_tuning.sampling.grammar import DiagramGrammar
     from fine_tuning.training.model_probe import probe
@@ -95,7 +95,8 @@ def main() -> None:
     always = args.samples is not None or args.top > 1
     batch_size = preset.sampling.batch_size
     grammar = DiagramGrammar(probed.tokenizer) if args.grammar else None
-    asker = Asker(model, probed.tokenizer, frame, scoring, samples, always, batch_size, args.sample_seed, grammar)
+    decoder = Decoder(model, probed.tokenizer, batch_size, options.plain)
+    asker = Asker(decoder, frame, scoring, samples, always, batch_size, args.sample_seed, grammar)
 
     # 3. Choose the best answers, draw and print them.
     drawn = answer_one(asker, args, largest) if args.requests is None else answer_many(asker, args, largest, count)
@@ -146,6 +147,7 @@ def parse_arguments() -> argparse.Namespace:
         action="store_true",
         help="hold the answers to the diagram language while they are generated: then nothing is wrong in their text",
     )
+    add_plain(parser)
     return parser.parse_args(flags())
 
 
@@ -232,14 +234,6 @@ def check_output(path: Path) -> None:
         problems.append(f"--output {path}: no picture of this kind can be drawn. Give it a name that ends in {ENDINGS}")
     if problems:
         raise UserError(*problems)
-
-
-def scoring_of_answers(options: Options) -> Scoring:
-    """What step 1 decided about look and numbers. Both count if it did not store that and its CSV cannot be read."""
-    try:
-        return stored_scoring(options)
-    except UserError:
-        return Scoring()
 
 
 if __name__ == "__main__":

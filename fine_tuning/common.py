@@ -25,6 +25,7 @@ from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.model_check import check_download, check_model
 from fine_tuning.run.options import Options, parse_options, set_environment
 from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings
+from fine_tuning.run.report_to import check_report_to
 from fine_tuning.run.run_state import LIBRARIES, RunState, State, library_changes
 from fine_tuning.run.sample_run import SampleRun
 from fine_tuning.run.step_order import check_split, check_step_1, check_tokenizer, library_versions
@@ -37,9 +38,10 @@ if TYPE_CHECKING:
 
     from fine_tuning.sampling.validation import Validation
     from fine_tuning.training.memory_check import Loss
+    from fine_tuning.training.orpo_trainer import OrpoTrainer
     from fine_tuning.training.pair_batch import EncodedPair
+    from fine_tuning.training.sft_trainer import AdapterSftTrainer
     from fine_tuning.training.token_table import TokenTable
-    from fine_tuning.training.trainer import AdapterTrainerMixin
 
 __all__ = ["Step", "frame_of", "limit_prompts", "new_adapter", "run", "scoring_of", "split_prompts", "tuned_model"]
 
@@ -115,6 +117,8 @@ class Step:
         """Raise UserError with every problem of the CSVs, the model, the earlier steps and the workspace."""
         with self.checks:
             check_model(self.options)
+        with self.checks:
+            check_report_to(self.options.report_to)
         if self.number > 1:
             with self.checks:
                 check_step_1(self.options)
@@ -231,20 +235,35 @@ class Step:
         folder, dtype = self.state.place / "checkpoints", choose_dtype(self.options.dtype)
         return trainer_arguments(self.preset, settings, dtype, self.options.seed, examples, folder)
 
-    def train(self, trainer: AdapterTrainerMixin, bar: str, prompts: Iterable[str], tokens: int) -> dict[str, Any]:
+    def train(
+        self, trainer: AdapterSftTrainer | OrpoTrainer, bar: str, prompts: Iterable[str], tokens: int
+    ) -> dict[str, Any]:
         """Train, from the last checkpoint if there is one, and return the figures.
 
         `tokens` is the size of the training set. Raises UserError if the loss is not finite or the machine fails. The
         message names the row by its prompt, which is looked up in `prompts`.
         """
+        from tqdm import tqdm
+
+        from fine_tuning.training.dashboards import DashboardCallback, Training
         from fine_tuning.training.device import peak_memory_mib
+        from fine_tuning.training.graph_setup import graphs_for
         from fine_tuning.training.history import record, training_figures
         from fine_tuning.training.reporter import Reporter
+        from fine_tuning.training.time_estimate import TimeEstimate
         from fine_tuning.training.trainer import train
 
         reporter = Reporter(self.log, bar)
         trainer.add_callback(reporter)
-        train(trainer, prompts)
+        if self.options.report_to:
+            checkpoints = self.state.place / "checkpoints"
+            training = Training(self.state.place.name, self.workspace.log, checkpoints, self.settings)
+            trainer.add_callback(DashboardCallback(self.options.report_to, training))
+        graphs = graphs_for(trainer, self.options.plain, self.options.load_in_4bit)
+        captured = (lambda: graphs.captured) if graphs else lambda: (0, 0.0)
+        trainer.add_callback(TimeEstimate(bar, tqdm.write, captured, graphs.buckets if graphs else 0))
+        train(trainer, prompts, graphs)
+        self.log.set("How the steps were computed", trainer.way)
         self.continues = reporter.first_step > 0
         self._peak_memory = peak_memory_mib()
         history, epochs = trainer.state.log_history, int(trainer.args.num_train_epochs)
@@ -259,14 +278,15 @@ class Step:
         Merges the adapter into `model`, which cannot be trained afterwards. The log shows all validations of this run
         side by side, each under its name.
         """
+        from fine_tuning.sampling.decoder import Decoder
         from fine_tuning.sampling.generation import merge_for_generation
         from fine_tuning.sampling.validation import log_validation, validate
 
         self.log.progress("Validation: answering the held-out prompts.")
-        batch_size, seed = self.preset.sampling.batch_size, self.options.seed
+        batch_size, plain = self.preset.sampling.batch_size, self.options.plain
+        decoder = Decoder(merge_for_generation(model), tokenizer, batch_size, plain)
         bar = f"validation {name}"
-        merged = merge_for_generation(model)
-        self._validations[name] = validate(merged, tokenizer, rows, batch_size, seed, bar, score=self.scoring)
+        self._validations[name] = validate(decoder, rows, self.options.seed, bar, score=self.scoring)
         log_validation(self.log, "Validation", self._validations, self.captions(rows))
         return {f"validation {figure}": value for figure, value in self._validations[name].figures().items()}
 
@@ -276,11 +296,15 @@ class Step:
 
     def finish(self, figures: Mapping[str, Any]) -> None:
         """Write the result into the log, mark the run as finished, and print the figures as one line of JSON."""
+        from fine_tuning.training.adapter_card import add_verdict
         from fine_tuning.training.device import peak_memory_mib
 
         result = dict(figures) | {"peak memory MiB": self._peak_memory or peak_memory_mib()}
         result |= wall_time(self._start, self.continues)
-        self.log.finish(result, sampling_verdict(result) if self.number == 2 else training_verdict(result))
+        verdict = sampling_verdict(result) if self.number == 2 else training_verdict(result)
+        self.log.finish(result, verdict)
+        if self.number != 2:
+            add_verdict(self.state.place, verdict.lines)
         self.state.finish(self.settings, result)
         self.log.announce()
 

@@ -1,6 +1,6 @@
 """The console command of the installed package:
 
-    text-to-diagram import | sft | sample | orpo | run-all | ask | export
+    text-to-diagram import | sft | sample | orpo | run-all | ask | page | export
 
 Each subcommand runs one script of `fine_tuning`. The default workspace is the current folder.
 """

@@ -33,8 +33,10 @@ def main() -> None:
 
     from tqdm import tqdm
 
+    from fine_tuning.sampling.answer_rows import answer_rows
     from fine_tuning.sampling.batches import plan_batches
-    from fine_tuning.sampling.generation import answer_rows, merge_for_generation
+    from fine_tuning.sampling.decoder import Decoder
+    from fine_tuning.sampling.generation import merge_for_generation
     from fine_tuning.sampling.samples import log_samples, sample_figures, sample_row
 
     # 2. Plan all batches: several samples for each prompt, grouped by the length of the reference.
@@ -45,6 +47,7 @@ def main() -> None:
 
     # 3. Load the tuned model and merge its adapter. Find out how many batches are done; cut off an incomplete one.
     model = merge_for_generation(tuned_model(options, preset, workspace.sft_model))
+    decoder = Decoder(model, tokenizer, preset.sampling.batch_size, options.plain)
     step.begin("Samples after supervised fine-tuning")
     step.log.write()  # replaces the log of an earlier run
     csv_path = workspace.orpo_csv
@@ -52,13 +55,13 @@ def main() -> None:
     columns = columns_of(csv_path)
     step.continues = batches_done > 0
 
-    # 4. Sample batch by batch. Each batch is scored and written to disk before the next one begins.
+    # 4. Sample. Each batch is scored and written to disk as a whole, in the order of the plan. A GPU works on several.
     answers = []  # of this start
     start = time.perf_counter()
     initial = sum(map(len, plan[:batches_done]))
     with tqdm(total=len(to_sample), initial=initial, desc="sampling", unit="sample") as progress:
         temperature, score = preset.sampling.temperature, step.scoring
-        batches = answer_rows(model, tokenizer, to_sample, plan, temperature, options.seed, batches_done)
+        batches = answer_rows(decoder, to_sample, plan, temperature, options.seed, batches_done)
         for batch, batch_answers in batches:
             answered = zip(batch, batch_answers, strict=True)
             rows = [sample_row(to_sample[k], answer, score, columns) for k, answer in answered]
@@ -80,6 +83,8 @@ def main() -> None:
         "rows now": len(all_rows),
         "sha256 now": sha256(csv_path),
     }
+    if answers:
+        data["samples of this start were generated with"] = decoder.way
     step.log_data(data)
     log_samples(step.log, all_rows, references, samples, step.captions(references))
     figures = sample_figures(all_rows, samples)

@@ -33,6 +33,7 @@ from fine_tuning.run.entry_point import INTERRUPTS, interrupted
 from fine_tuning.run.errors import Checks
 from fine_tuning.run.model_check import check_model
 from fine_tuning.run.options import Options, parse_options
+from fine_tuning.run.report_to import check_report_to
 
 
 def main() -> None:
@@ -64,6 +65,8 @@ def check(options: Options) -> None:
     for problems_of in (read_sft_rows, read_references, check_model):
         with checks:
             problems_of(options)
+    with checks:
+        check_report_to(options.report_to)
     with checks:
         options.workspace.check()
     checks.finish()

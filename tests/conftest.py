@@ -1,5 +1,6 @@
 """Fixtures that start the commands as a user does, without torch, on a small workspace."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, contents
+from llama_cpp import LlamaCpp
 from tqdm import tqdm
 
 # Results are the same bit for bit on a CPU only, so GPUs are hidden from the tests and from the commands they start.
@@ -71,3 +73,10 @@ def refused(start, tmp_path):
         return lines
 
     return refused
+
+
+@pytest.fixture
+def llama():
+    """Start llama.cpp with a GGUF file. It ends with the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda path: stack.enter_context(LlamaCpp(path))

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from fine_tuning.exporting.plan import GGUF_PACKAGE
+from fine_tuning.run.report_to import PACKAGES as DASHBOARDS
 
 PACKAGES = ("diagram", "create_dataset", "fine_tuning", "benchmarks")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -71,9 +72,16 @@ def test_the_wheel_holds_every_module(wheel, package):
     assert modules and set(modules) <= wheel.keys()
 
 
-def test_the_wheel_holds_the_csvs_and_the_embedded_model_byte_for_byte(wheel):
+def test_the_wheel_holds_the_csvs_the_embedded_model_and_the_page_byte_for_byte(wheel):
     data = [*files_of("fine_tuning/embedded_model"), *(ROOT / "create_dataset").glob("*_dataset_llm.csv")]
-    assert {path.name for path in data} >= {"model.safetensors", "tokenizer.json", "config.json", "README.md"}
+    data += files_of("fine_tuning/web/static")
+    assert {path.name for path in data} >= {
+        "model.safetensors",
+        "tokenizer.json",
+        "config.json",
+        "README.md",
+        "page.js",
+    }
     for path in data:
         assert wheel[path.relative_to(ROOT).as_posix()] == path.read_bytes(), path
 
@@ -96,6 +104,7 @@ def test_the_optional_packages_are_those_that_the_tests_use():
 
 def test_the_message_about_a_missing_package_names_the_version_of_the_extra():
     assert str(OPTIONAL["gguf"]) == GGUF_PACKAGE.removeprefix("gguf")
+    assert DASHBOARDS["tensorboard"] == f"tensorboard=={pins('requirements-dev.txt')['tensorboard']}"
 
 
 def test_every_package_that_the_code_imports_is_a_dependency():

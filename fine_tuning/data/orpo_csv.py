@@ -136,7 +136,7 @@ def _other_samples(options: Options, preset: Preset, stored: SamplingState) -> l
 
 def _ask(options: Options) -> str:
     shared = replace(
-        options, seed=SEED, max_rows=None, skip_bad_rows=False, set_values=()
+        options, seed=SEED, max_rows=None, skip_bad_rows=False, report_to=None, set_values=()
     )  # ask.py has no other flags of a step
     return f"{shared.command('ask')} 'a request'"
 

@@ -7,6 +7,7 @@ from typing import Any
 from diagram import Score, conventions_of, score_diagram
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.sft_csv import read_sft_rows
+from fine_tuning.run.errors import UserError
 from fine_tuning.run.options import Options
 from fine_tuning.run.run_state import RunState
 
@@ -50,3 +51,11 @@ def stored_scoring(options: Options) -> Scoring:
     if "style fixed" in settings and "order fixed" in settings:
         return Scoring(settings["style fixed"], settings["order fixed"])
     return scoring_of(read_sft_rows(options).rows)
+
+
+def scoring_of_answers(options: Options) -> Scoring:
+    """`stored_scoring`. Both look and numbers count if step 1 did not store that and its CSV cannot be read."""
+    try:
+        return stored_scoring(options)
+    except UserError:
+        return Scoring()

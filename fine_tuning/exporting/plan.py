@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from fine_tuning.run.files import sha256
 from fine_tuning.run.model_check import has_cuda_device
 from fine_tuning.run.options import Options
 from fine_tuning.run.run_state import ADAPTER_FILE, RunState
+from fine_tuning.run.verdict import stored_verdict
 
 FORMATS = ("merged", "gguf")
 QUANTIZATIONS = {"f16": ("f16",), "q8_0": ("q8_0",), "both": ("f16", "q8_0")}  # by the value of --quantize
@@ -35,6 +36,7 @@ class Plan:
     quantize      for GGUF: `f16`, `q8_0` or `both`
     frame         the text around the request in every prompt
     was_4bit      True if the adapter was trained on a base model in 4 bits
+    verdict       how good the adapter's answers were at the end of its training, line by line
     """
 
     options: Options
@@ -43,6 +45,7 @@ class Plan:
     quantize: str
     frame: PromptFrame
     was_4bit: bool
+    verdict: Sequence[str] = ()
 
     @property
     def quantizations(self) -> tuple[str, ...]:
@@ -100,7 +103,8 @@ class Plan:
 
 def make_plan(options: Options, adapter: Path, format: str, quantize: str | None, frame: PromptFrame) -> Plan:
     """The export of an adapter, with the dtype of its run."""
-    run: Mapping[str, Any] = (RunState(adapter).read() or {"settings": {}})["settings"]
+    stored = RunState(adapter).read() or {"settings": {}, "figures": None}
+    run: Mapping[str, Any] = stored["settings"]
     dtype = options.dtype if options.dtype != "auto" else run.get("dtype", "auto")
     return Plan(
         replace(options, dtype=dtype if dtype in BYTES else "auto", load_in_4bit=False),
@@ -109,6 +113,7 @@ def make_plan(options: Options, adapter: Path, format: str, quantize: str | None
         quantize or "both",
         frame,
         bool(run.get("load in 4 bits")),
+        stored_verdict(stored["figures"]),
     )
 
 

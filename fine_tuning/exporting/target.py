@@ -11,7 +11,8 @@ from typing import Any
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.files import make_folder, sync_entries, sync_folder, write_atomically
 
-RECORD = "export.json"  # says what an export was made from, and lists its files
+RECORD = "export.json"  # says what an export was made from and compared with, and lists its files
+COMPARISON = ("compared", "not compared")
 
 
 def check_target(folder: Path) -> None:
@@ -42,6 +43,12 @@ def is_exported(folder: Path, facts: Mapping[str, Any]) -> bool:
     return all((folder / name).is_file() and (folder / name).stat().st_size == n for name, n in record["files"].items())
 
 
+def comparison_of(folder: Path) -> dict[str, Any]:
+    """What the record of an export says about its comparison with base model and adapter."""
+    record = _read_record(folder) or {}
+    return {name: record[name] for name in COMPARISON if name in record}
+
+
 def files_of(folder: Path) -> dict[str, int]:
     """The files of an export and their sizes in bytes, without the record."""
     paths = sorted(path for path in folder.iterdir() if path.name != RECORD)
@@ -49,9 +56,10 @@ def files_of(folder: Path) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def new_export(folder: Path, facts: Mapping[str, Any]) -> Iterator[Path]:
+def new_export(folder: Path, facts: Mapping[str, Any], comparison: Mapping[str, Any] | None = None) -> Iterator[Path]:
     """Yield a hidden folder beside `folder` to write into. At the end, it takes the place of `folder`.
 
+    `comparison` may be filled until then; it becomes a part of the record, under the names in COMPARISON.
     An error leaves an earlier export as it was. What a killed export left is removed by the next one.
     """
     make_folder(folder.parent)
@@ -63,7 +71,7 @@ def new_export(folder: Path, facts: Mapping[str, Any]) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        record = {"export": facts, "files": files_of(temporary)}
+        record = {"export": facts, "files": files_of(temporary), **(comparison or {})}
         write_atomically(temporary / RECORD, json.dumps(record, indent=1) + "\n")
         for name in record["files"]:  # safetensors makes its files private; other users may have to read the export
             (temporary / name).chmod((temporary / RECORD).stat().st_mode)

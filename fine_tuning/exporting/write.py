@@ -1,6 +1,8 @@
 """Write an export of a merged model into a folder."""
 
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -18,21 +20,29 @@ from fine_tuning.run.files import write_atomically
 def write_export(
     plan: Plan, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, context: int, longest: int
 ) -> None:
-    """Write all files of an export. `context` and `longest` are tokens of prompt and answer, and of the answer.
+    """Write all files of an export but its card. `context` and `longest` are numbers of tokens: of prompt and answer
+    together, and of the answer.
 
     Raises UserError if the model cannot be written in this format.
     """
     if plan.format == "merged":
         save_merged(model, tokenizer, folder)
-        card = merged_card(plan.options, str(model.dtype).removeprefix("torch."), plan.was_4bit)
     else:
         files = _write_gguf(plan, model, tokenizer, folder)
         limit = min(context, model.config.max_position_embeddings)
         # The last file is the smaller one.
         text = modelfile(tokenizer, files[-1], plan.frame, limit, longest)
         write_atomically(folder / "Modelfile", text)
-        card = gguf_card(plan.options, files, plan.was_4bit)
     write_atomically(folder / FRAME_FILE, plan.frame.to_json())
+
+
+def write_card(plan: Plan, folder: Path, compared: Sequence[str]) -> None:
+    """Write the card of an export. `compared` says how it was compared with base model and adapter, line by line."""
+    if plan.format == "merged":
+        dtype = json.loads((folder / "config.json").read_text(encoding="utf-8"))["dtype"]
+        card = merged_card(plan, dtype, compared)
+    else:
+        card = gguf_card(plan, min(folder.glob("*.gguf"), key=lambda file: file.stat().st_size).name, compared)
     write_atomically(folder / "README.md", card)
 
 

@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "orpo": "orpo_fine_tuning",
     "run-all": "run_all",
     "ask": "ask",
+    "page": "page",
     "export": "export",
 }
 STEPS = ("sft_fine_tuning", "orpo_create_dataset", "orpo_fine_tuning")

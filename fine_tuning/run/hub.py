@@ -63,14 +63,14 @@ def check_hub(model: str, revision: str | None) -> None:
     if is_offline():
         raise UserError(f"{where}, and HF_HUB_OFFLINE forbids downloading them. Unset it, or download the model first")
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    if reason := _unreachable(endpoint):
+    if reason := unreachable(endpoint):
         raise UserError(
             f"{where}, and {endpoint} cannot be reached ({reason}). Connect this machine, or copy the model's folder "
             "from another one and name it with --model. If the cache does hold what is needed, set HF_HUB_OFFLINE=1"
         )
 
 
-def _unreachable(endpoint: str) -> str:
+def unreachable(endpoint: str) -> str:
     """Why an address does not answer; empty if it does. An answer of any status will do: the libraries say more."""
     reason = [f"no answer in {PATIENCE:.0f} seconds"]
 

@@ -12,6 +12,7 @@ from typing import Any
 from fine_tuning.run.commands import PROJECT, default_workspace, flags, program, program_of
 from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.hub import is_cached
+from fine_tuning.run.report_to import PACKAGES
 from fine_tuning.run.set_flag import read_settings, set_flags, settings_help
 from fine_tuning.run.workspace import Workspace, broken_links
 
@@ -35,6 +36,8 @@ class Options:
     load_in_4bit: bool = False
     restart: bool = False
     skip_bad_rows: bool = False
+    plain: bool = False
+    report_to: str | None = None
     set_values: tuple[tuple[str, Any], ...] = ()
 
     @property
@@ -120,6 +123,10 @@ class Options:
             parts += ["--dtype", self.dtype]
         if self.load_in_4bit:
             parts.append("--load-in-4bit")
+        if self.plain:
+            parts.append("--plain")
+        if self.report_to:
+            parts += ["--report-to", self.report_to]
         parts += set_flags(self.settings_given)
         return shlex.join([*program_of(script), *parts])
 
@@ -162,6 +169,7 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
     )
     if not is_step:
         parser.set_defaults(max_rows=None, skip_bad_rows=False, seed=SEED, restart=False, set=[])
+        parser.set_defaults(plain=False, no_gradient_checkpointing=False, report_to=None)
         return parser
     run.add_argument(
         "--max-rows", type=whole_number(1), help="use only this many prompts of each CSV, to try things out"
@@ -178,6 +186,12 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         help=f"seed of the split, training and sampling (default: {SEED})",
     )
     run.add_argument("--restart", action="store_true", help="discard the earlier run of this step and repeat it")
+    add_plain(run)
+    run.add_argument(
+        "--report-to",
+        choices=tuple(PACKAGES),
+        help="write the figures of steps 1 and 3 to this dashboard too, offline in the log folder (default: none)",
+    )
     settings = parser.add_argument_group(
         "training settings", f"Names, meanings and defaults for --set:\n\n{settings_help()}"
     )
@@ -188,7 +202,17 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         metavar="NAME=VALUE",
         help="change a training setting, as in --set sft.epochs=2. Repeat the flag to change several",
     )
+    settings.add_argument(
+        "--no-gradient-checkpointing",
+        action="store_true",
+        help="compute each layer once: faster, with more memory. Short for --set gradient_checkpointing=false",
+    )
     return parser
+
+
+def add_plain(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
+    """Add the flag --plain."""
+    parser.add_argument("--plain", action="store_true", help="do not use CUDA graphs")
 
 
 def to_options(args: argparse.Namespace) -> Options:
@@ -205,7 +229,8 @@ def to_options(args: argparse.Namespace) -> Options:
             raise UserError(f"--workspace {args.workspace}: this is a file, not a folder")
     values: dict[str, Any] = {}
     with checks:
-        values = read_settings(args.set)
+        short = ["gradient_checkpointing=false"] if args.no_gradient_checkpointing else []
+        values = read_settings([*args.set, *short])
     checks.finish()
     model = os.path.expanduser(args.model)
     return Options(
@@ -218,6 +243,8 @@ def to_options(args: argparse.Namespace) -> Options:
         load_in_4bit=args.load_in_4bit,
         restart=args.restart,
         skip_bad_rows=args.skip_bad_rows,
+        plain=args.plain,
+        report_to=args.report_to,
         set_values=tuple(values.items()),
     )
 

@@ -46,7 +46,11 @@ class SamplingSettings:
     temperature: float = _setting(
         1.0, number("a number from 0.01 to 100", lambda value: 0.01 <= value <= 100), "sampling temperature of step 2"
     )
-    batch_size: int = _setting(64, whole(1, 100_000), "answers that are generated together, in validation too")
+    batch_size: int = _setting(
+        64,
+        whole(1, 100_000),
+        "answers that are generated together, in validation too; a GPU with enough memory generates up to 256",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Before the first sample, a CSV without the column `ended` gets it, empty in each of the user's own rows, the references.
 Nothing else of these rows ever changes. Samples are appended one batch at a time, in one write that is on disk before
-the next batch begins. `orpo_dataset_llm.sampling.json` beside the CSV holds the settings that decide the samples, and
+the next one. `orpo_dataset_llm.sampling.json` beside the CSV holds the settings that decide the samples, and
 the plan: the sizes of all batches, fixed before the first sample. From these two files a stopped run knows which
 batches are complete. An incomplete batch left by a crash is cut off and drawn again.
 """

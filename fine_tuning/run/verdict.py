@@ -44,6 +44,14 @@ def training_verdict(figures: Mapping[str, Any]) -> Verdict:
     return Verdict(lines, elsewhere)
 
 
+def stored_verdict(figures: Mapping[str, Any] | None) -> list[str]:
+    """The lines of a finished training's verdict; none if an earlier version stored other figures."""
+    try:
+        return training_verdict(figures or {}).lines
+    except (KeyError, TypeError, ValueError):
+        return []
+
+
 def sampling_verdict(figures: Mapping[str, Any]) -> Verdict:
     """The verdict on step 2, the samples of the tuned model."""
     lines = [

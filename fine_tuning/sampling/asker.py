@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transformers import PreTrainedTokenizerBase
-
 from fine_tuning.data.prompt_frame import PromptFrame
 from fine_tuning.data.scoring import Scoring
 from fine_tuning.data.tokens import encode_prompt
 from fine_tuning.sampling.batches import MAX_NEW_TOKENS
-from fine_tuning.sampling.generation import Model, room_for_answers
+from fine_tuning.sampling.decoder import Decoder
+from fine_tuning.sampling.generation import room_for_answers
 from fine_tuning.sampling.grammar import DiagramGrammar
 from fine_tuning.sampling.several import several_answers
 from fine_tuning.sampling.vote import Candidate, ranked
@@ -19,7 +18,7 @@ from fine_tuning.sampling.vote import Candidate, ranked
 class Asker:
     """A model to ask, and how.
 
-    model       from `merge_for_generation`
+    decoder     of the model
     frame       what stands around the request in the prompts that the model was trained on
     scoring     what two graphs must have in common to be the same
     samples     answers besides the greedy one
@@ -29,8 +28,7 @@ class Asker:
     grammar     that holds the answers to the diagram language, if any
     """
 
-    model: Model
-    tokenizer: PreTrainedTokenizerBase
+    decoder: Decoder
     frame: PromptFrame
     scoring: Scoring
     samples: int
@@ -46,8 +44,8 @@ class Asker:
 
     def prompt(self, request: str) -> list[int]:
         """The token ids of the prompt for a request. Raises UserError if the model cannot answer it."""
-        ids = encode_prompt(self.tokenizer, self.frame.prompt_of(request))
-        room_for_answers(self.model, len(ids))
+        ids = encode_prompt(self.decoder.tokenizer, self.frame.prompt_of(request))
+        room_for_answers(self.decoder.model, len(ids))
         return ids
 
     def candidates(self, prompts: Sequence[Sequence[int]]) -> list[list[Candidate]]:
@@ -66,8 +64,6 @@ class Asker:
         found = []
         for k in range(0, len(prompts), size):
             batch = prompts[k : k + size]
-            answered = several_answers(
-                self.model, self.tokenizer, batch, samples, MAX_NEW_TOKENS, self.seed, self.grammar
-            )
+            answered = several_answers(self.decoder, batch, samples, MAX_NEW_TOKENS, self.seed, self.grammar)
             found += [ranked(answers, *fixed) for answers in answered]
         return found

@@ -2,8 +2,23 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 MAX_NEW_TOKENS = 1280  # of an answer to a request without a reference
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An answer to generate.
+
+    prompt  token ids
+    limit   the most tokens of the answer
+    sample  the number of the sample among those of this prompt; None: greedy decoding
+    """
+
+    prompt: Sequence[int]
+    limit: int
+    sample: int | None = None
 
 
 def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:

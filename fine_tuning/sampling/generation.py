@@ -1,21 +1,21 @@
-"""Generate answers in batches of similar length. Answers stop at the token that ends an answer, or at EOS."""
+"""Generate answers with transformers' `generate`. They stop at the token that ends an answer, or at EOS."""
 
+import gc
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from peft import PeftModel
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
 
 from fine_tuning.data.chat_format import chat_format, padding_id
-from fine_tuning.data.csv_rows import Row
-from fine_tuning.data.tokens import answer_length, decode_answer, encode_completion, encode_prompt
+from fine_tuning.data.tokens import answer_length, decode_answer
 from fine_tuning.run.errors import UserError, is_out_of_memory
-from fine_tuning.sampling.batches import token_limit
+from fine_tuning.sampling.batches import Task
 from fine_tuning.sampling.grammar import DiagramGrammar
-from fine_tuning.sampling.streams import Streams
+from fine_tuning.sampling.streams import Streams, random_numbers, sample_numbers
+from fine_tuning.sampling.watching import WatcherStreamer, current_watcher
 from fine_tuning.training.base_model import max_positions
 
 CPU_CACHE = 4 * 2**30  # bytes of the KV cache; fixed, because samples must not depend on the machine's memory
@@ -39,6 +39,9 @@ def merge_for_generation(model: Model) -> Model:
     Changes `model` in place; it cannot be trained afterwards. A 4-bit model keeps its adapter separate: merging would
     round the adapter to 4 bits and change the answers.
     """
+    if model.device.type == "cuda":  # what training has left, such as its CUDA graphs
+        gc.collect()
+        torch.cuda.empty_cache()
     if isinstance(model, PeftModel) and not getattr(model, "is_loaded_in_4bit", False):
         model = model.merge_and_unload()
     model.activation_checkpointing_disable()
@@ -49,28 +52,6 @@ def merge_for_generation(model: Model) -> Model:
     return model.eval()
 
 
-def answer_rows(
-    model: Model,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[Row],
-    batches: Sequence[Sequence[int]],
-    temperature: float,
-    seed: int,
-    first_batch: int = 0,
-) -> Iterator[tuple[Sequence[int], list[Answer]]]:
-    """Answer the prompts of `rows`, batch by batch. Yields each batch's indices and answers.
-
-    `batches` are lists of indices into `rows`, from `plan_batches`. Batches before `first_batch` are skipped. Each
-    batch has its own random seed, so skipping one does not change the others.
-    """
-    for number, batch in enumerate(batches):
-        if number < first_batch:
-            continue
-        prompts = [encode_prompt(tokenizer, rows[k].prompt) for k in batch]
-        limit = token_limit(max(len(encode_completion(tokenizer, rows[k].answer)) for k in batch))
-        yield batch, generate_batch(model, tokenizer, prompts, limit, temperature, seed=seed * 100_003 + number)
-
-
 def generate_batch(
     model: Model,
     tokenizer: PreTrainedTokenizerBase,
@@ -78,40 +59,64 @@ def generate_batch(
     max_new_tokens: int,
     temperature: float,
     seed: int,
-    streams: Sequence[int | None] | None = None,
     grammar: DiagramGrammar | None = None,
 ) -> list[Answer]:
-    """One answer to each prompt. Prompts are lists of token ids.
+    """One answer to each prompt: greedy at temperature 0, else a sample. The rest is as in `answer_tasks`."""
+    numbers = sample_numbers(map(tuple, prompts)) if temperature else [None] * len(prompts)
+    tasks = [Task(prompt, max_new_tokens, number) for prompt, number in zip(prompts, numbers, strict=True)]
+    return answer_tasks(model, tokenizer, tasks, temperature, seed, grammar)
 
-    `temperature` 0 is greedy decoding; any other value samples from the full distribution. On a CPU, the same arguments
-    give the same answers on the same machine. On a GPU, a batch that does not fit into the free memory is split, and
-    its samples then differ, but not with `streams`. Answers end where the model's positions end. Raises UserError if a
-    prompt leaves no room.
 
-    `streams` are as in `fine_tuning.sampling.streams`, one for each prompt: where it is None, decoding is greedy.
-    With a `grammar`, made from `tokenizer`, every answer is a diagram without a problem and ends by itself.
+def answer_tasks(
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: Sequence[Task],
+    temperature: float,
+    seed: int,
+    grammar: DiagramGrammar | None = None,
+) -> list[Answer]:
+    """The answers to all tasks, in their order.
+
+    Samples are drawn from the full distribution at `temperature`, with the numbers of `fine_tuning.sampling.streams`.
+    Answers end where the model's positions end. A batch that does not fit into the free memory is split. With a
+    `grammar`, made from `tokenizer`, every answer is a diagram without a problem and ends by itself. Raises UserError
+    if a prompt leaves no room.
     """
-    longest = max(map(len, prompts))
-    max_new_tokens = min(max_new_tokens, room_for_answers(model, longest))
-    if len(prompts) <= rows_that_fit(model, longest + max_new_tokens):
+    ids = generated_ids(model, tokenizer, within_positions(model, tasks), temperature, seed, grammar)
+    return [as_answer(tokenizer, row) for row in ids]
+
+
+def within_positions(model: Model, tasks: Sequence[Task]) -> list[Task]:
+    """The tasks, with answers that end where the model's positions end. Raises UserError if a prompt leaves no room."""
+    rooms = [room_for_answers(model, len(task.prompt)) for task in tasks]
+    return [replace(task, limit=min(task.limit, room)) for task, room in zip(tasks, rooms, strict=True)]
+
+
+def generated_ids(
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: Sequence[Task],
+    temperature: float,
+    seed: int,
+    grammar: DiagramGrammar | None,
+) -> list[list[int]]:
+    """The token ids of each answer, at most its limit. Padding may follow its end."""
+    longest = max(len(task.prompt) for task in tasks) + max(task.limit for task in tasks)
+    positions = max_positions(model.config)
+    # transformers counts padding as positions, and warns if there are too many.
+    is_within = positions is None or longest <= positions or len(tasks) == 1
+    if is_within and len(tasks) <= rows_that_fit(model, longest):
         try:
-            return _generate(model, tokenizer, prompts, max_new_tokens, temperature, seed, streams, grammar)
+            return _generate(model, tokenizer, tasks, temperature, seed, grammar)
         except RuntimeError as error:
-            if len(prompts) == 1 or not is_out_of_memory(error):
+            if len(tasks) == 1 or not is_out_of_memory(error):
                 raise
         torch.cuda.empty_cache()  # outside of the handler: its traceback keeps the failed batch alive
-    half = len(prompts) // 2
-    if streams is not None:
-        halves = (prompts[:half], streams[:half]), (prompts[half:], streams[half:])
-        parts = [
-            generate_batch(model, tokenizer, ids, max_new_tokens, temperature, seed, own, grammar)
-            for ids, own in halves
-        ]
-        return [answer for part in parts for answer in part]
-    other_seed = seed + 1_000_003 * len(prompts)  # with one seed, both halves would draw the same samples
+    half = len(tasks) // 2
     return [
-        *generate_batch(model, tokenizer, prompts[:half], max_new_tokens, temperature, seed, grammar=grammar),
-        *generate_batch(model, tokenizer, prompts[half:], max_new_tokens, temperature, other_seed, grammar=grammar),
+        ids
+        for part in (tasks[:half], tasks[half:])
+        for ids in generated_ids(model, tokenizer, part, temperature, seed, grammar)
     ]
 
 
@@ -152,36 +157,36 @@ def cache_bytes_per_token(model: Model) -> int:
 def _generate(
     model: Model,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[int]],
-    max_new_tokens: int,
+    tasks: Sequence[Task],
     temperature: float,
     seed: int,
-    streams: Sequence[int | None] | None,
     grammar: DiagramGrammar | None,
-) -> list[Answer]:
-    length = max(map(len, prompts))
-    ids = torch.tensor([[padding_id(tokenizer)] * (length - len(prompt)) + list(prompt) for prompt in prompts])
-    mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    sampling: dict[str, Any] = {"do_sample": False}
-    processors = LogitsProcessorList([grammar.processor(len(prompts), length, max_new_tokens)] if grammar else [])
-    if streams is not None:
-        processors.append(Streams(streams, temperature, seed, model.device))
-    elif temperature:
-        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-    if processors:
-        sampling["logits_processor"] = processors
-    torch.manual_seed(seed)
+) -> list[list[int]]:
+    length, limits = max(len(task.prompt) for task in tasks), [task.limit for task in tasks]
+    padding = [length - len(task.prompt) for task in tasks]
+    ids = [[padding_id(tokenizer)] * pad + list(task.prompt) for pad, task in zip(padding, tasks, strict=True)]
+    numbers = [
+        None if task.sample is None else random_numbers(seed, task.prompt, task.sample, task.limit) for task in tasks
+    ]
+    processors = LogitsProcessorList([grammar.processor(length, limits)] if grammar else [])
+    processors.append(Streams(numbers, temperature, length, model.device))
+    watcher = current_watcher()
     with torch.inference_mode():
         output = model.generate(  # type: ignore[operator]  # PreTrainedModel's type lacks it
-            input_ids=ids.to(model.device),
-            attention_mask=mask.to(model.device),
-            max_new_tokens=max_new_tokens,
+            input_ids=torch.tensor(ids, device=model.device),
+            attention_mask=torch.tensor([[0] * pad + [1] * (length - pad) for pad in padding], device=model.device),
+            max_new_tokens=max(limits),
             eos_token_id=list(chat_format(tokenizer).stop),
             pad_token_id=padding_id(tokenizer),
-            **sampling,
+            do_sample=False,
+            logits_processor=processors,
+            streamer=WatcherStreamer(watcher) if watcher else None,
         )
-    answers = []
-    for row in output[:, length:].tolist():
-        text, ended = decode_answer(tokenizer, row)
-        answers.append(Answer(text, ended, answer_length(tokenizer, row)))
-    return answers
+    rows = zip(output[:, length:].tolist(), limits, strict=True)
+    return [row[:limit] for row, limit in rows]
+
+
+def as_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> Answer:
+    """The answer in generated token ids, without the prompt; whatever follows its end is ignored."""
+    text, ended = decode_answer(tokenizer, ids)
+    return Answer(text, ended, answer_length(tokenizer, ids))

@@ -165,23 +165,26 @@ class DiagramGrammar:
         of_lines = self._lines[lines.stop] - self._lines[lines.start] if lines else 0.0
         return of_lines + self._vocabulary.count(closing) + 1
 
-    def processor(self, rows: int, prompt_length: int, max_new_tokens: int) -> "GrammarProcessor":
-        """What `generate` needs for a batch. Raises UserError if no diagram fits into `max_new_tokens`."""
+    def processor(self, prompt_length: int, limits: Sequence[int]) -> "GrammarProcessor":
+        """What `generate` needs for a batch. `limits` are the most tokens of each row's answer.
+
+        Raises UserError if no diagram fits into one of them.
+        """
         needed = self.needs(self.start)
-        if needed > max_new_tokens:
+        if needed > min(limits):
             raise UserError(
-                f"the shortest diagram has {needed:.0f} tokens, and there is room for {max_new_tokens} tokens behind "
-                "the prompt. Shorten the request"
+                f"the shortest diagram has {needed:.0f} tokens, and there is room for {min(limits)} tokens behind the "
+                "prompt. Shorten the request"
             )
-        return GrammarProcessor(self, rows, prompt_length, max_new_tokens)
+        return GrammarProcessor(self, prompt_length, limits)
 
 
 class GrammarProcessor(LogitsProcessor):
     """Mask the tokens that cannot follow, for one call of `generate`. The rows keep their places."""
 
-    def __init__(self, grammar: DiagramGrammar, rows: int, prompt_length: int, max_new_tokens: int) -> None:
-        self._grammar, self._prompt_length, self._max_new_tokens = grammar, prompt_length, max_new_tokens
-        self._states: Sequence[Unfinished | None] = [grammar.start] * rows
+    def __init__(self, grammar: DiagramGrammar, prompt_length: int, limits: Sequence[int]) -> None:
+        self._grammar, self._prompt_length, self._limits = grammar, prompt_length, limits
+        self._states: Sequence[Unfinished | None] = [grammar.start] * len(limits)
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """`input_ids` [rows, tokens so far], `scores` [rows, vocabulary]."""
@@ -191,12 +194,12 @@ class GrammarProcessor(LogitsProcessor):
                 state and self._grammar.after(state, token)
                 for state, token in zip(self._states, input_ids[:, -1].tolist(), strict=True)
             ]
-        left = self._max_new_tokens - written - 1  # after this token
         allowed = torch.zeros(scores.shape, dtype=torch.bool)
         for row, state in enumerate(self._states):
             if state is None:  # an answer that has ended; generate puts padding behind it
                 allowed[row] = True
                 continue
+            left = self._limits[row] - written - 1  # after this token
             choice = self._grammar.choice(state)
             allowed[row, choice.tokens if choice.most <= left else choice.tokens[choice.needs <= left]] = True
             if choice.need <= left:

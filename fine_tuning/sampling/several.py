@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 
-from transformers import PreTrainedTokenizerBase
-
-from fine_tuning.sampling.generation import Answer, Model, generate_batch
+from fine_tuning.sampling.batches import Task
+from fine_tuning.sampling.decoder import Decoder
+from fine_tuning.sampling.generation import Answer
 from fine_tuning.sampling.grammar import DiagramGrammar
 
 TEMPERATURE = 1.0  # of the samples
 
 
 def several_answers(
-    model: Model,
-    tokenizer: PreTrainedTokenizerBase,
+    decoder: Decoder,
     prompts: Sequence[Sequence[int]],
     samples: int,
     max_new_tokens: int,
@@ -21,15 +20,12 @@ def several_answers(
 ) -> list[list[Answer]]:
     """For each prompt the greedy answer and `samples` samples. Prompts are lists of token ids.
 
-    The same seed gives the same answers, as far as the machine computes the same in batches of another size. A batch
-    that does not fit into memory is split. A `grammar` holds the answers to the diagram language. Raises UserError if a
-    prompt leaves no room for an answer.
+    An answer depends on the prompt, the seed and its number alone, as far as the machine computes the same in batches
+    of another shape. A `grammar` holds the answers to the diagram language. Raises UserError if a prompt leaves no room
+    for an answer.
     """
-    if not samples:
-        answers = generate_batch(model, tokenizer, prompts, max_new_tokens, 0, seed, grammar=grammar)
-        return [[answer] for answer in answers]
-    count = 1 + samples
-    rows = [prompt for prompt in prompts for _ in range(count)]
-    streams = [None, *range(samples)] * len(prompts)
-    answers = generate_batch(model, tokenizer, rows, max_new_tokens, TEMPERATURE, seed, streams, grammar)
+    numbers = [None, *range(samples)]
+    tasks = [Task(prompt, max_new_tokens, number) for prompt in prompts for number in numbers]
+    answers = decoder.answers(tasks, TEMPERATURE, seed, grammar)
+    count = len(numbers)
     return [answers[k : k + count] for k in range(0, len(answers), count)]

@@ -1,41 +1,87 @@
-"""Greedy answers and samples in one batch, each sample from its own stream of random numbers.
+"""Random numbers for samples: each token's number is a function of the seed, the prompt, the sample and the place.
 
-A row of the batch has the number of its stream, or None for greedy decoding. A stream depends on the seed and its
-number alone. So the samples of a prompt do not depend on what else is in the batch, or on how it is split; and the
-first four of eight samples are those that four samples would be.
+Nothing else plays a part: not the batch, the memory, an interruption or the number of processes. So a prompt has the
+same samples in any batch, whatever the order of the work, and the first four of eight samples are those that four
+samples would be. Only rounding is left: in a batch of another shape, logits can differ in their last digits. A sample
+then differs if a number falls between the two roundings.
+
+The numbers are BLAKE2b in counter mode. They are computed on the CPU, so a GPU gets the same ones.
 """
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Hashable, Iterable, Sequence
+from hashlib import blake2b
 
 import torch
 from transformers import LogitsProcessor
 
+PER_BLOCK = 8  # numbers of 8 bytes in a digest of 64
+PRECISION = 2**52  # the sum of the whole weights that stand for probabilities
+
+
+def random_numbers(seed: int, prompt: Sequence[int], sample: int, count: int) -> list[float]:
+    """The numbers for the first `count` tokens of a sample, each from 0 to less than 1, with 53 random bits.
+
+    `prompt` are token ids, `sample` is the number of the sample among those of this prompt.
+    """
+    key = blake2b(" ".join(map(str, (seed, sample, *prompt))).encode()).digest()
+    numbers: list[float] = []
+    for block in range(-(-count // PER_BLOCK)):
+        digest = blake2b(block.to_bytes(8, "little"), key=key).digest()
+        numbers += [(whole >> 11) * 2.0**-53 for whole in struct.unpack(f"<{PER_BLOCK}Q", digest)]
+    return numbers[:count]
+
+
+def sample_numbers(prompts: Iterable[Hashable]) -> list[int]:
+    """For each prompt how many equal ones stand before it: its number among the samples of this prompt."""
+    seen: dict[Hashable, int] = {}
+    numbers = []
+    for prompt in prompts:
+        numbers.append(seen.get(prompt, 0))
+        seen[prompt] = numbers[-1] + 1
+    return numbers
+
+
+def draw(scores: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """One token for each row, drawn from the softmax of its scores: the inverse of the cumulative distribution.
+
+    `scores` [rows, vocabulary] of float32, `numbers` [rows] of float64 from `random_numbers`; returns [rows] of int64.
+    A score of minus infinity is never drawn. The sums are of whole numbers, so their order does not matter: a GPU adds
+    in another order than a CPU.
+    """
+    weights = (scores.softmax(-1).double() * PRECISION).long()
+    ends = weights.cumsum(-1)
+    total = ends[:, -1]
+    places = torch.minimum((numbers * total.double()).long(), total - 1)
+    tokens = torch.searchsorted(ends, places[:, None], right=True)[:, 0]
+    return tokens.clamp(max=scores.shape[-1] - 1)  # only where scores are NaN
+
 
 class Streams(LogitsProcessor):
-    """Adds noise to the scores, so that the token with the highest score is a sample at `temperature`.
+    """Leaves only the drawn token in the scores of each sample, so that greedy decoding takes it.
 
-    The noise is -log(E) with E from an exponential distribution (the Gumbel-max trick; Gumbel, 1954). Rows of the batch
-    with the same stream get the same noise.
+    rows         for each row of the batch the numbers of its tokens, as from `random_numbers`; None: greedy decoding
+    temperature  of the samples
+    start        the length of the prompts, padding included
     """
 
     def __init__(
-        self, streams: Sequence[int | None], temperature: float, seed: int, device: torch.device | str
+        self, rows: Sequence[Sequence[float] | None], temperature: float, start: int, device: torch.device | str
     ) -> None:
-        self._temperature = temperature
-        self._rows = {
-            stream: [row for row, other in enumerate(streams) if other == stream]
-            for stream in sorted({stream for stream in streams if stream is not None})
-        }
-        self._generators = {
-            stream: torch.Generator(device).manual_seed(seed * 100_003 + stream) for stream in self._rows
-        }
+        self._temperature, self._start = temperature, start
+        self._rows = torch.tensor([k for k, numbers in enumerate(rows) if numbers is not None], device=device)
+        longest = max((len(numbers) for numbers in rows if numbers is not None), default=0)
+        # A row that has reached its limit goes on until the batch ends. What it draws then is cut off.
+        padded = [[*numbers, *[0.0] * (longest - len(numbers))] for numbers in rows if numbers is not None]
+        self._numbers = torch.tensor(padded, dtype=torch.float64, device=device)
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """`scores` has the shape (rows, vocabulary). Scores of minus infinity stay so: such a token is never drawn."""
-        scores = scores.clone()
-        for stream, rows in self._rows.items():
-            noise = torch.empty(scores.shape[1], dtype=torch.float32, device=scores.device)
-            noise.exponential_(generator=self._generators[stream])
-            noise = -noise.clamp_min(torch.finfo(torch.float32).tiny).log()  # finite, whatever was drawn
-            scores[rows] = scores[rows] / self._temperature + noise
-        return scores
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """`input_ids` [rows, tokens so far], `scores` [rows, vocabulary]."""
+        if not len(self._rows):
+            return scores
+        place = min(input_ids.shape[1] - self._start, self._numbers.shape[1] - 1)
+        tokens = draw(scores[self._rows].float() / self._temperature, self._numbers[:, place])
+        chosen = scores.clone()
+        chosen[self._rows] = float("-inf")
+        chosen[self._rows, tokens] = 0.0
+        return chosen  # type: ignore[return-value]

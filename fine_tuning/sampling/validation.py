@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerBase
 
 from diagram import Score, parse, score_diagram
 from diagram.contact_sheet import Cell, answered, contact_sheet
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.tokens import encode_completion
 from fine_tuning.run.log import TrainingLog
+from fine_tuning.sampling.answer_rows import answer_rows
 from fine_tuning.sampling.batches import plan_batches
-from fine_tuning.sampling.generation import Answer, Model, answer_rows
+from fine_tuning.sampling.decoder import Decoder
+from fine_tuning.sampling.generation import Answer
 
 SHEET_CELLS = 12
 
@@ -75,10 +76,8 @@ class Validation:
 
 
 def validate(
-    model: Model,
-    tokenizer: PreTrainedTokenizerBase,
+    decoder: Decoder,
     rows: Sequence[Row],
-    batch_size: int,
     seed: int,
     title: str,
     temperature: float = 0,
@@ -86,13 +85,13 @@ def validate(
 ) -> Validation:
     """Answer every row's prompt and score the answers. `temperature` 0 is greedy decoding.
 
-    `model` comes from `merge_for_generation`. `batch_size` is the number of answers in a batch.
+    The same seed draws the same samples, whatever the decoder's batch size.
     """
-    plan = plan_batches([len(encode_completion(tokenizer, row.answer)) for row in rows], batch_size)
+    plan = plan_batches([len(encode_completion(decoder.tokenizer, row.answer)) for row in rows], decoder.batch_size)
     answers: dict[int, Answer] = {}
     start = time.perf_counter()
     with tqdm(total=len(rows), desc=title, unit="answer") as progress:
-        for batch, generated in answer_rows(model, tokenizer, rows, plan, temperature, seed):
+        for batch, generated in answer_rows(decoder, rows, plan, temperature, seed):
             answers.update(zip(batch, generated, strict=True))
             progress.update(len(batch))
     seconds = time.perf_counter() - start

@@ -14,6 +14,9 @@ from diagram.readability import readability_of
 from diagram.references import CROSSED, MISFITTING, OFF_CANVAS, OVERLAPPING
 from diagram.same_graph import same_graph
 
+SAMPLES = 8  # besides the greedy answer, if that has a flaw; chosen with benchmarks/vote.py
+MAX_SAMPLES = 1000
+
 
 class Text(Protocol):
     """An answer as generated, such as `generation.Answer`."""

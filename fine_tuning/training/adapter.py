@@ -16,7 +16,7 @@ from fine_tuning.run.files import write_atomically
 from fine_tuning.run.options import Options
 from fine_tuning.run.presets import LoraSettings
 from fine_tuning.run.run_state import ADAPTER_FILE
-from fine_tuning.training.adapter_card import adapter_card
+from fine_tuning.training.adapter_card import CARD_FILE, adapter_card
 from fine_tuning.training.device import choose_dtype
 
 
@@ -87,4 +87,4 @@ def save_adapter(
     dtype = str(choose_dtype(options.dtype)).removeprefix("torch.")  # the base model's files may have lower precision
     stop = chat_format(tokenizer).stop
     card = adapter_card(options, dtype, () if stop == (tokenizer.eos_token_id,) else stop)
-    write_atomically(folder / "README.md", card)
+    write_atomically(folder / CARD_FILE, card)

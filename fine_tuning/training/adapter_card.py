@@ -5,16 +5,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fine_tuning.data.prompt_frame import FRAME_FILE
+from fine_tuning.run.files import write_atomically
 from fine_tuning.run.markdown import escape
 from fine_tuning.run.options import Options
+
+CARD_FILE = "README.md"
+UNFINISHED = "Its training run has not finished."
 
 CARD = """---
 library_name: peft
 base_model: {quoted}
 ---
 
-A LoRA adapter for {name} that answers a request in English with the text of a diagram. Its training log says
-what it was trained on and how good its answers are. `run.json` holds the settings.{where}
+A LoRA adapter for {name} that answers a request in English with the text of a diagram. {unfinished}
+
+The training log says what it was trained on, and shows its answers. `run.json` holds the settings.{where}
 
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -40,7 +45,7 @@ A prompt is the request between two texts that its training data has around ever
 
 
 def adapter_card(options: Options, dtype: str, stop: Sequence[int] = ()) -> str:
-    """The card of an adapter that was trained on base weights in `dtype`.
+    """The card of an adapter that was trained on base weights in `dtype`. `add_verdict` completes it.
 
     `stop` are the tokens at which generation must stop; empty if EOS alone is enough.
     """
@@ -56,8 +61,18 @@ def adapter_card(options: Options, dtype: str, stop: Sequence[int] = ()) -> str:
         name=escape(options.model_name),
         quoted=json.dumps(options.model_name),
         where=where,
+        unfinished=UNFINISHED,
         source=source,
         dtype=dtype,
         revision=revision,
         stop=f", eos_token_id={list(stop)}" if stop else "",
     )
+
+
+def add_verdict(folder: Path, lines: Sequence[str]) -> None:
+    """Write the verdict on a finished run into the card of its adapter, in `folder`, if there is one."""
+    if not (folder / CARD_FILE).is_file():
+        return
+    verdict = "Its training run:\n\n" + "\n".join(f"- {line}" for line in lines)
+    card = (folder / CARD_FILE).read_text(encoding="utf-8")
+    write_atomically(folder / CARD_FILE, card.replace(UNFINISHED, verdict, 1))

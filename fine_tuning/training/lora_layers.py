@@ -39,7 +39,7 @@ def _forward(layer: Any, x: Tensor) -> Tensor:  # `layer` is a LoraLayer, whose 
         return type(layer).forward(layer, x)
     result = layer.base_layer(x)
     dropout = layer.lora_dropout[adapter]
-    if isinstance(dropout, nn.Dropout) and dropout.p > 0:
+    if getattr(dropout, "p", 0.0) > 0:  # not an Identity
         x = dropout(x)
     x = linear(x, a)
     return torch.addmm(result.flatten(0, -2), x.flatten(0, -2), b.t(), alpha=layer.scaling[adapter]).view_as(result)

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 import torch
 from peft import LoraConfig, PeftModel
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 
 from fine_tuning.run.errors import UserError, explain, is_out_of_memory, reason_of
 from fine_tuning.run.options import Options
 from fine_tuning.run.presets import OrpoSettings, Preset
+from fine_tuning.training import sft_loss
 from fine_tuning.training.adapter import base_of, lora_config
 from fine_tuning.training.base_model import load_config
 from fine_tuning.training.device import check_gpu, choose_dtype, device_name
 from fine_tuning.training.lora_layers import lean_adapters
 from fine_tuning.training.memory import GIB, MemoryCount, count_step
-from fine_tuning.training.orpo_loss import pair_loss, token_log_probs
-from fine_tuning.training.output_layer import output_layer_of
+from fine_tuning.training.orpo_loss import pair_loss
 from fine_tuning.training.pair_batch import EncodedPair, collate_pairs
 
 Loss = Callable[[PeftModel], Tensor]
@@ -52,30 +52,14 @@ class LongestStep:
 
 
 def row_loss(row: Mapping[str, Sequence[int]]) -> Loss:
-    """A function of the model: the loss of step 1 on a row of `input_ids` and `labels`.
-
-    On a GPU this is TRL's loss, and trying it also compiles TRL's kernels. These compute the logits tile by tile. On a
-    CPU and when counting, the logits are computed in chunks, which needs about as little memory.
-    """
+    """A function of the model: the loss of step 1 on a row of `input_ids` and `labels`, as a GPU computes it."""
     prompt = row["labels"].count(-100)
 
     def loss_of(model: PeftModel) -> Tensor:
         base = base_of(model)
-        ids = torch.tensor([row["input_ids"]], device=base.device)
-        if ids.device.type == "cuda":
-            return trl_loss(base, ids, torch.tensor([row["labels"]], device=ids.device))
-        hidden = base.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, prompt - 1 : -1]
-        return -token_log_probs(hidden, ids[0, prompt:], output_layer_of(base)).mean()
+        return sft_loss.row_loss(base, torch.tensor([row["input_ids"]], device=base.device), prompt)[0]
 
     return loss_of
-
-
-def trl_loss(model: PreTrainedModel, ids: Tensor, labels: Tensor) -> Tensor:
-    """The loss of TRL's SFTTrainer for token ids and labels [B, T]. Replaces the model's forward permanently."""
-    from trl.trainer.utils import add_fused_lm_head
-
-    add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
-    return model(input_ids=ids, labels=labels, use_cache=False, fused_lm_head=True).loss
 
 
 def preference_loss(pair: EncodedPair, orpo: OrpoSettings) -> Loss:

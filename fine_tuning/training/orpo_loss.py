@@ -51,6 +51,11 @@ def pair_loss(
     nll = -torch.cat([prompt_tokens, chosen_tokens]).mean()
     chosen = torch.stack([answer.mean() for answer in chosen_tokens.split(chosen_lengths)])
     rejected = torch.stack([answer.mean() for answer in rejected_tokens.split(rejected_lengths)])
+    return combine(nll, chosen, rejected, orpo_lambda)
+
+
+def combine(nll: Tensor, chosen: Tensor, rejected: Tensor, orpo_lambda: float) -> OrpoLoss:
+    """The loss from the NLL and the mean log-probabilities [B] of the chosen and of the rejected answers."""
     log_odds_ratios = (chosen - rejected) - (log1mexp(chosen) - log1mexp(rejected))  # Eq. 4 and 7
     loss = nll - orpo_lambda * logsigmoid(log_odds_ratios).mean()
     return OrpoLoss(loss, nll.detach(), chosen.detach(), rejected.detach(), log_odds_ratios.detach())
@@ -89,7 +94,8 @@ def token_log_probs(hidden: Tensor, targets: Tensor, output_layer: OutputLayer, 
         return _log_probs(hidden, targets, output_layer)
     return torch.cat(
         [
-            checkpoint(_log_probs, states, tokens, output_layer, use_reentrant=False)
+            # Without random state: nothing here is random, and a CUDA graph cannot read the state.
+            checkpoint(_log_probs, states, tokens, output_layer, use_reentrant=False, preserve_rng_state=False)
             for states, tokens in zip(hidden.split(size), targets.split(size), strict=True)
         ]
     )

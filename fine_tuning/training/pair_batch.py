@@ -136,9 +136,9 @@ def pair_attention(
         states = [tensor[row : row + 1] for tensor in (query, key, value)]
         end = prompt + chosen
         q, k, v = (tensor[:, :, :end] for tensor in states)
-        row_of_chosen = _attend(module, q, k, v, sliding_window, **arguments)
+        row_of_chosen = attend(module, q, k, v, sliding_window, **arguments)
         q, k, v = (torch.cat([tensor[:, :, :prompt], tensor[:, :, end : end + rejected]], 2) for tensor in states)
-        row_of_rejected = _attend(module, q, k, v, sliding_window, **arguments)
+        row_of_rejected = attend(module, q, k, v, sliding_window, **arguments)
         parts = [row_of_chosen, row_of_rejected[:, prompt:]]
         if padding := query.shape[2] - end - rejected:
             parts.append(row_of_chosen.new_zeros(1, padding, *row_of_chosen.shape[2:]))
@@ -146,7 +146,7 @@ def pair_attention(
     return torch.cat(rows) if len(rows) > 1 else rows[0], None
 
 
-def _attend(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, window: int | None, **arguments: Any) -> Tensor:
+def attend(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, window: int | None, **arguments: Any) -> Tensor:
     """Causal attention over one sequence of T tokens, as [1, T, heads, D]."""
     mask, length = None, q.shape[2]  # without a mask, the fastest kernels can be used
     if window is not None and length > window:

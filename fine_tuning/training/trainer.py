@@ -1,7 +1,8 @@
 """What SFT and ORPO share: arguments and a mixin for both trainers, and `train`, which explains failures."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, cast
@@ -9,15 +10,19 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase, PrinterCallback, Trainer
+from transformers.trainer_utils import TrainOutput
 
 from fine_tuning.run.commands import continue_command, has_flag, restart_command
-from fine_tuning.run.errors import UserError, explain
+from fine_tuning.run.errors import UserError, explain, is_out_of_memory
 from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings
 from fine_tuning.training.checkpoints import Checkpoints, last_whole_checkpoint
 from fine_tuning.training.device import device_name
+from fine_tuning.training.graphed_steps import GraphedSteps
 from fine_tuning.training.lora_layers import lean_adapters
 from fine_tuning.training.reporter import NotFinite, ValidationNotFinite
+from fine_tuning.training.step_figures import Figures, PendingSteps, StepRecord
 
 
 def trainer_arguments(
@@ -60,7 +65,9 @@ def trainer_arguments(
 
 
 class AdapterTrainerMixin(Trainer):
-    """For trainers of an adapter: remembers the batch, clips only the adapter's gradients, and skips counting FLOPs."""
+    """For trainers of an adapter: remembers the batch, touches only the adapter's weights, skips counting FLOPs, and
+    fetches the figures of the steps in blocks. They are logged step by step as always, before anything is saved.
+    """
 
     # Trainer declares wider types.
     model: PeftModel
@@ -69,23 +76,132 @@ class AdapterTrainerMixin(Trainer):
 
     batch: Mapping[str, Any] = {}  # of the latest training step
     is_in_step = False
+    way: Mapping[str, str] = {}  # how the steps are computed, for the log
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.pending = PendingSteps()
+        self.graphs: GraphedSteps | None = None  # set by `train`
+
+    def _inner_training_loop(self, *arguments: Any, **named: Any) -> TrainOutput:
+        with without_walks(self.model, self.clear_gradients):
+            return super()._inner_training_loop(*arguments, **named)
+
+    def get_train_dataloader(self) -> DataLoader:
+        loader: Any = super().get_train_dataloader()
+        loader.device = None  # a step moves to the GPU what it needs there
+        return loader
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         self.batch, self.is_in_step = inputs, True
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        model.train()
+        loss = self.graphs.step(inputs, self.state.global_step) if self.graphs else None
+        if loss is None:
+            loss = super().training_step(model, inputs, num_items_in_batch)
         self.is_in_step = False
         return loss
 
+    def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
+        """Validate. If memory is too short for that beside the graphs, free it and go on without them."""
+        try:
+            return super().evaluate(*arguments, **named)
+        except Exception as error:
+            if not self.graphs or self.graphs.reason or not is_out_of_memory(error):
+                raise
+        # Outside of the handler, whose traceback keeps tensors alive.
+        self.graphs.give_way("memory is too short for a validation beside CUDA graphs")
+        return super().evaluate(*arguments, **named)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        return self.accelerator.autocast()
+
+    def clear_gradients(self) -> None:
+        """Forget the gradients of the adapter. Only it has any."""
+        if self.graphs and not self.graphs.reason:
+            self.graphs.gradients.zero()
+        else:
+            for weight in self._adapter():
+                weight.grad = None
+
+    def step_figures(self) -> tuple[Figures, dict[str, float]]:
+        """Further figures of the latest training step: those on the device, and those that are known. Forgets them."""
+        return {}, {}
+
+    def _maybe_log_save_evaluate(
+        self,
+        tr_loss: Tensor,
+        grad_norm: Tensor | float | None,
+        model: nn.Module,
+        trial: Any,
+        epoch: float,
+        ignore_keys_for_eval: list[str] | None,
+        start_time: float,
+        learning_rate: float | None = None,
+    ) -> None:
+        control, step = self.control, self.state.global_step
+        if control.should_log and step > self._globalstep_last_logged:
+            figures, known = self.step_figures()
+            figures[("loss",)] = tr_loss / (step - self._globalstep_last_logged)
+            if isinstance(grad_norm, Tensor):
+                figures[("grad_norm",)] = grad_norm
+            if learning_rate is not None:
+                known["learning_rate"] = learning_rate
+            self.pending.add(StepRecord(step, self.state.epoch or 0.0, self.batch, figures, known))
+            tr_loss.zero_()
+            self._globalstep_last_logged, control.should_log = step, False
+        is_last = control.should_training_stop or control.should_epoch_stop
+        if self.pending.is_due or control.should_evaluate or control.should_save or is_last:
+            self.log_pending()
+        super()._maybe_log_save_evaluate(
+            tr_loss, grad_norm, model, trial, epoch, ignore_keys_for_eval, start_time, learning_rate
+        )
+
+    def log_pending(self) -> None:
+        """Log the steps since the last fetch. If a callback stops the training, state and batch are of its step."""
+        step, epoch, batch = self.state.global_step, self.state.epoch, self.batch
+        for record, figures in self.pending.fetch():
+            self.state.global_step, self.state.epoch, self.batch = record.step, record.epoch, record.batch
+            self._total_loss_scalar += figures["loss"]
+            self.log(figures)
+        self.state.global_step, self.state.epoch, self.batch = step, epoch, batch
+
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
-        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-        return self.accelerator.clip_grad_norm_(weights, self.args.max_grad_norm)
+        if self.graphs and not self.graphs.reason:
+            self.accelerator.unscale_gradients()  # in float16
+            return self.graphs.gradients.clip(self.args.max_grad_norm)
+        return self.accelerator.clip_grad_norm_(self._adapter(), self.args.max_grad_norm)
+
+    def _adapter(self) -> list[nn.Parameter]:
+        return [weight for group in self.optimizer.param_groups for weight in group["params"]]
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         return 0  # nothing here uses the count
 
 
-def train(trainer: AdapterTrainerMixin, prompts: Iterable[str]) -> None:
-    """Train from the last complete checkpoint, or from the start if there is none.
+@contextmanager
+def without_walks(model: nn.Module, clear_gradients: Callable[[], None]) -> Iterator[None]:
+    """Inside this context, `model.train()`, `eval()` and `zero_grad()` do not walk through all modules in every step.
+
+    With 24 tiny layers and adapters, the Trainer spent 12.9 ms on a step besides the model, and 5.5 ms without walks.
+    """
+    change_mode = model.train
+
+    def train(mode: bool = True) -> nn.Module:
+        return model if model.training == mode else change_mode(mode)
+
+    def zero_grad(set_to_none: bool = True) -> None:
+        clear_gradients()
+
+    change_mode(True)
+    model.train, model.zero_grad = train, zero_grad  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del model.train, model.zero_grad
+
+
+def train(trainer: AdapterTrainerMixin, prompts: Iterable[str], graphs: GraphedSteps | None = None) -> None:
+    """Train from the last complete checkpoint, or from the start if there is none. `graphs` run what steps they can.
 
     Raises UserError if the machine fails or the loss is not finite. The message names the step and its row, whose
     prompt is one of `prompts`. The last complete checkpoint is kept.
@@ -104,7 +220,11 @@ def train(trainer: AdapterTrainerMixin, prompts: Iterable[str]) -> None:
         torch.cuda.reset_peak_memory_stats()  # do not count earlier validation
     try:
         with lean_adapters(trainer.model):
+            trainer.graphs = graphs
             trainer.train(resume_from_checkpoint=str(last) if last else None)
+        if graphs:
+            trainer.way = {**trainer.way, **graphs.facts}
+            graphs.stop("the training has ended")
     except NotFinite as error:
         if isinstance(error, ValidationNotFinite):
             where, remedy = f"after step {trainer.state.global_step}", ""
@@ -127,6 +247,8 @@ def train(trainer: AdapterTrainerMixin, prompts: Iterable[str]) -> None:
             raise
         step = trainer.state.global_step
         where = f"step {step + 1}{_row(trainer, prompts)}" if trainer.is_in_step else f"after step {step}"
+        if len(trainer.pending) and torch.cuda.is_available() and not is_out_of_memory(error):
+            where += f" (or one of the {len(trainer.pending)} steps before it: a GPU reports its failures late)"
         raise UserError(
             f"{where}: {explanation}. Complete checkpoints are kept. Then continue: {continue_command()}"
         ) from error

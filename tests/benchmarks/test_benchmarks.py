@@ -6,6 +6,7 @@ import time
 
 import pytest
 from families import tiny_model
+from helpers import ROOT
 
 from benchmarks import architecture, embedded_model, generation, grammar, loss_equality, pipeline, training_speed
 from fine_tuning.run.commands import PROJECT
@@ -53,11 +54,13 @@ def test_training_speed_refuses_flags_of_the_other_architecture(monkeypatch, cap
 
 @pytest.mark.parametrize("flags", [[], REAL])
 def test_generation_reports_how_much_faster_step_2_is_than_the_plain_loop(monkeypatch, capsys, flags):
-    table, result = run(generation, monkeypatch, capsys, *flags, "--samples", "3", "--plain", "1")
-    plain, *_, ours, continuous = result["results"]
+    table, result = run(generation, monkeypatch, capsys, *flags, "--samples", "3", "--alone", "1", "--continuous")
+    plain, *_, generate, ours, continuous = result["results"]
+    assert (generate["way"], ours["way"]) == ("transformers' generate", "static cache")
+    assert generate["tokens"] == ours["tokens"]
     assert continuous["name"] == "continuous batching" and continuous["samples"] == 3 and continuous["tokens"] > 3
     assert len(table) == len(result["results"])
-    assert (plain["samples"], plain["tokens"], ours["samples"]) == (1, 40, 3)
+    assert (plain["samples"], plain["tokens"], ours["samples"]) == (1, 10 if flags else 40, 3)
     assert ours["times faster"] == pytest.approx(ours["per minute"] / plain["per minute"])
 
 
@@ -93,3 +96,19 @@ def test_pipeline_reports_importing_tokenising_and_logging_for_each_step(monkeyp
     assert len(table) == 4
     for step in pipeline.STEPS:
         assert all(0 < result[step][name] < result[step]["seconds"] for name in ("importing", "tokenising", "logging"))
+
+
+@pytest.mark.slow
+def test_pipeline_times_the_real_architecture_with_random_weights(monkeypatch, capsys):
+    folder = ROOT.parent / "shared" / "deepseek-coder-1.3b-instruct"
+    if not folder.is_dir():
+        pytest.skip(f"the real tokenizer is not at {folder}")
+    table, result = run(pipeline, monkeypatch, capsys, *REAL, "--tokenizer", str(folder), "--max-rows", "5")
+    assert len(table) == 4 and result["all"]["seconds"] > 0
+
+
+def test_the_real_architecture_is_not_timed_without_its_tokenizer(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["pipeline.py", *REAL])
+    with pytest.raises(SystemExit):
+        pipeline.main()
+    assert "--tokenizer FOLDER" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """A label is read as tolerantly as the other fields, and nothing in it that is no text gets further."""
 
+import time
+
 import pytest
 
 from diagram.labels import MAX_LABEL, TOO_LONG, is_label, shown
@@ -63,6 +65,7 @@ def test_a_label_is_read_without_a_problem(field, label):
         ("'C:\\dir\\', ", "C:\\dir\\", NOT_ESCAPED),
         ("Sales data, ", "Sales data", NOT_QUOTED),
         ("“Sales data”, ", "Sales data", NOT_QUOTED),
+        ("3 inputs , ", "3 inputs", NOT_QUOTED),
     ],
 )
 def test_a_bad_label_is_a_blemish_and_the_rest_of_its_line_is_used(field, label, message):
@@ -118,3 +121,16 @@ def test_pictures_show_no_character_that_cannot_be_seen(label, text):
 @pytest.mark.parametrize("character", ["\0", "\x1b", "\x85", "\xad", "\u200b", "\u202e", "\u2066", "\ufeff", "\ufffe"])
 def test_what_cannot_be_seen_is_no_text(character):
     assert not is_label(f"a{character}")
+
+
+@pytest.mark.parametrize(
+    "piece", [" ", "'", '"', "\\", ",", "' ,", "', ", "a ", "1, ", ", 1", "“", "\x1b[", "\0", "\\'"]
+)
+def test_lines_that_are_hard_to_read_take_no_time(piece):
+    texts = [
+        "\n".join(f"{start}{piece * (1900 // len(piece))}" for _ in range(100)) for start in ("[0, ", "[0, '", "[")
+    ]
+    start = time.process_time()
+    for text in texts:
+        parse(text)
+    assert time.process_time() - start < 1

@@ -189,3 +189,14 @@ def test_pictures_without_labels_have_no_trace_of_them():
     plain = Diagram((node(None),))
     assert b"<text" not in svg(plain) and b"font" not in svg(plain) + drawio(plain)
     assert isinstance(ImageFont.load_default(10), ImageFont.FreeTypeFont) and isinstance(draw(plain), Image.Image)
+
+
+def test_a_font_that_a_search_finds_is_kept_and_what_it_does_not_find_is_not_searched_again(monkeypatch):
+    path, searches = face_for("é")._path, []
+    monkeypatch.setattr(fonts, "_known_faces", lambda: [Face()])
+    monkeypatch.setattr(fonts, "_usual_files", lambda: [])
+    monkeypatch.setattr(fonts, "_searched", lambda characters: searches.append(characters) or path)
+    for name, value in (("_found", []), ("_nowhere", set()), ("_warned", True)):
+        monkeypatch.setattr(fonts, name, value)
+    assert face_for("é")._path == face_for("aé")._path == path and searches == ["é"]
+    assert face_for("\U00013000").missing("\U00013000") and face_for("\U00013000") and searches == ["é", "\U00013000"]

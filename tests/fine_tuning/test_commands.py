@@ -10,13 +10,22 @@ import time
 import pytest
 from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, STEP_1, STEP_2, STEP_3, contents, finish_step_1
 
-from fine_tuning.ask import check_output, scoring_of_answers
+from fine_tuning.ask import check_output
 from fine_tuning.data.csv_rows import read_rows
-from fine_tuning.data.scoring import Scoring
+from fine_tuning.data.scoring import Scoring, scoring_of_answers
 from fine_tuning.data.split import limit_prompts, references_of
 from fine_tuning.run.options import make_parser, to_options
+from fine_tuning.run.report_to import PACKAGES
 
-HELP = [STEP_1, STEP_2, STEP_3, "fine_tuning/run_all.py", "fine_tuning/ask.py", "create_dataset/create_dataset.py"]
+HELP = [
+    STEP_1,
+    STEP_2,
+    STEP_3,
+    "fine_tuning/run_all.py",
+    "fine_tuning/ask.py",
+    "fine_tuning/page.py",
+    "create_dataset/create_dataset.py",
+]
 
 
 @pytest.mark.parametrize("script", HELP)
@@ -27,8 +36,11 @@ def test_help_is_printed_within_two_seconds_and_without_torch(start, script):
     assert (run.returncode, run.stderr) == (0, "")
     assert f"python {script}" in run.stdout
     flags = {"--model", "--revision", "--workspace", "--dtype", "--load-in-4bit"}
-    ask = {"--output", "--requests", "--samples", "--top", "--seed", "--grammar"}
-    flags |= ask if script.endswith("ask.py") else {"--seed", "--max-rows", "--skip-bad-rows", "--restart", "--set"}
+    ask = {"--output", "--requests", "--samples", "--top", "--seed", "--grammar", "--plain"}
+    step = {"--seed", "--max-rows", "--skip-bad-rows", "--restart", "--report-to", "--set", "--plain"}
+    step |= {"--no-gradient-checkpointing"}
+    own = {"fine_tuning/ask.py": ask, "fine_tuning/page.py": {"--port", "--open", "--plain"}}
+    flags |= own.get(script, step)
     if script.startswith("create_dataset/"):
         flags = {"--seed", "--output"}
     assert set(re.findall(r"^  (--[\w-]+)", run.stdout, re.MULTILINE)) - {"--help"} == flags
@@ -101,6 +113,19 @@ def test_loading_in_4_bits_needs_a_gpu_and_bitsandbytes(refused, workspace):
     assert "error: --load-in-4bit needs a CUDA GPU and none was found" in messages
     if importlib.util.find_spec("bitsandbytes") is None:
         assert "error: --load-in-4bit needs bitsandbytes: python -m pip install bitsandbytes" in messages
+
+
+@pytest.mark.parametrize("script", [STEP_1, STEP_2, STEP_3, "fine_tuning/run_all.py"])
+def test_a_dashboard_whose_package_is_missing_is_refused_with_the_command_that_installs_it(refused, workspace, script):
+    missing = next((name for name in PACKAGES if importlib.util.find_spec(name) is None), None)
+    if missing is None:
+        pytest.skip("the packages of all dashboards are installed")
+    finish_step_1(workspace)
+    messages = refused(script, "--model", "embedded", "--workspace", workspace, "--report-to", missing)
+    assert (
+        f"error: --report-to {missing} needs the package {missing}: python -m pip install {PACKAGES[missing]}"
+        in messages
+    )
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(2, "ba"), (3, "bca"), (None, "bca")])

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import EMBEDDED_RUN, ROOT, finish_step_1, problems_of
-from llama_cpp import LlamaCpp
+from helpers import EMBEDDED_RUN, ROOT, contents, finish_step_1, problems_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from create_dataset.create_dataset import INSTRUCTION
@@ -19,6 +18,8 @@ from fine_tuning import export
 from fine_tuning.common import tuned_model
 from fine_tuning.data.prompt_frame import FRAME_FILE, PromptFrame
 from fine_tuning.data.tokens import encode_prompt
+from fine_tuning.exporting import llama_server
+from fine_tuning.exporting.merged import save_merged
 from fine_tuning.exporting.plan import make_plan
 from fine_tuning.exporting.target import is_exported, new_export
 from fine_tuning.run.options import make_parser, to_options
@@ -83,9 +84,10 @@ def answer_like_the_card(folder: Path, tokens: int) -> str:
 
 @pytest.fixture
 def run_export(monkeypatch, capsys):
-    """Run export.py in this process; returns the JSON object on its last line."""
+    """Run export.py in this process, without comparing; returns the JSON object on its last line."""
 
     def run_export(workspace: Path, model: str, *flags: str) -> dict:
+        flags = flags if "--compare" in flags else (*flags, "--compare", "0")
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         monkeypatch.setattr(sys, "argv", [EXPORT, "--model", model, "--workspace", str(workspace), *flags])
         export.main()
@@ -125,17 +127,85 @@ def test_a_new_adapter_replaces_the_export_of_an_older_one(tmp_path, run_export)
     assert weights.read_bytes() != before
 
 
-def test_gguf_files_answer_as_ask_does(tmp_path, run_export, local_model):
+def test_gguf_files_answer_as_ask_does(tmp_path, run_export, local_model, llama):
     pytest.importorskip("gguf", reason="the optional package gguf is missing")
     tune(tmp_path, local_model)
     folder = tmp_path / "elsewhere" / "gguf"
     printed = run_export(tmp_path, local_model, "--to", "gguf", "--output", str(folder))
     files = {"Modelfile", "README.md", FRAME_FILE, "tiny-diagrams-f16.gguf", "tiny-diagrams-q8_0.gguf"}
     assert printed["files"].keys() == files
-    tokenizer, llama = AutoTokenizer.from_pretrained(local_model), LlamaCpp(folder / "tiny-diagrams-f16.gguf")
-    ids, ended = llama.answer(llama.prompt(REQUEST), 60)
-    text = tokenizer.decode(ids).removesuffix("\n")
+    tokenizer, server = AutoTokenizer.from_pretrained(local_model), llama(folder / "tiny-diagrams-f16.gguf")
+    ids = server.answer(server.prompt(REQUEST), 60)
+    text = tokenizer.decode(ids, skip_special_tokens=True).removesuffix("\n")
     assert text == answer_like_ask(tmp_path, local_model, 60) and len(text) > 20
+
+
+def chat(llama, request: str, longest: int) -> str:
+    """What llama.cpp's server answers to a message, over HTTP."""
+    messages = [{"role": "user", "content": request}]
+    answer = llama.post("v1/chat/completions", messages=messages, temperature=0, max_tokens=longest)
+    return str(answer["choices"][0]["message"]["content"]).removesuffix("\n")
+
+
+def test_a_gguf_file_is_compared_in_llama_cpp_and_its_server_answers_as_ask_does(
+    tmp_path, run_export, local_model, llama
+):
+    pytest.importorskip("gguf", reason="the optional package gguf is missing")
+    tune(tmp_path, local_model)
+    printed = run_export(tmp_path, local_model, "--to", "gguf", "--quantize", "f16", "--compare", "2")
+    if "not compared" in printed:
+        pytest.skip(printed["not compared"])
+    found = printed["compared"]["f16"]
+    assert found["prompts"] == 2 and found["identical"] + len(found["ties"]) >= 2
+    assert found["texts with the same tokens"] >= 905  # 900 prompts, and 5 odd texts
+    server = llama(tmp_path / "models" / "gguf" / "tiny-diagrams-f16.gguf")
+    assert chat(server, REQUEST, 60) == answer_like_ask(tmp_path, local_model, 60)
+
+
+def test_a_crash_of_llama_cpp_becomes_a_line_and_the_export_is_kept(
+    tmp_path, run_export, local_model, monkeypatch, capsys
+):
+    pytest.importorskip("gguf", reason="the optional package gguf is missing")
+    (tmp_path / "server.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGILL)\n")
+    monkeypatch.setattr(llama_server, "__file__", str(tmp_path / "server.py"))
+    monkeypatch.setattr("fine_tuning.exporting.llama_cpp.is_installed", lambda: True)
+    monkeypatch.setattr("fine_tuning.exporting.held_out.is_installed", lambda: True)
+    tune(tmp_path, local_model)
+    flags = ("--to", "gguf", "--quantize", "f16", "--compare", "1")
+    printed = run_export(tmp_path, local_model, *flags)
+    assert printed["not compared"].startswith("llama.cpp ended with SIGILL") and printed["compared"] == {}
+    assert "tiny-diagrams-f16.gguf" in printed["files"]
+    card = (tmp_path / "models" / "gguf" / "README.md").read_text()
+    assert "not compared with base model + adapter: llama.cpp ended with SIGILL" in card
+    assert run_export(tmp_path, local_model, *flags) == printed  # done already
+
+
+def test_merged_weights_are_compared_with_base_model_and_adapter(tmp_path, run_export):
+    tune(tmp_path, "embedded")
+    printed = run_export(tmp_path, "embedded", "--to", "merged", "--compare", "3")
+    found = printed["compared"]["merged"]
+    assert (found["prompts"], found["identical"], found["ties"]) == (3, 3, []) and found["tokens"] > 30
+    folder = tmp_path / "models" / "merged"
+    assert "3 of 3 held-out prompts have the same answer" in (folder / "README.md").read_text()
+    assert json.loads((folder / "export.json").read_text())["compared"] == printed["compared"]
+
+
+def test_an_export_that_answers_otherwise_is_refused_and_leaves_the_earlier_one(tmp_path, run_export, monkeypatch):
+    tune(tmp_path, "embedded")
+    run_export(tmp_path, "embedded", "--to", "merged")
+    folder = tmp_path / "models" / "merged"
+    before = contents(folder)
+
+    def save_other_weights(model, tokenizer, place):
+        model.lm_head.weight.data = model.lm_head.weight.data.roll(1, 0)
+        save_merged(model, tokenizer, place)
+
+    monkeypatch.setattr("fine_tuning.exporting.write.save_merged", save_other_weights)
+    # The earlier one was not compared, so it would be replaced now.
+    (problem,) = problems_of(run_export, tmp_path, "embedded", "--to", "merged", "--compare", "2")
+    assert "answers differ from those of base model + adapter" in problem and "logit gap" in problem
+    assert contents(folder) == before
+    assert not list(folder.parent.glob(".merged*"))
 
 
 def test_the_modelfile_puts_the_template_around_request_and_instruction(tmp_path, run_export, local_model):

@@ -22,12 +22,14 @@ ROOMS = {
             "fine_tuning.run_all",
             "fine_tuning.ask",
             "fine_tuning.export",
+            "fine_tuning.page",
             "fine_tuning.pretraining",
             *SCRIPTS,
         ),
         7,
     ),
     "fine_tuning.common": 6,
+    "fine_tuning.web": 6,
     "fine_tuning.exporting": 5,
     "fine_tuning.sampling": 5,
     "fine_tuning.training": 4,
@@ -114,6 +116,7 @@ def test_checking_the_command_line_imports_no_torch():
     program = """
 import sys
 import fine_tuning.ask, fine_tuning.export, fine_tuning.console, fine_tuning.import_dataset, fine_tuning.run_all
+import fine_tuning.page
 import fine_tuning.sft_fine_tuning, fine_tuning.orpo_create_dataset, fine_tuning.orpo_fine_tuning
 print(sorted({"torch", "transformers", "pandas"} & sys.modules.keys()))
 """

@@ -13,14 +13,22 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from create_dataset.create_dataset import INSTRUCTION
 from diagram import parse
 from diagram.drawio import drawio
 from diagram.pictures import picture_bytes
+from diagram.svg import svg
 from fine_tuning.data.prompt_frame import PromptFrame
 from fine_tuning.run.files import sha256
+from fine_tuning.run.options import make_parser, to_options
+from fine_tuning.web.answering import answer
+from fine_tuning.web.asked import Asked
+from fine_tuning.web.tuned import TunedModel
 
+REPORTED = ("--report-to", "tensorboard")
+SEVERAL = {"top": 2, "samples": 3, "seed": 7}
 ROWS = 24  # 72 samples: more than one batch
 OURS = PromptFrame("", f"\n\n{INSTRUCTION}")
 LOGS = ("log_train_final_sft", "log_create_orpo_dataset", "log_train_final_orpo")
@@ -192,7 +200,7 @@ def test_samples_of_another_adapter_are_refused(finished, tmp_path):
 def test_training_killed_while_saving_continues_to_the_same_adapter(finished, tmp_path):
     workspace, _ = finished
     process = subprocess.Popen(
-        command("sft_fine_tuning", tmp_path / "w"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command("sft_fine_tuning", tmp_path / "w", *REPORTED), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     checkpoints = tmp_path / "w" / "models" / "sft" / "checkpoints"
     kill_when(process, lambda: list(checkpoints.glob("checkpoint-*/whole.json")))
@@ -200,11 +208,15 @@ def test_training_killed_while_saving_continues_to_the_same_adapter(finished, tm
     for name in ("checkpoint-60", "checkpoint-70"):  # as a kill leaves them: one without its state, one empty
         (checkpoints / name).mkdir()
     shutil.copy(whole / "adapter_model.safetensors", checkpoints / "checkpoint-60")
-    resumed = run("sft_fine_tuning", tmp_path / "w")
+    resumed = run("sft_fine_tuning", tmp_path / "w", *REPORTED)
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout.count(": it is incomplete") >= 2 and f"continuing from {whole}" in resumed.stdout
     adapter = Path("models") / "sft" / "adapter_model.safetensors"
     assert (tmp_path / "w" / adapter).read_bytes() == (workspace / adapter).read_bytes()
+    history = json.loads((tmp_path / "w" / "log" / "log_train_final_sft.json").read_text("utf-8"))["history"]
+    reader = EventAccumulator(str(tmp_path / "w" / "log" / "tensorboard" / "sft"), size_guidance={"scalars": 0})
+    shown = [(event.step, pytest.approx(event.value)) for event in reader.Reload().Scalars("loss")]
+    assert [(row["step"], row["loss"]) for row in history] == shown
 
 
 def test_sampling_killed_after_a_batch_continues_to_the_same_csv(finished, tmp_path):
@@ -310,6 +322,25 @@ def test_ask_answers_with_a_whole_diagram_if_told_to(finished, tmp_path, monkeyp
     asked = capsys.readouterr()
     diagram = parse(asked.out)
     assert diagram.nodes and not diagram.problems and "note: line" not in asked.err
+
+
+@pytest.mark.parametrize(("flags", "asked"), [([], {}), (["--top", "2", "--samples", "3", "--seed", "7"], SEVERAL)])
+def test_the_page_answers_like_ask(finished, tmp_path, monkeypatch, capsys, flags, asked):
+    workspace, _ = finished
+    request = "Draw a network with 2 inputs and 3 outputs, neuron by neuron"
+    ask = ["ask.py", "--model", "embedded", "--workspace", str(workspace), "--output", str(tmp_path / "a.svg"), request]
+    monkeypatch.setattr(sys, "argv", [*ask, *flags])
+    runpy.run_path(str(ROOT / "fine_tuning" / "ask.py"))["main"]()
+    printed = capsys.readouterr().out
+    options = to_options(make_parser("").parse_args(["--model", "embedded", "--workspace", str(workspace)]))
+    events = []
+    shown = answer(TunedModel(options).load(), Asked(request, **asked), events.append, lambda: False)
+    if flags:  # the names of the pictures differ
+        assert [found.text for found in shown.best] == re.split(r"\n*# a-\d.svg: .*\n", printed.removesuffix("\n"))[1:]
+    else:
+        assert shown.listing() == printed.removesuffix("\n")
+        assert (tmp_path / "a.svg").read_bytes() == svg(shown.best[0].diagram)
+    assert events and events[0]["event"] == "drawing"
 
 
 def test_ask_puts_the_stored_frame_around_the_request(finished, tmp_path, monkeypatch, capsys):

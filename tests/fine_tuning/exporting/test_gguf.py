@@ -120,7 +120,7 @@ def greedy(model, ids, longest, eos):
     with torch.inference_mode():
         output = model.generate(prompt, attention_mask=torch.ones_like(prompt), **settings)
     answer = output[0, len(ids) :].tolist()
-    return answer[: answer.index(eos)] if eos in answer else answer
+    return answer[: answer.index(eos) + 1] if eos in answer else answer
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,8 @@ def real(tmp_path_factory):
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     path = write(tmp_path_factory.mktemp("real") / "real.gguf", model, tokenizer)
-    return model, tokenizer, LlamaCpp(path)
+    with LlamaCpp(path) as llama:
+        yield model, tokenizer, llama
 
 
 def test_prompts_and_answers_have_the_tokens_of_the_real_tokenizer(real):
@@ -154,11 +155,25 @@ def test_a_model_of_the_real_architecture_gives_the_same_greedy_answers_but_for_
     model, tokenizer, llama = real
     for row in ROWS[:3]:
         ids = ids_of(tokenizer, rendered(tokenizer, row))
-        ours, theirs = greedy(model, ids, 24, tokenizer.eos_token_id), llama.answer(ids, 24)[0]
+        ours, theirs = greedy(model, ids, 24, tokenizer.eos_token_id), llama.answer(ids, 24)
         place = next((k for k in range(24) if ours[k] != theirs[k]), None)
         if place is not None:  # random weights give near ties, which rounding to float16 decides
             scores = next_log_probabilities(model, ids + ours[:place])
             assert abs(scores[ours[place]] - scores[theirs[place]]) < 0.05
+
+
+def test_logits_of_the_real_architecture_cut_to_2_layers_agree_within_a_twentieth(tmp_path, llama):
+    """In full width, with random weights. Logits count up to a constant, so their log-probabilities are compared."""
+    tokenizer = real_tokenizer()
+    config = AutoConfig.from_pretrained(REAL)
+    config.num_hidden_layers, config.initializer_range = 2, 0.06
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    server = llama(write(tmp_path / "real.gguf", model, tokenizer))
+    ids = ids_of(tokenizer, rendered(tokenizer, ROWS[0]) + ROWS[0]["output_data"])[:400]
+    ours, theirs = next_log_probabilities(model, ids), server.log_probabilities(ids, 1000)
+    assert len(theirs) == 1000 and max(theirs.values()) - min(theirs.values()) > 1
+    assert max(abs(ours[k].item() - value) for k, value in theirs.items()) < 0.05
 
 
 def test_every_row_of_the_embedding_has_a_token_of_the_right_type():
@@ -182,40 +197,40 @@ def test_every_row_of_the_embedding_has_a_token_of_the_right_type():
         ("qwen3", {"head_dim": 64}),
     ],
 )
-def test_llama_cpp_computes_the_same_probabilities(tmp_path, family, changes):
+def test_llama_cpp_computes_the_same_probabilities(tmp_path, llama, family, changes):
     model, tokenizer = make_model(family, **changes), split_like(next(iter(PRE_TOKENIZERS)))
-    llama = LlamaCpp(write(tmp_path / "tiny.gguf", model, tokenizer))
+    server = llama(write(tmp_path / "tiny.gguf", model, tokenizer))
     ids = [(7 * k * k) % 1500 + 3 for k in range(201)]
-    ours, theirs = next_log_probabilities(model, ids), llama.log_probabilities(ids, 20)
+    ours, theirs = next_log_probabilities(model, ids), server.log_probabilities(ids, 20)
     assert len(theirs) == 20 and max(abs(ours[k].item() - value) for k, value in theirs.items()) < 0.05
 
 
-def test_eight_bits_are_close_to_sixteen(tmp_path):
+def test_eight_bits_are_close_to_sixteen(tmp_path, llama):
     model, tokenizer = make_model("llama"), split_like(next(iter(PRE_TOKENIZERS)))
     path = write(tmp_path / "tiny.gguf", model, tokenizer, quantization="q8_0")
     ids = [(7 * k * k) % 1500 + 3 for k in range(50)]
-    ours, theirs = next_log_probabilities(model, ids), LlamaCpp(path).log_probabilities(ids, 5)
+    ours, theirs = next_log_probabilities(model, ids), llama(path).log_probabilities(ids, 5)
     assert max(abs(ours[k].item() - value) for k, value in theirs.items()) < 0.5
     assert path.stat().st_size < 0.6 * write(tmp_path / "half.gguf", model, tokenizer).stat().st_size
 
 
 @pytest.mark.parametrize("steps", PRE_TOKENIZERS, ids=PRE_TOKENIZERS.get)
-def test_each_pre_tokenizer_splits_text_as_its_name_says(tmp_path, steps):
+def test_each_pre_tokenizer_splits_text_as_its_name_says(tmp_path, llama, steps):
     tokenizer = split_like(steps)
-    llama = LlamaCpp(write(tmp_path / "tiny.gguf", make_model("llama"), tokenizer))
+    server = llama(write(tmp_path / "tiny.gguf", make_model("llama"), tokenizer))
     texts = [rendered(tokenizer, row) + row["output_data"] for row in ROWS[:20]] + ODD_TEXTS[:2]
-    assert [text for text in texts if llama.tokens(text) != ids_of(tokenizer, text)] == []
+    assert [text for text in texts if server.tokens(text) != ids_of(tokenizer, text)] == []
 
 
-def test_the_embedded_models_weights_answer_alike_in_f16(tmp_path):
+def test_the_embedded_models_weights_answer_alike_in_f16(tmp_path, llama):
     """Its tokenizer has no counterpart in llama.cpp, so this feeds token ids."""
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
     model = AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32).eval()
-    llama = LlamaCpp(write(tmp_path / "embedded.gguf", model, tokenizer, pre="gpt-2"))
+    server = llama(write(tmp_path / "embedded.gguf", model, tokenizer, pre="gpt-2"))
     for row in ROWS[:4]:
         ids = ids_of(tokenizer, rendered(tokenizer, row))
         answer = greedy(model, ids, 150, tokenizer.eos_token_id)
-        assert llama.answer(ids, 150)[0] == answer and len(answer) > 20
+        assert server.answer(ids, 150) == answer and len(answer) > 20
 
 
 def test_an_answer_ends_at_the_token_that_ends_answers(tmp_path):

@@ -3,9 +3,9 @@
 import os
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, problems_of
 
-from fine_tuning.run.options import Options, make_parser, set_environment
+from fine_tuning.run.options import Options, make_parser, set_environment, to_options
 
 
 @pytest.mark.parametrize(("given", "used"), [(None, "0"), ("0,1", "0"), ("3,2", "3"), ("", "")])
@@ -41,3 +41,21 @@ def test_a_number_of_thousands_of_digits_is_refused_with_what_is_right(capsys, f
         make_parser("").parse_args([flag, "9" * 5000])
     message = capsys.readouterr().err
     assert "is not a whole number" in message and len(message) < 2000
+
+
+def options_of(*flags: str) -> Options:
+    return to_options(make_parser("").parse_args(flags))
+
+
+def test_no_gradient_checkpointing_is_short_for_a_setting():
+    short = options_of("--no-gradient-checkpointing")
+    assert short == options_of("--set", "gradient_checkpointing=false")
+    assert short.settings_given == {"gradient_checkpointing": False}
+    (problem,) = problems_of(options_of, "--no-gradient-checkpointing", "--set", "gradient_checkpointing=true")
+    assert "Give each setting one value" in problem
+
+
+def test_plain_steps_are_no_setting_of_a_run_and_are_passed_on_to_the_next_step():
+    assert options_of("--plain").settings() == options_of().settings()
+    assert options_of("--plain").command("orpo_fine_tuning").endswith(" --plain")
+    assert "--plain" not in options_of().command("orpo_fine_tuning")

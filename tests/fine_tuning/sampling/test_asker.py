@@ -25,7 +25,7 @@ def calls(monkeypatch):
     """What is generated: the prompts and the number of samples. Prompt [1] has a flawed greedy answer."""
     calls = []
 
-    def several_answers(model, tokenizer, prompts, samples, limit, seed, grammar):
+    def several_answers(decoder, prompts, samples, limit, seed, grammar):
         calls.append((list(prompts), samples))
         return [[Answer(FLAWED if prompt == [1] else GOOD), *[Answer(GOOD)] * samples] for prompt in prompts]
 
@@ -34,7 +34,7 @@ def calls(monkeypatch):
 
 
 def asker(samples, always, batch_size=8):
-    return Asker(None, None, PromptFrame(), Scoring(), samples, always, batch_size, seed=1)
+    return Asker(None, PromptFrame(), Scoring(), samples, always, batch_size, seed=1)
 
 
 def test_samples_are_drawn_only_where_the_greedy_answer_has_a_flaw(calls):

@@ -1,4 +1,4 @@
-"""Batched generation gives the same answers as one-by-one generation, and stops."""
+"""Generation in batches gives the same answers as one by one, and stops."""
 
 import csv
 from types import SimpleNamespace
@@ -9,14 +9,12 @@ from helpers import ROOT, problems_of
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from benchmarks.architecture import REAL_ARCHITECTURE
-from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.tokens import encode_prompt
 from fine_tuning.run.presets import REAL
 from fine_tuning.sampling import generation
 from fine_tuning.sampling.batches import plan_batches, token_limit
 from fine_tuning.sampling.generation import (
     CPU_CACHE,
-    answer_rows,
     cache_bytes_per_token,
     generate_batch,
     merge_for_generation,
@@ -78,9 +76,12 @@ def test_answers_stop_at_eos_and_unfinished_ones_are_marked(model, tokenizer, pr
 def test_answers_end_where_the_models_positions_end(tokenizer, prompts):
     model = load_model()
     longest = max(map(len, prompts))
+    whole = generate_batch(model, tokenizer, prompts, 600, temperature=0, seed=1)
     model.config.max_position_embeddings = longest + 10
     answers = generate_batch(model, tokenizer, prompts, 600, temperature=0, seed=1)
-    assert [(answer.ended, answer.tokens) for answer in answers] == [(False, 10)] * 4
+    rooms = [longest + 10 - len(prompt) for prompt in prompts]
+    assert [answer.tokens for answer in answers] == [min(w.tokens, room) for w, room in zip(whole, rooms, strict=True)]
+    assert (10, False) in [(answer.tokens, answer.ended) for answer in answers]
     model.config.max_position_embeddings = longest
     (problem,) = problems_of(generate_batch, model, tokenizer, prompts, 600, 0, 1)
     assert problem.startswith(f"the prompt has {longest} tokens, and this model takes {longest}")
@@ -93,22 +94,6 @@ def test_batches_contain_every_index_once_grouped_by_length():
 
 def test_the_token_limit_leaves_room_above_the_reference():
     assert token_limit(100) == 166
-
-
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_skipping_batches_does_not_change_the_others(model, tokenizer, temperature):
-    rows = [Row(f"draw {k} circles", "[0]", 1.0, "diagram", {}) for k in range(5)]
-    batches = [[3, 1], [0, 4], [2]]
-    every = list(answer_rows(model, tokenizer, rows, batches, temperature, seed=7))
-    assert [batch for batch, _ in every] == batches and [len(answers) for _, answers in every] == [2, 2, 1]
-    assert list(answer_rows(model, tokenizer, rows, batches, temperature, seed=7, first_batch=1)) == every[1:]
-
-
-def test_the_longest_reference_in_a_batch_limits_its_answers(model, tokenizer):
-    rows = [Row("draw a circle", answer, 1.0, "diagram", {}) for answer in ("[0]", "[0, 1, 2, 3, 4, 5, 6, 7]")]
-    tokens = len(tokenizer(f"{rows[1].answer}\n", add_special_tokens=False).input_ids) + 1  # with EOS
-    ((_, answers),) = answer_rows(model, tokenizer, rows, [[0, 1]], temperature=3.0, seed=1)
-    assert {answer.tokens for answer in answers if not answer.ended} == {token_limit(tokens)}
 
 
 def test_merging_the_adapter_does_not_change_predictions(model):
@@ -146,11 +131,11 @@ def test_a_batch_that_runs_out_of_memory_is_split(model, tokenizer, prompts, mon
     together = generate_batch(model, tokenizer, prompts, 30, temperature=0, seed=1)
     sizes, generate = [], generation._generate
 
-    def small_gpu(model, tokenizer, prompts, *arguments):
-        sizes.append(len(prompts))
-        if len(prompts) > most:
+    def small_gpu(model, tokenizer, tasks, *arguments):
+        sizes.append(len(tasks))
+        if len(tasks) > most:
             raise error
-        return generate(model, tokenizer, prompts, *arguments)
+        return generate(model, tokenizer, tasks, *arguments)
 
     monkeypatch.setattr(generation, "_generate", small_gpu)
     assert generate_batch(model, tokenizer, prompts, 30, temperature=0, seed=1) == together
@@ -167,8 +152,8 @@ def test_samples_of_one_prompt_differ_even_if_the_batch_is_split(model, tokenize
 def test_an_error_that_smaller_batches_do_not_fix_is_raised(model, tokenizer, prompts, monkeypatch, error):
     sizes = []
 
-    def fail(model, tokenizer, prompts, *_):
-        sizes.append(len(prompts))
+    def fail(model, tokenizer, tasks, *_):
+        sizes.append(len(tasks))
         raise error
 
     monkeypatch.setattr(generation, "_generate", fail)

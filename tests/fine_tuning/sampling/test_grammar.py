@@ -99,7 +99,7 @@ def test_the_tokens_of_every_reference_are_allowed(tokenizer, grammar):
 def test_a_flawless_answer_stays_as_it_is(tokenizer, grammar):
     answer = references(2)[1]
     ids = encode_completion(tokenizer, answer)
-    processor = grammar.processor(1, 0, len(ids) + 40)
+    processor = grammar.processor(0, [len(ids) + 40])
     written: list[int] = []
     for token in ids:
         scores = torch.zeros(1, len(tokenizer))
@@ -121,7 +121,7 @@ def test_a_target_is_named_only_if_there_is_room_for_its_line(tokenizer, grammar
 
 def test_a_row_that_has_ended_is_not_masked(tokenizer, grammar):
     ids = encode_completion(tokenizer, references(2)[0])
-    processor = grammar.processor(1, 0, 10_000)
+    processor = grammar.processor(0, [10_000])
     for k in range(len(ids) + 1):
         held = processor(torch.tensor([ids[:k]], dtype=torch.int64), torch.zeros(1, len(tokenizer)))
     assert torch.isfinite(held).all()
@@ -130,10 +130,10 @@ def test_a_row_that_has_ended_is_not_masked(tokenizer, grammar):
 def test_a_batch_that_runs_out_of_memory_is_held_to_the_grammar_too(model, tokenizer, grammar, monkeypatch):
     generate = generation._generate
 
-    def small_gpu(model, tokenizer, prompts, *arguments):
-        if len(prompts) > 1:
+    def small_gpu(model, tokenizer, tasks, *arguments):
+        if len(tasks) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return generate(model, tokenizer, prompts, *arguments)
+        return generate(model, tokenizer, tasks, *arguments)
 
     monkeypatch.setattr(generation, "_generate", small_gpu)
     check(generate_batch(model, tokenizer, [encode_prompt(tokenizer, REQUEST)] * 3, 60, 5.0, 1, grammar=grammar), 60)
@@ -151,3 +151,34 @@ def test_a_tokenizer_that_cannot_spell_the_language_is_refused(monkeypatch):
     monkeypatch.setattr("fine_tuning.sampling.grammar.token_texts", lambda *_: texts)
     (problem,) = problems_of(DiagramGrammar, tokenizer)
     assert "Leave out --grammar" in problem
+
+
+LABELLED = "[{}, {}, 440, 300, 'circle', 80, 80, 'dashed line', (222, 235, 247), (49, 130, 189), []]"
+LABELS = ["Sales data", "it's", "both ' and \"", "C:\\dir", "데이터 수집", "é\U0001f600", "", "x" * 48]
+
+
+@pytest.mark.parametrize("family", ["embedded", *FAMILIES])
+def test_the_tokens_of_every_label_are_allowed_also_where_they_hold_parts_of_characters(tmp_path, family):
+    tokenizer = AutoTokenizer.from_pretrained(FOLDER) if family == "embedded" else tiny_tokenizer(FAMILIES[family])
+    grammar, state = DiagramGrammar(tokenizer), None
+    answer = "\n".join(LABELLED.format(k, repr(label)) for k, label in enumerate(LABELS))
+    state = grammar.start
+    for token in encode_completion(tokenizer, answer):
+        choice = grammar.choice(state)
+        assert token in choice.tokens or token in choice.ordinary
+        state = grammar.after(state, token)
+    assert state is None
+
+
+def test_an_answer_that_wants_only_labels_is_held_to_their_length_and_ends_within_its_limit(tokenizer, grammar):
+    quotes = [token for token in range(len(tokenizer)) if tokenizer.decode([token]) in ("'", ", '")]
+    for seed, limit in ((1, 60), (2, 150), (3, 150)):
+        processor, random, written = grammar.processor(0, [limit]), torch.Generator().manual_seed(seed), []
+        while not written or written[-1] != grammar._end:
+            scores = torch.randn(1, len(tokenizer), generator=random)
+            scores[0, quotes] += 3
+            held = processor(torch.tensor([written], dtype=torch.int64), scores)
+            written.append(int(held.argmax()))
+        diagram = parse(tokenizer.decode(written[:-1]))
+        assert len(written) <= limit and diagram.problems == ()
+        assert any(node.label is not None for node in diagram.nodes)

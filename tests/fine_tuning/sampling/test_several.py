@@ -1,4 +1,4 @@
-"""Several answers to a prompt: the greedy one and samples, which depend on nothing but the seed and their number."""
+"""Several answers to a prompt: the greedy one and samples, which depend on seed, prompt and number alone."""
 
 import csv
 
@@ -8,10 +8,11 @@ from helpers import ROOT
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fine_tuning.data.tokens import encode_prompt
+from fine_tuning.sampling import decoder as decoder_module
 from fine_tuning.sampling import generation
+from fine_tuning.sampling.decoder import Decoder
 from fine_tuning.sampling.generation import generate_batch
 from fine_tuning.sampling.several import several_answers
-from fine_tuning.sampling.streams import Streams
 
 FOLDER = ROOT / "fine_tuning" / "embedded_model"
 LIMIT = 40
@@ -27,6 +28,11 @@ def model():
     return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32).eval()
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["fast", "plain"])
+def decoder(request, model, tokenizer):
+    return Decoder(model, tokenizer, 8, plain=request.param)
+
+
 @pytest.fixture(scope="module")
 def prompts(tokenizer):
     with open(ROOT / "create_dataset" / "sft_dataset_llm.csv", encoding="utf-8", newline="") as file:
@@ -35,8 +41,8 @@ def prompts(tokenizer):
 
 
 @pytest.fixture(scope="module")
-def answers(model, tokenizer, prompts):
-    return several_answers(model, tokenizer, prompts, samples=3, max_new_tokens=LIMIT, seed=1)
+def answers(decoder, prompts):
+    return several_answers(decoder, prompts, samples=3, max_new_tokens=LIMIT, seed=1)
 
 
 def test_the_first_answer_is_the_greedy_one(model, tokenizer, prompts, answers):
@@ -47,40 +53,31 @@ def test_the_samples_differ_from_each_other(answers):
     assert all(len({answer.text for answer in of_prompt[1:]}) > 1 for of_prompt in answers)
 
 
-def test_another_seed_gives_other_samples(model, tokenizer, prompts, answers):
-    other = several_answers(model, tokenizer, prompts, samples=3, max_new_tokens=LIMIT, seed=2)
+def test_another_seed_gives_other_samples(decoder, prompts, answers):
+    other = several_answers(decoder, prompts, samples=3, max_new_tokens=LIMIT, seed=2)
     assert [a[0] for a in other] == [a[0] for a in answers]
     assert [a[1:] for a in other] != [a[1:] for a in answers]
 
 
-def test_a_prompt_has_the_same_samples_alone_and_beside_others(model, tokenizer, prompts, answers):
-    assert several_answers(model, tokenizer, prompts[1:], samples=3, max_new_tokens=LIMIT, seed=1) == answers[1:]
+def test_a_prompt_has_the_same_samples_alone_and_beside_others(decoder, prompts, answers):
+    assert several_answers(decoder, prompts[1:], samples=3, max_new_tokens=LIMIT, seed=1) == answers[1:]
 
 
-def test_fewer_samples_are_the_first_ones_of_more(model, tokenizer, prompts, answers):
-    (two,) = several_answers(model, tokenizer, prompts[:1], samples=1, max_new_tokens=LIMIT, seed=1)
+def test_fewer_samples_are_the_first_ones_of_more(decoder, prompts, answers):
+    (two,) = several_answers(decoder, prompts[:1], samples=1, max_new_tokens=LIMIT, seed=1)
     assert two == answers[0][:2]
 
 
-def test_a_batch_too_large_for_the_memory_is_split_and_gives_the_same_answers(
-    model, tokenizer, prompts, answers, monkeypatch
+@pytest.mark.parametrize("fitting", [1, 3])
+def test_with_little_memory_fewer_answers_are_generated_together_and_they_are_the_same(
+    model, tokenizer, decoder, prompts, answers, monkeypatch, fitting
 ):
-    monkeypatch.setattr(generation, "rows_that_fit", lambda *_: 3)
-    assert several_answers(model, tokenizer, prompts, samples=3, max_new_tokens=LIMIT, seed=1) == answers
+    for module in (generation, decoder_module):
+        monkeypatch.setattr(module, "rows_that_fit", lambda *_: fitting)
+    decoder = Decoder(model, tokenizer, 8, decoder.way == "transformers' generate")
+    assert several_answers(decoder, prompts, samples=3, max_new_tokens=LIMIT, seed=1) == answers
 
 
-def test_without_samples_the_greedy_answer_is_the_only_one(model, tokenizer, prompts, answers):
-    (only,) = several_answers(model, tokenizer, prompts[:1], samples=0, max_new_tokens=LIMIT, seed=1)
+def test_without_samples_the_greedy_answer_is_the_only_one(decoder, prompts, answers):
+    (only,) = several_answers(decoder, prompts[:1], samples=0, max_new_tokens=LIMIT, seed=1)
     assert only == answers[0][:1]
-
-
-@pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_samples_follow_the_models_distribution(temperature):
-    scores = torch.log(torch.tensor([0.6, 0.3, 0.1, 0.0]))
-    expected = torch.softmax(scores / temperature, 0)
-    drawn = torch.zeros(4)
-    process = Streams([0], temperature, seed=1, device="cpu")
-    for _ in range(4000):
-        drawn[process(torch.empty(0), scores[None]).argmax()] += 1
-    assert drawn[3] == 0
-    assert torch.allclose(drawn / 4000, expected, atol=0.025)

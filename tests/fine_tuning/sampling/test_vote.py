@@ -102,3 +102,17 @@ def test_the_best_different_answers_show_each_graph_once_before_any_second_drawi
 def test_remarks_name_what_is_wrong_in_words():
     (candidate,) = ranked([Answer(OVERLAPPING + "\n[3, 7", ended=False)])
     assert candidate.remarks == ("did not end", "lines that cannot be read", "overlapping shapes")
+
+
+def test_the_label_that_most_answers_have_wins():
+    def labelled(label):
+        return f"[0, {label!r}, 100, 300, 'circle', 90, 40, 'solid arrow', (255, 228, 196), (0, 0, 0), []]"
+
+    best, *_ = ranked([Answer(labelled(label)) for label in ("sails", "Sales", "sales", "sales ")])
+    assert best.diagram.nodes[0].label == "Sales" and (best.votes, best.remarks) == (3, ())
+
+
+def test_a_label_that_does_not_fit_is_a_flaw():
+    text = "[0, 'a label of many words', 100, 300, 'circle', 40, 40, 'solid arrow', (255, 228, 196), (0, 0, 0), []]"
+    (candidate,) = ranked([Answer(text)])
+    assert (candidate.remarks, candidate.untidiness) == (("labels that do not fit their shapes",), 1)

@@ -15,6 +15,7 @@ from fine_tuning.run.options import Options
 from fine_tuning.run.presets import EMBEDDED
 from fine_tuning.run.workspace import Workspace
 from fine_tuning.training.adapter import add_adapter, load_adapter, save_adapter
+from fine_tuning.training.adapter_card import add_verdict
 from fine_tuning.training.base_model import load_base_model, load_tokenizer
 
 FOLDER = ROOT / "fine_tuning" / "embedded_model"
@@ -115,3 +116,12 @@ def test_a_models_name_cannot_break_the_card(tmp_path):
     lines = card_of(tmp_path, copy_model(name)).splitlines()
     assert lines[0] == lines[3] == "---" and lines[2] == f"base_model: {json.dumps(name.name)}"
     assert "<b>" not in "".join(lines[4:9]) and "](" not in "".join(lines[4:9])
+
+
+def test_the_card_shows_the_verdict_once_the_run_has_finished(tmp_path):
+    card = card_of(tmp_path, OPTIONS)
+    assert "training run has not finished" in card
+    add_verdict(tmp_path / "sft", ["Validation loss: 0.03", "Answers that ended by themselves: 99 %"])
+    finished = (tmp_path / "sft" / "README.md").read_text("utf-8")
+    assert "\n\n- Validation loss: 0.03\n- Answers that ended by themselves: 99 %\n\n" in finished
+    assert "not finished" not in finished and "\n    from peft import PeftModel\n" in finished

@@ -9,7 +9,7 @@ import pytest
 from helpers import contents, problems_of
 
 from fine_tuning.run.errors import UserError
-from fine_tuning.training.token_table import EXAMPLES_PER_BATCH, write_tokens
+from fine_tuning.training.token_table import EXAMPLES_PER_BATCH, token_counts, write_tokens
 
 PARTS = ("input_ids", "labels")
 
@@ -38,6 +38,13 @@ def test_examples_are_divided_by_the_prompts_of_their_sources(tmp_path):
     assert [one["input_ids"][0] for one in train] == [0, 3, 5, 8, 10]
     assert [one["input_ids"][0] for one in validation] == [1, 2, 4, 6, 7, 9, 11]
     assert table.tokens_of({"prompt 0"}) == sum(len(example(number)["input_ids"]) for number in (0, 5, 10))
+
+
+def test_token_ids_are_counted_part_by_part_without_being_read(tmp_path):
+    train, _ = write_tokens(encoded(12), PARTS, PARTS[:1], tmp_path).divide({"prompt 0", "prompt 3"})
+    expected = [[len(one[part]) for one in train] for part in PARTS]
+    assert token_counts(train, PARTS) == expected
+    assert token_counts(list(train), PARTS) == expected
 
 
 def test_a_table_without_examples_is_empty(tmp_path):

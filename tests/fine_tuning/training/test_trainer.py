@@ -1,6 +1,7 @@
 """A training that fails names the row and keeps the last good checkpoint. Continuing changes no result."""
 
 import errno
+import json
 import os
 import pickle
 import shutil
@@ -20,13 +21,14 @@ from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.options import SEED, Options
 from fine_tuning.run.presets import EMBEDDED, Preset
 from fine_tuning.run.workspace import PROJECT
+from fine_tuning.training import step_figures
 from fine_tuning.training.adapter import add_adapter
 from fine_tuning.training.base_model import load_base_model, load_tokenizer
 from fine_tuning.training.checkpoints import is_whole, seal
 from fine_tuning.training.history import epochs_of, steps_of
 from fine_tuning.training.reporter import Reporter
 from fine_tuning.training.sft_trainer import AdapterSftTrainer
-from fine_tuning.training.trainer import train, trainer_arguments
+from fine_tuning.training.trainer import train, trainer_arguments, without_walks
 
 ROWS, EPOCHS = 10, 2  # 20 steps, with checkpoints after 10 and 20
 
@@ -149,6 +151,54 @@ def test_a_failing_step_names_its_row_and_keeps_the_good_checkpoint(tmp_path, er
     assert said in problem
     (kept,) = (tmp_path / "checkpoints").glob("checkpoint-*")
     assert kept.name == "checkpoint-10" and is_whole(kept)
+
+
+def test_figures_that_are_fetched_in_blocks_are_logged_for_every_step_before_a_checkpoint(
+    uninterrupted, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(step_figures, "SECONDS", float("inf"))
+    trainer, prompts = make_trainer(tmp_path)
+    fetched = []
+    log_pending = trainer.log_pending
+    trainer.log_pending = lambda: fetched.append(len(trainer.pending)) or log_pending()
+    train(trainer, prompts)
+    assert_same_result(trainer, uninterrupted)
+    assert [steps for steps in fetched if steps] == [10, 10]
+    state = (tmp_path / "checkpoints" / "checkpoint-10" / "trainer_state.json").read_text()
+    assert len(steps_of(json.loads(state)["log_history"])) == 10
+
+
+def test_a_bad_step_within_a_block_is_named_with_its_row_and_nothing_after_it_is_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(step_figures, "SECONDS", float("inf"))
+    trainer, prompts = make_trainer(tmp_path)
+    rows = fail_at(trainer, 13, None)
+    (problem,) = problems_of(train, trainer, prompts)
+    assert len(rows) == 20  # the steps behind it ran before their losses were fetched
+    text = trainer.processing_class.decode(rows[12])
+    (prompt,) = {prompt for prompt in prompts if prompt in text}
+    assert problem.startswith(
+        f"step 13, the row of {len(rows[12])} tokens that begins {prompt[:60]!r}: the loss is nan"
+    )
+    (kept,) = (tmp_path / "checkpoints").glob("checkpoint-*")
+    assert kept.name == "checkpoint-10"
+
+
+def test_no_step_walks_through_all_modules(tmp_path):
+    trainer, _ = make_trainer(tmp_path)
+    model, cleared = trainer.model, []
+    with without_walks(model, lambda: cleared.append(1)):
+        assert all(module.training for module in model.modules())
+        model.eval()
+        assert not any(module.training for module in model.modules())
+        model.train()
+        inner = next(model.children())
+        inner.training = False
+        model.train()  # is in training mode already, so it looks at nothing
+        assert not inner.training
+        model.zero_grad()
+        assert cleared == [1]
+    model.train()
+    assert inner.training
 
 
 def test_a_bug_in_the_program_keeps_its_own_error(tmp_path):
