@@ -17,7 +17,7 @@ def node(number: int, x: int, y: int, *targets: int, shape: str = "rectangle", l
 
 def cells(diagram: Diagram) -> list[ElementTree.Element]:
     """All cells but the two that every file begins with."""
-    root, layer, *others = ElementTree.fromstring(drawio(diagram)).findall("./diagram/mxGraphModel/root/mxCell")
+    root, layer, *others = ElementTree.fromstring(drawio(diagram)).iter("mxCell")
     assert (root.attrib, layer.attrib) == ({"id": "0"}, {"id": "1", "parent": "0"})
     return others
 
