@@ -20,6 +20,7 @@ from fine_tuning.pretraining.rows import KINDS
 from fine_tuning.pretraining.stages import Stage
 
 TARGET_MULTIPLE = 512  # targets are padded to a multiple of this: each new size costs time and memory
+QUERY_MULTIPLE = 16  # the same for the tokens of a row that attend
 # Linear heads: the field of Batch that each one predicts, and its number of classes.
 CLASSES = {"firsts": MAX_SHAPES, "shapes": MAX_SHAPES, "edges": EDGES, "kinds": len(KINDS), "starts": MAX_SHAPES}
 # Attention losses: the fields of Batch with the keys of the tokens that attend and of the tokens they should attend to.
@@ -66,20 +67,25 @@ def _attention_loss(
     `states` [B, T, H] are the layer's input. For a token with a key in `wanted` [B, T], the right tokens are the
     earlier ones with the same key in `offered` [B, T], or the first token of the row if there are none.
     """
+    asked = wanted != IGNORE
+    # The tokens that attend come first, and only these are computed: in most rows they are few.
+    most = -(-int(asked.sum(1).max()) // QUERY_MULTIPLE) * QUERY_MULTIPLE
+    at = asked.int().argsort(dim=1, descending=True, stable=True)[:, :most]  # [B, Q], positions
+    asked, wanted = asked.gather(1, at), wanted.gather(1, at)
+
     block = model.model.layers[layer]
     width = block.self_attn.head_dim
     rows = slice(head * width, (head + 1) * width)
     x = block.input_layernorm(states)
     query = nn.functional.linear(x, block.self_attn.q_proj.weight[rows])
     key = nn.functional.linear(x, block.self_attn.k_proj.weight[rows])
-    positions = torch.arange(x.shape[1], device=x.device)[None]
-    query, key = apply_rotary_pos_emb(query[:, None], key[:, None], *model.model.rotary_emb(x, positions))
-    scores = (query[:, 0] @ key[:, 0].mT).float() / width**0.5  # [B, T, T]
-    earlier = torch.ones(scores.shape[1:], dtype=torch.bool, device=x.device).tril(-1)
-    goals = (wanted[:, :, None] == offered[:, None, :]) & earlier
+    positions = torch.arange(x.shape[1], device=x.device)
+    query, key = apply_rotary_pos_emb(query[:, None], key[:, None], *model.model.rotary_emb(x, positions[None]))
+    query = query[:, 0].gather(1, at[:, :, None].expand(-1, -1, width))
+    scores = (query @ key[:, 0].mT).float() / width**0.5  # [B, Q, T]
+    goals = (wanted[:, :, None] == offered[:, None, :]) & (positions < at[:, :, None])
     goals[:, :, 0] |= ~goals.any(-1)
-    asked = wanted != IGNORE
-    scores = scores.masked_fill(~(earlier | torch.eye(len(earlier), dtype=torch.bool, device=x.device)), -torch.inf)
+    scores = scores.masked_fill(positions > at[:, :, None], -torch.inf)
     shares = scores.logsumexp(-1) - scores.masked_fill(~goals, -torch.inf).logsumexp(-1)
     return torch.where(asked, shares, 0.0).sum() / asked.sum().clamp(min=1)
 

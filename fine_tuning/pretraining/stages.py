@@ -37,7 +37,7 @@ class Stage:
 _POINTERS = {"again": (2, 0), "grouped": (5, 0), "copies": (5, 1), "linked": (6, 0)}
 _HEADS = {"firsts": 4, "shapes": 5, "starts": 5, "lines": 5, "edges": 6, "kinds": 6}
 STAGES = (
-    Stage("first", 6000, Mix(flows=10, lists=0.15, large=0.3), 3e-3, 2e-3, 0.25, _HEADS, _POINTERS),
+    Stage("first", 4500, Mix(flows=10, lists=0.15, large=0.3), 3e-3, 2e-3, 0.25, _HEADS, _POINTERS),
     # Mostly lists at the end: it is fine-tuning that teaches the model to answer with a diagram.
     Stage("last", 300, Mix(flows=10, lists=0.6, large=0.3), 5e-4, 2e-3, 0.0, {}, _POINTERS),
 )
