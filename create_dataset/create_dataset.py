@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
@@ -51,7 +52,7 @@ MAX_NEURONS = 16
 DOWN = 0.25  # share of the networks drawn by layer that run from top to bottom
 ASKED = 0.4  # share of the flowcharts whose request names the direction
 _DIRECTIONS = {"right": FLOW_RIGHT, "down": FLOW_DOWN}
-MAX_CHARACTERS = 2300  # of the request and the answer together: keeps a row below 1,536 tokens of deepseek-coder
+MAX_TOKENS = 1500  # of a row, as `token_bound` counts them: steps 1 and 3 train on at most 1,536
 _LAYERS_TURNED = {kind: look.turned() for kind, look in HOUSE_STYLE.items() if kind.endswith(" layer")}
 
 Request = tuple[str, Diagram, "nx.DiGraph[int]"]
@@ -118,15 +119,24 @@ def _readable_rows(
     """Yield rows whose request is new, whose diagram is readable and which are short enough."""
     while True:
         request, diagram, graph = make(rng)
-        text = format(diagram)
-        if request in seen or len(request) + len(text) > MAX_CHARACTERS or not is_readable(diagram):
+        prompt, text = f"{request}\n\n{INSTRUCTION}", format(diagram)
+        if request in seen or token_bound(prompt + text) > MAX_TOKENS or not is_readable(diagram):
             continue
         seen.add(request)
         yield {
-            "input_data": f"{request}\n\n{INSTRUCTION}",
+            "input_data": prompt,
             "output_data": text,
             "dest_shape_info": json.dumps({"task_name": family, "edges": sorted(map(list, graph.edges))}),
         }
+
+
+def token_bound(text: str) -> float:
+    """About the most tokens that deepseek-coder's tokenizer makes of a text, without the tokenizer.
+
+    It makes one token of each digit, about one of a word, and at most five of four groups of punctuation.
+    """
+    marks = sum(character.isdigit() for character in text) + len(re.findall(r"[^\w\s]+", text))
+    return 1.25 * marks + len(re.findall(r"[^\W\d_]+", text)) + text.count("\n")
 
 
 def _neurons(rng: Random) -> Request:

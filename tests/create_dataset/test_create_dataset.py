@@ -187,8 +187,8 @@ def test_no_connection_runs_through_a_third_shape():
 def along_and_across(row: dict[str, str]) -> list[tuple[int, int]]:
     """Each shape's centre: its place along the flow, and across it. The flow runs right or down."""
     shapes = shapes_of(row)
-    right = sum(shapes[end][2] - shapes[start][2] for start, end in edges_of(row))
-    down = sum(shapes[end][3] - shapes[start][3] for start, end in edges_of(row))
+    right = sum(shapes[end][2] > shapes[start][2] for start, end in edges_of(row))
+    down = sum(shapes[end][3] > shapes[start][3] for start, end in edges_of(row))
     return [(shape[2], shape[3]) if right > down else (shape[3], shape[2]) for shape in shapes]
 
 
