@@ -8,11 +8,18 @@ from pathlib import Path
 
 import pytest
 from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, contents
+from hypothesis import settings
 from llama_cpp import LlamaCpp
 from tqdm import tqdm
 
 # Results are the same bit for bit on a CPU only, so GPUs are hidden from the tests and from the commands they start.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+# Property-based tests try the same inputs in every run, so that a change is judged by what it changes. To look for new
+# inputs, run `python -m pytest --hypothesis-profile=search`, and make what it finds an ordinary test.
+settings.register_profile("same inputs", derandomize=True)
+settings.register_profile("search", print_blob=True)
+settings.load_profile("same inputs")
 
 
 @pytest.fixture(autouse=True)
