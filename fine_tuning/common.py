@@ -25,6 +25,7 @@ from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.model_check import check_download, check_model
 from fine_tuning.run.options import Options, parse_options, set_environment
 from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings
+from fine_tuning.run.processes import processes
 from fine_tuning.run.report_to import check_report_to
 from fine_tuning.run.run_state import LIBRARIES, RunState, State, library_changes
 from fine_tuning.run.sample_run import SampleRun
@@ -158,6 +159,7 @@ class Step:
         Raises UserError with everything that is wrong with the model, or if its tokenizer has changed since this run
         or step 1 began.
         """
+        from fine_tuning.training.collectives import start_group
         from fine_tuning.training.model_probe import probe
 
         probed = probe(self.options, self.preset)
@@ -172,6 +174,7 @@ class Step:
                 f"{self.options.model_name}: at most {self.max_length} tokens of prompt and answer together, because "
                 f"the model knows no more positions (instead of {self.preset.max_length})"
             )
+        start_group()  # until here, all processes have met the same mistakes
         return probed.tokenizer
 
     def _check_settings(self) -> None:
@@ -203,15 +206,20 @@ class Step:
     def begin(self, title: str, data: Mapping[str, Any] | None = None) -> None:
         """Lock the workspace, discard an earlier run on --restart, store the settings, and start the log.
 
-        Load the model first: a failed load must not discard an earlier run.
+        Load the model first: a failed load must not discard an earlier run. Of several processes, the main one does
+        this, when all have read the workspace, and the others wait until it has.
         """
+        from fine_tuning.training.collectives import barrier
         from fine_tuning.training.device import machine
 
-        self.workspace.prepare()
+        barrier()
         changed = "" if self.options.restart else library_changes(self.state.stored_settings, self.settings)
         if changed:
             print(f"note: libraries have changed since this run began: {changed}. It continues with the new ones")
-        self.state.begin(self.settings, self.options.restart)
+        if processes().is_main:
+            self.workspace.prepare()
+            self.state.begin(self.settings, self.options.restart)
+        barrier()
         if self.options.restart:
             stop_suggesting_restart()
         self.log.title = f"{title} ({self.options.model_name})"
@@ -297,16 +305,19 @@ class Step:
     def finish(self, figures: Mapping[str, Any]) -> None:
         """Write the result into the log, mark the run as finished, and print the figures as one line of JSON."""
         from fine_tuning.training.adapter_card import add_verdict
+        from fine_tuning.training.collectives import end_group
         from fine_tuning.training.device import peak_memory_mib
 
         result = dict(figures) | {"peak memory MiB": self._peak_memory or peak_memory_mib()}
         result |= wall_time(self._start, self.continues)
         verdict = sampling_verdict(result) if self.number == 2 else training_verdict(result)
         self.log.finish(result, verdict)
-        if self.number != 2:
-            add_verdict(self.state.place, verdict.lines)
-        self.state.finish(self.settings, result)
+        if processes().is_main:
+            if self.number != 2:
+                add_verdict(self.state.place, verdict.lines)
+            self.state.finish(self.settings, result)
         self.log.announce()
+        end_group()
 
 
 def new_adapter(options: Options, preset: Preset) -> PeftModel:

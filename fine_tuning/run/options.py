@@ -4,14 +4,18 @@ import argparse
 import hashlib
 import os
 import shlex
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.run.commands import PROJECT, default_workspace, flags, program, program_of
+from fine_tuning.run.commands import PROJECT, default_workspace, flags, program_of, script
 from fine_tuning.run.errors import Checks, UserError
+from fine_tuning.run.gpus import use_one_gpu
 from fine_tuning.run.hub import is_cached
+from fine_tuning.run.processes import hide_launcher, processes
 from fine_tuning.run.report_to import PACKAGES
 from fine_tuning.run.set_flag import read_settings, set_flags, settings_help
 from fine_tuning.run.workspace import Workspace, broken_links
@@ -132,14 +136,19 @@ class Options:
 
 
 def parse_options(description: str | None) -> Options:
-    """Read the command line. On --help argparse exits with status 0, on a mistake with status 2."""
-    return to_options(make_parser(description).parse_args(flags()))
+    """Read the command line. On --help argparse exits with status 0, on a mistake with status 2.
+
+    Of several processes on a machine, one says what is wrong.
+    """
+    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere if processes().local_rank else sys.stderr):
+        args = make_parser(description).parse_args(flags())
+    return to_options(args)
 
 
 def make_parser(description: str | None, is_step: bool = True) -> argparse.ArgumentParser:
     """A parser with the flags of the three steps. A script that is not a step gets only --workspace and the model's."""
     parser = argparse.ArgumentParser(
-        prog=" ".join(program()).removeprefix("python "),
+        prog=" ".join(script()).removeprefix("python "),
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -255,18 +264,15 @@ def user_path(text: str) -> Path:
 
 
 def set_environment(options: Options) -> None:
-    """Set environment variables that libraries read when imported: one GPU, no telemetry, and no hub for a local model
-    or one that is in the hub's cache. Without a network the libraries would try for minutes to reach the hub.
+    """Set environment variables that libraries read when imported: one GPU, no launcher, no telemetry, and no hub for a
+    local model or one that is in the hub's cache. Without a network the libraries would try for minutes to reach the
+    hub. Raises UserError if there are less GPUs than processes.
     """
     use_one_gpu()
+    hide_launcher()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if options.is_local or is_cached(options.model, options.revision):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-
-def use_one_gpu() -> None:
-    """Hide all GPUs but the first from this process: the Trainer would spread a batch of one over all of them."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 
 
 def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
