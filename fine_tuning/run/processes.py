@@ -50,6 +50,10 @@ class Processes:
         """The items of this process: number rank, rank + count, and so on."""
         return list(islice(items, self.rank, None, self.count))
 
+    def share_of(self, what: str) -> str:
+        """The title of a progress bar that shows what this process does of `what`."""
+        return f"{what}, process {self.rank} of {self.count}" if self.are_several else what
+
 
 _here: Processes | None = None
 _have_met = False
