@@ -1,15 +1,16 @@
-"""Start a step as several processes, importing the libraries once: a launcher that forks.
+"""Start a command as several processes, importing the libraries once: a launcher that forks.
 
     python tests/forking_launcher.py < launches
 
-Reads a line of JSON for each launch: {"count": 2, "step": "orpo_create_dataset", "words": [...], "folder": "..."}. For
-each, prints the process ids, {"launcher": 1, "processes": [2, 3]}, and when the launcher has ended {"status": 0}. Each
-process writes what it prints into the folder, to `0.out`, `0.err`, `1.out` and so on. Count 1 starts one process as
-without a launcher.
+Reads a line of JSON for each launch: {"count": 2, "module": "fine_tuning.orpo_create_dataset", "words": [...],
+"folder": "..."}. For each, prints the process ids, {"launcher": 1, "processes": [2, 3]}, and, when the launcher has
+ended, {"status": 0}. Each process writes what it prints into the folder, to `0.out`, `0.err`, `1.out` and so on.
+Count 1 starts one process as without a launcher. `forked.py` starts this program.
 
 Like a real launcher, it ends the other processes when one has failed, and passes nothing on when it is killed.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -23,19 +24,21 @@ from typing import Any
 os.environ |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 LIBRARIES = (
-    "trl",
     "peft",
     "fine_tuning.orpo_create_dataset",
     "fine_tuning.sampling.decoder",
     "fine_tuning.sampling.samples",
     "fine_tuning.training.adapter",
+    "fine_tuning.training.collectives",
     "fine_tuning.training.model_probe",
+    "matplotlib.backends.backend_agg",
 )
 
 
 def main() -> None:
     for name in LIBRARIES:
         importlib.import_module(name)
+    gc.freeze()  # collecting all that the libraries have made takes half a second
     for line in sys.stdin:
         launch = json.loads(line)
         reader, writer = os.pipe()
@@ -58,7 +61,7 @@ def say(what: dict[str, Any]) -> None:
     print(json.dumps(what), flush=True)
 
 
-def be_launcher(writer: int, count: int, step: str, words: list[str], folder: str) -> int:
+def be_launcher(writer: int, count: int, module: str, words: list[str], folder: str) -> int:
     """Start the processes and wait for them. Returns the first exit status that is not 0."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket() as listener:
@@ -71,7 +74,7 @@ def be_launcher(writer: int, count: int, step: str, words: list[str], folder: st
         child = os.fork()
         if not child:
             os.close(writer)
-            be_process(variables, step, words, Path(folder), rank)
+            be_process(variables, module, words, Path(folder), rank)
         left.add(child)
     os.write(writer, json.dumps(sorted(left)).encode() + b"\n")
     os.close(writer)
@@ -88,17 +91,17 @@ def be_launcher(writer: int, count: int, step: str, words: list[str], folder: st
     return first
 
 
-def be_process(variables: dict[str, Any], step: str, words: list[str], folder: Path, rank: int) -> None:
-    """Run the step in this fork, as its script does."""
+def be_process(variables: dict[str, Any], module: str, words: list[str], folder: Path, rank: int) -> None:
+    """Run the module's `main` in this fork, as a script does."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ |= {name: str(value) for name, value in variables.items()}
     for descriptor, kind in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / f"{rank}.{kind}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), descriptor)
-    sys.argv, status = [f"fine_tuning/{step}.py", *words], 1
+    sys.argv, status = [f"{module.replace('.', '/')}.py", *words], 1
     try:
         from fine_tuning.run.entry_point import run
 
-        run(importlib.import_module(f"fine_tuning.{step}").main)
+        run(importlib.import_module(module).main)
         sys.stdout.flush()
         status = 0
     except SystemExit as end:

@@ -4,11 +4,14 @@ Process 0 is the main one: it alone prints, and writes what all share. Imports n
 """
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
+from fine_tuning.run.commands import flags, script
 from fine_tuning.run.errors import UserError
 
 Item = TypeVar("Item")
@@ -124,11 +127,12 @@ def hide_launcher() -> None:
         del os.environ[name]
 
 
-def refuse_several(what: str) -> None:
-    """Raise UserError if a launcher has started several processes for `what`, which is the work of one."""
+def refuse_several() -> None:
+    """Raise UserError if a launcher has started several processes for this program, which is the work of one."""
     if processes().are_several:
         raise UserError(
-            f"{what} is the work of one process, and this is one of {processes().count}. Start it without a launcher"
+            f"{Path(script()[1]).name} is the work of one process, and a launcher has started {processes().count}. "
+            f"Start it without the launcher: {shlex.join([*script(), *flags()])}"
         )
 
 

@@ -15,6 +15,8 @@ from fine_tuning.run.errors import UserError
 from fine_tuning.run.processes import processes
 from fine_tuning.training.collectives import barrier, broadcast
 
+SHARED_DRIVE = "All machines need the same --workspace, on a drive that they share"
+
 
 class SharedBatches:
     """Begins or continues sampling. All processes make it, with the same arguments, and call `finish`.
@@ -31,20 +33,16 @@ class SharedBatches:
         self._csv, self._here = csv_path, processes()
         self._next = 0  # the batch that the CSV needs next
         self._places: dict[int, sample_parts.Place] = {}  # of the batches that are stored apart
+        found: Any = None
         if self._here.is_main:
             state, self._next = sample_store.resume(csv_path, settings, batch_sizes)
             self._places = sample_parts.stored_batches(csv_path, state)
             left = [k for k in range(self._next, len(batch_sizes)) if k not in self._places]
-            found = (state, left)
-        else:
-            found = None
+            found = state, left
         self._state, left = broadcast(found)
         seen = sample_store.read_state(csv_path)
         if seen is None or sample_parts.fingerprint(seen) != sample_parts.fingerprint(self._state):
-            raise UserError(
-                f"{csv_path}: this process sees other files than process 0. The processes of all machines need the same "
-                "--workspace, on a drive that the machines share"
-            )
+            raise UserError(f"{csv_path}: this process sees other files than process 0. {SHARED_DRIVE}")
         self.columns = columns_of(csv_path)
         self.reference_rows = self._state.reference_rows
         self.done = sum(batch_sizes) - sum(batch_sizes[k] for k in left)
@@ -70,9 +68,8 @@ class SharedBatches:
             self._append_stored()
             if missing := len(self._state.batch_sizes) - self._next:
                 raise UserError(
-                    f"{self._csv}: {missing} batches are not beside it, though they were drawn. The processes of all "
-                    "machines need the same --workspace, on a drive that the machines share. Then continue: "
-                    f"{continue_command()}"
+                    f"{self._csv}: {missing} batches were drawn and are not on this machine. {SHARED_DRIVE}. Then "
+                    f"continue: {continue_command()}"
                 )
             sample_parts.drop_parts(self._csv)
         barrier()

@@ -16,7 +16,7 @@ from fine_tuning.run.sample_parts import (
     stored_batches,
 )
 from fine_tuning.run.sample_run import SampleRun
-from fine_tuning.run.sample_store import SamplingState, append, begin, read_state, text_of
+from fine_tuning.run.sample_store import SamplingState, append, begin, text_of
 from fine_tuning.run.workspace import Workspace
 
 COLUMNS = ["input_data", "output_data", "score"]
@@ -48,8 +48,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def state(path) -> SamplingState:
-    begin(path, SETTINGS, SIZES)
-    return read_state(path)
+    return begin(path, SETTINGS, SIZES)
 
 
 @pytest.fixture
