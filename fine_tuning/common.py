@@ -18,7 +18,7 @@ from fine_tuning.data.problems import Problems, Warnings
 from fine_tuning.data.prompt_frame import PromptFrame, captions, frame_of, stored_frame
 from fine_tuning.data.scoring import Scoring, scoring_of, stored_scoring
 from fine_tuning.data.split import limit_prompts, split_prompts
-from fine_tuning.run.commands import restart_command, stop_suggesting_restart
+from fine_tuning.run.commands import STEPS, restart_command, stop_suggesting_restart
 from fine_tuning.run.entry_point import run
 from fine_tuning.run.errors import Checks
 from fine_tuning.run.log import TrainingLog
@@ -27,7 +27,15 @@ from fine_tuning.run.options import Options, parse_options, set_environment
 from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings
 from fine_tuning.run.processes import processes
 from fine_tuning.run.report_to import check_report_to
-from fine_tuning.run.run_state import LIBRARIES, RunState, State, library_changes
+from fine_tuning.run.run_state import (
+    GLOBAL_BATCH,
+    LIBRARIES,
+    PROCESSES,
+    RunState,
+    State,
+    check_processes,
+    library_changes,
+)
 from fine_tuning.run.sample_run import SampleRun
 from fine_tuning.run.step_order import check_split, check_step_1, check_tokenizer, library_versions
 from fine_tuning.run.step_preset import preset_after_step_1, preset_for
@@ -140,7 +148,11 @@ class Step:
         `begin` and `finish` store the settings given here.
         """
         self.settings = dict(settings) | {LIBRARIES: library_versions()}
+        if self.number != 2:
+            self.settings |= {GLOBAL_BATCH: self.options.examples_per_step, PROCESSES: processes().count}
         if not self.options.restart:
+            if self.number != 2:
+                check_processes(self.state, self._command, restart_command())
             self._check_settings()
         figures = None if self.options.restart else self.state.figures
         if figures is None:
@@ -176,6 +188,10 @@ class Step:
             )
         start_group()  # until here, all processes have met the same mistakes
         return probed.tokenizer
+
+    def _command(self, global_batch: int, count: int) -> str:
+        """The command that runs this step with another number of processes."""
+        return replace(self.options, global_batch=global_batch).command(STEPS[self.number - 1], count)
 
     def _check_settings(self) -> None:
         """Raise UserError if the stored run has other settings."""
@@ -238,10 +254,14 @@ class Step:
     def trainer_arguments(self, settings: SftSettings | OrpoSettings, examples: int) -> dict[str, Any]:
         """Trainer arguments of step 1 or 3 for a training set of `examples` examples."""
         from fine_tuning.training.device import choose_dtype
+        from fine_tuning.training.global_batch import several_examples
         from fine_tuning.training.trainer import trainer_arguments
 
         folder, dtype = self.state.place / "checkpoints", choose_dtype(self.options.dtype)
-        return trainer_arguments(self.preset, settings, dtype, self.options.seed, examples, folder)
+        size = self.options.examples_per_step
+        if size > 1:
+            print(several_examples(size, processes().count))
+        return trainer_arguments(self.preset, settings, dtype, self.options.seed, examples, folder, size)
 
     def train(
         self, trainer: AdapterSftTrainer | OrpoTrainer, bar: str, prompts: Iterable[str], tokens: int
@@ -263,7 +283,7 @@ class Step:
 
         reporter = Reporter(self.log, bar)
         trainer.add_callback(reporter)
-        if self.options.report_to:
+        if self.options.report_to and processes().is_main:
             checkpoints = self.state.place / "checkpoints"
             training = Training(self.state.place.name, self.workspace.log, checkpoints, self.settings)
             trainer.add_callback(DashboardCallback(self.options.report_to, training))

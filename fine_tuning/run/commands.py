@@ -54,11 +54,12 @@ def set_launcher(words: Sequence[str]) -> None:
     _launcher = tuple(words)
 
 
-def launched(command: list[str]) -> list[str]:
-    """A command with the launcher in front, if one has started this program."""
-    if not _launcher:
+def launched(command: list[str], launcher: Sequence[str] | None = None) -> list[str]:
+    """A command with a launcher in front: by default the one that has started this program, if one has."""
+    words = _launcher if launcher is None else launcher
+    if not words:
         return command
-    return [*_launcher, *(command[1:] if command[0] == "python" else ["--no_python", *command])]
+    return [*words, *(command[1:] if command[0] == "python" else ["--no_python", *command])]
 
 
 def flags() -> list[str]:
@@ -77,12 +78,12 @@ def default_workspace() -> Path:
     return Path.cwd() if is_console_command() else PROJECT
 
 
-def program_of(module: str) -> list[str]:
-    """The words of the command that starts `fine_tuning/{module}.py` from the current folder."""
+def program_of(module: str, launcher: Sequence[str] | None = None) -> list[str]:
+    """The words of the command that starts `fine_tuning/{module}.py` from here, a step with `launched`."""
     command = ["python", path_from_here(f"fine_tuning/{module}.py")]
     if is_console_command():
         command = [CONSOLE_COMMAND, next(name for name, known in SUBCOMMANDS.items() if known == module)]
-    return launched(command) if module in STEPS else command
+    return launched(command, launcher) if module in STEPS else command
 
 
 def path_from_here(path: str) -> str:

@@ -15,8 +15,9 @@ from fine_tuning.run.commands import PROJECT, default_workspace, flags, program_
 from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.gpus import use_one_gpu
 from fine_tuning.run.hub import is_cached
-from fine_tuning.run.processes import hide_launcher, processes
+from fine_tuning.run.processes import hide_launcher, launcher_of, processes
 from fine_tuning.run.report_to import PACKAGES
+from fine_tuning.run.run_state import GLOBAL_BATCH
 from fine_tuning.run.set_flag import read_settings, set_flags, settings_help
 from fine_tuning.run.workspace import Workspace, broken_links
 
@@ -42,7 +43,13 @@ class Options:
     skip_bad_rows: bool = False
     plain: bool = False
     report_to: str | None = None
+    global_batch: int | None = None  # None: one example for each process
     set_values: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def examples_per_step(self) -> int:
+        """The rows or pairs of a training step, over all processes."""
+        return self.global_batch or processes().count
 
     @property
     def settings_given(self) -> dict[str, Any]:
@@ -90,6 +97,7 @@ class Options:
             dtype=settings.get("dtype", self.dtype),
             load_in_4bit=settings.get("load in 4 bits", self.load_in_4bit),
             skip_bad_rows=settings.get("skip bad rows", self.skip_bad_rows),
+            global_batch=settings.get(GLOBAL_BATCH, self.global_batch),
         )
 
     def _fingerprint(self) -> str | None:
@@ -110,8 +118,11 @@ class Options:
                 digest.update(file.read())
         return digest.hexdigest()
 
-    def command(self, script: str) -> str:
-        """The command that runs another step with the same model, workspace and flags."""
+    def command(self, script: str, count: int | None = None) -> str:
+        """The command that runs another step with the same model, workspace and flags, and with as many processes, or
+        with `count`.
+        """
+        count = count or processes().count
         parts = [] if self.model == DEFAULT_MODEL else ["--model", self.model]
         if self.workspace.root != default_workspace():
             parts += ["--workspace", str(self.workspace.root)]
@@ -131,8 +142,10 @@ class Options:
             parts.append("--plain")
         if self.report_to:
             parts += ["--report-to", self.report_to]
+        if self.global_batch not in (None, count):
+            parts += ["--global-batch", str(self.global_batch)]
         parts += set_flags(self.settings_given)
-        return shlex.join([*program_of(script), *parts])
+        return shlex.join([*program_of(script, launcher_of(count)), *parts])
 
 
 def parse_options(description: str | None) -> Options:
@@ -178,7 +191,7 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
     )
     if not is_step:
         parser.set_defaults(max_rows=None, skip_bad_rows=False, seed=SEED, restart=False, set=[])
-        parser.set_defaults(plain=False, no_gradient_checkpointing=False, report_to=None)
+        parser.set_defaults(plain=False, no_gradient_checkpointing=False, report_to=None, global_batch=None)
         return parser
     run.add_argument(
         "--max-rows", type=whole_number(1), help="use only this many prompts of each CSV, to try things out"
@@ -200,6 +213,13 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         "--report-to",
         choices=tuple(PACKAGES),
         help="write the figures of steps 1 and 3 to this dashboard too, offline in the log folder (default: none)",
+    )
+    run.add_argument(
+        "--global-batch",
+        type=whole_number(1, 1_000_000),
+        metavar="ROWS",
+        help="rows or pairs of a training step, over all processes (default: one for each process). A process that has "
+        "several works through them one after another",
     )
     settings = parser.add_argument_group(
         "training settings", f"Names, meanings and defaults for --set:\n\n{settings_help()}"
@@ -236,6 +256,12 @@ def to_options(args: argparse.Namespace) -> Options:
             raise UserError(*(f"--workspace {args.workspace}: {problem}" for problem in broken))
         if workspace.root.exists() and not workspace.root.is_dir():
             raise UserError(f"--workspace {args.workspace}: this is a file, not a folder")
+    with checks:
+        if args.global_batch and args.global_batch % processes().count:
+            raise UserError(
+                f"--global-batch {args.global_batch}: {processes().count} processes cannot share so many rows equally. "
+                f"Give a multiple of {processes().count}"
+            )
     values: dict[str, Any] = {}
     with checks:
         short = ["gradient_checkpointing=false"] if args.no_gradient_checkpointing else []
@@ -254,6 +280,7 @@ def to_options(args: argparse.Namespace) -> Options:
         skip_bad_rows=args.skip_bad_rows,
         plain=args.plain,
         report_to=args.report_to,
+        global_batch=args.global_batch,
         set_values=tuple(values.items()),
     )
 

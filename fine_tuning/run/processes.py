@@ -111,6 +111,16 @@ def _launcher(environment: Mapping[str, str], count: int, local_count: int) -> t
     return tuple(words)
 
 
+def launcher_of(count: int) -> tuple[str, ...]:
+    """The words of a command line that start so many processes on one machine, by the launcher of these processes."""
+    here = processes()
+    if count == here.count or count == 1:
+        return here.launcher if count > 1 else ()
+    if here.launcher[:1] == ("accelerate",):
+        return ("accelerate", "launch", "--multi_gpu", "--num_processes", str(count))
+    return ("torchrun", "--nproc_per_node", str(count))
+
+
 def _is_on_cpu(environment: Mapping[str, str]) -> bool:
     return environment.get(f"{OF_ACCELERATE}USE_CPU", "").lower() in ("1", "true", "yes")
 
