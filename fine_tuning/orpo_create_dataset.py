@@ -71,7 +71,7 @@ def main() -> None:
             tokens += sum(answer.tokens for answer in answers)
             progress.update(len(batch))
             if step.log.is_due():
-                step.log.progress(f"{here.share_of('Sampling')}: {progress.n:,} of {total:,} samples")
+                step.log.progress(here.share_of(f"Sampling: {progress.n:,} of {total:,} samples"))
     shared.finish()
     tokens = sum(gather(tokens))
     seconds = time.perf_counter() - start

@@ -54,8 +54,8 @@ class Processes:
         return list(islice(items, self.rank, None, self.count))
 
     def share_of(self, what: str) -> str:
-        """The title of a progress bar that shows what this process does of `what`."""
-        return f"{what}, process {self.rank} of {self.count}" if self.are_several else what
+        """`what`, of which this process does its share, for progress bars and logs."""
+        return f"{what} (process {self.rank} of {self.count})" if self.are_several else what
 
 
 _here: Processes | None = None
