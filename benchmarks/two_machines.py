@@ -34,6 +34,7 @@ LOGS = ("log_train_final_sft", "log_create_orpo_dataset", "log_train_final_orpo"
 MACHINES, CABLES = ("diagram-a", "diagram-b"), ("cable-a", "cable-b")
 ADDRESSES, PORT = ("10.77.0.1", "10.77.0.2"), "29511"
 CSV = Path("create_dataset", "orpo_dataset_llm.csv")
+BATCH = 6  # answers; small, so that few prompts give several batches to each machine
 LARGEST_DIFFERENCE = 1e-3  # of a loss; rounding adds up over the steps
 
 
@@ -71,6 +72,7 @@ def bytes_in_cable() -> int:
 def words_of(step: str, workspace: Path, rows: int) -> list[str]:
     script = str(PROJECT / "fine_tuning" / f"{step}.py")
     flags = ["--model", "embedded", "--workspace", str(workspace), "--max-rows", str(rows)]
+    flags += ["--set", f"sampling.batch_size={BATCH}"]
     return [script, *flags, *([] if step == STEPS[1] else ["--global-batch", "2"])]
 
 
