@@ -2,11 +2,13 @@
 
     python tests/train_step.py sft|orpo EXAMPLES GLOBAL_BATCH EPOCHS DROPOUT FOLDER
 
-Run it with one process or with several. The gradients are those that the optimiser gets, before clipping.
+Run it with one process or with several. The gradients are those that the optimiser gets, before clipping. There is a
+checkpoint after every second step. With KILLED_AT in the environment, process 1 kills itself in that step.
 """
 
 import json
 import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +47,8 @@ def main() -> None:
     tokenizer = load_tokenizer(options)
     encoded = [example for _, example in encode_rows(tokenizer, rows, EMBEDDED.max_length)]
     settings = replace(EMBEDDED.sft, epochs=int(epochs), learning_rate=1e-4)
-    arguments = trainer_arguments(EMBEDDED, settings, torch.float32, SEED, int(count), Path(folder), int(size))
+    preset = replace(EMBEDDED, save_steps=2)
+    arguments = trainer_arguments(preset, settings, torch.float32, SEED, int(count), Path(folder), int(size))
     lora = replace(EMBEDDED.lora, rank=2, dropout=float(dropout))
     model = add_adapter(load_base_model(options), lora, SEED)
     with torch.no_grad():  # a B of zeros would make every gradient of A zero
@@ -86,6 +89,8 @@ def main() -> None:
     reduce = GlobalBatch.reduce
 
     def reduce_and_keep(batch: GlobalBatch, is_plain: bool) -> None:
+        if here.rank and str(trainer.state.global_step + 1) == os.environ.get("KILLED_AT"):
+            os.kill(os.getpid(), signal.SIGKILL)
         reduce(batch, is_plain)
         steps.append(batch.gradients.flat[::97].tolist())
 
@@ -96,7 +101,9 @@ def main() -> None:
         names = ("loss", "grad_norm", "eval_loss", "learning_rate", "mean_token_accuracy", "nll", "chosen_preferred")
         names += tuple(f"eval_{name}" for name in names)
         history = [{k: v for k, v in entry.items() if k in names} for entry in trainer.state.log_history]
-        print(json.dumps({"gradients": steps, "history": history}))
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        adapter = torch.cat([weight.detach().flatten()[::97] for weight in weights]).tolist()
+        print(json.dumps({"gradients": steps, "history": history, "adapter": adapter}))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Objects travel by gloo, on the CPU; a tensor travels by NCCL if it is on a GPU. 
 waits for it raises LostProcess.
 """
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -32,6 +33,8 @@ def start_group() -> None:
     here = processes()
     if not here.are_several or have_met():
         return
+    # The Trainer warns of processes that it has not started. They are ours.
+    logging.getLogger("transformers.training_args").addFilter(lambda record: "process group" not in record.getMessage())
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     _meeting(
         lambda: dist.init_process_group(

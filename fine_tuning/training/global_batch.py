@@ -97,8 +97,9 @@ class GlobalBatch:
 
     def add(self, weight: float, loss: Tensor, figures: Tensor) -> None:
         """Add an example, whose gradients are in the buffer. Clears the buffer."""
-        self._of_gradients.add_(self.gradients.flat, alpha=weight)
-        self._of_figures.add_(torch.cat([loss.reshape(1), figures.reshape(-1)]), alpha=weight)
+        # Multiplied first: added with `alpha`, products are rounded in another way than those of other processes.
+        self._of_gradients.add_(self.gradients.flat.mul_(weight))
+        self._of_figures.add_(torch.cat([loss.reshape(1), figures.reshape(-1)]).mul_(weight))
         self._weight.add_(weight)
         self.gradients.zero()
 
