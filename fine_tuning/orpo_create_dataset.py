@@ -53,7 +53,7 @@ def main() -> None:
     step.begin("Samples after supervised fine-tuning")
     step.log.write()  # replaces the log of an earlier run
     csv_path = workspace.orpo_csv
-    shared = SharedBatches(csv_path, step.settings, [len(batch) for batch in plan])
+    shared = SharedBatches(csv_path, step.settings, [[to_sample[k].prompt for k in batch] for batch in plan])
     step.continues = shared.done > 0
 
     # 4. Sample. Each batch is scored and written to disk as a whole, in the order of the plan. A GPU works on several.

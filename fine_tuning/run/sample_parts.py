@@ -6,6 +6,7 @@ before the next one. When all batches are there, the main process appends them t
 deletes these files. Until then, any number of processes, also one, goes on with what they hold.
 """
 
+import csv
 import hashlib
 import io
 import json
@@ -14,9 +15,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fine_tuning.run.csv_bytes import cut, record_ends
+from fine_tuning.run.csv_bytes import cut, ends_of, record_ends
+from fine_tuning.run.errors import UserError
 from fine_tuning.run.files import naming, sync_entries
-from fine_tuning.run.sample_store import SamplingState, append_text
+from fine_tuning.run.sample_store import SamplingState, append_text, state_path
 
 
 class Place(NamedTuple):
@@ -78,6 +80,26 @@ def stored_batches(csv_path: Path, state: SamplingState) -> dict[int, Place]:
         if not end:
             path.unlink()
     return places
+
+
+def check_samples(csv_path: Path, state: SamplingState, prompts: Sequence[str]) -> None:
+    """Raise UserError if a row after the references is not from step 2, whose samples have these prompts.
+
+    While several processes sample, the CSV shows no sample, and a user may take it for one that holds only references.
+    """
+    ends = ends_of(csv_path)
+    with open(csv_path, "rb") as file:
+        header = file.read(ends[0]).decode("utf-8-sig")
+        file.seek(ends[state.reference_rows])
+        rows = file.read(ends[-1] - ends[state.reference_rows]).decode(errors="replace")
+    samples = csv.DictReader(io.StringIO(header + rows, newline=""))
+    for number, (row, prompt) in enumerate(zip(samples, prompts, strict=False), start=state.reference_rows + 1):
+        if row["input_data"] != prompt:
+            raise UserError(
+                f"{csv_path}: row {number} is not from step 2 and would be lost. Move the rows that you have added to "
+                "another file. Or, to draw samples for them too, delete the samples, if there are any, and "
+                f"{state_path(csv_path)}"
+            )
 
 
 def append_stored(csv_path: Path, state: SamplingState, places: Mapping[int, Place], first: int) -> int:

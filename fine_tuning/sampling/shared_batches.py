@@ -21,20 +21,28 @@ SHARED_DRIVE = "All machines need the same --workspace, on a drive that they sha
 class SharedBatches:
     """Begins or continues sampling. All processes make it, with the same arguments, and call `finish`.
 
+    `prompts` are those of each planned batch, in the order of the plan.
+
     columns         the names of the CSV's columns
     reference_rows  the number of rows before the samples in the CSV
     done            how many samples earlier starts have drawn
     left            the numbers of the batches that this process draws, in the order of the plan
 
-    Raises UserError as `sample_store.resume` does, or if a process does not see the files of the main one.
+    Raises UserError as `sample_store.resume` and `sample_parts.check_samples` do, or if a process does not see the
+    files of the main one.
     """
 
-    def __init__(self, csv_path: Path, settings: Mapping[str, Any], batch_sizes: Sequence[int]) -> None:
+    def __init__(self, csv_path: Path, settings: Mapping[str, Any], prompts: Sequence[Sequence[str]]) -> None:
+        batch_sizes = [len(batch) for batch in prompts]
         self._csv, self._here = csv_path, processes()
         self._next = 0  # the batch that the CSV needs next
         self._places: dict[int, sample_parts.Place] = {}  # of the batches that are stored apart
         found: Any = None
         if self._here.is_main:
+            before = sample_store.read_state(csv_path)
+            if before is not None and sample_parts.part_paths(csv_path):
+                sample_store.check_references(csv_path, before)
+                sample_parts.check_samples(csv_path, before, [prompt for batch in prompts for prompt in batch])
             state, self._next = sample_store.resume(csv_path, settings, batch_sizes)
             self._places = sample_parts.stored_batches(csv_path, state)
             left = [k for k in range(self._next, len(batch_sizes)) if k not in self._places]

@@ -13,7 +13,8 @@ from fine_tuning.sampling.shared_batches import SharedBatches
 
 COLUMNS = ["input_data", "output_data", "score", "ended"]
 REFERENCES = b"input_data,output_data,score,ended\na,x,1.0,\n"
-SETTINGS, SIZES = {"seed": 2025}, [2, 1, 2, 1]
+SETTINGS, PROMPTS = {"seed": 2025}, [["a", "a"], ["a"], ["a", "a"], ["a"]]
+SIZES = [len(batch) for batch in PROMPTS]
 BATCHES = [
     [dict(zip(COLUMNS, ("a", f"{k}\n{n}", "0.5", "true"), strict=True)) for n in range(SIZES[k])] for k in range(4)
 ]
@@ -47,7 +48,7 @@ def test_one_process_appends_to_the_csv_what_others_have_stored_before_it(path):
     state, _ = sample_store.resume(path, SETTINGS, SIZES)
     for number in (1, 3):
         store(part_path(path, 5), fingerprint(state), number, text_of(number))
-    batches = SharedBatches(path, SETTINGS, SIZES)
+    batches = SharedBatches(path, SETTINGS, PROMPTS)
     assert (batches.left, batches.done, batches.reference_rows) == ([0, 2], 2, 1)
     expected = REFERENCES.decode()
     batches.add(0, BATCHES[0])
@@ -63,13 +64,13 @@ def test_one_process_appends_to_the_csv_what_others_have_stored_before_it(path):
 def test_each_process_draws_its_share_of_what_is_left(path, be, rank, left):
     state, _ = sample_store.resume(path, SETTINGS, SIZES)
     be(rank, 3, (state, [0, 1, 2, 3]))
-    assert SharedBatches(path, SETTINGS, SIZES).left == left
+    assert SharedBatches(path, SETTINGS, PROMPTS).left == left
 
 
 def test_a_process_keeps_its_batches_apart_and_leaves_the_csv_alone(path, be):
     state, _ = sample_store.resume(path, SETTINGS, SIZES)
     be(1, 2, (state, [0, 1, 2, 3]))
-    batches = SharedBatches(path, SETTINGS, SIZES)
+    batches = SharedBatches(path, SETTINGS, PROMPTS)
     batches.add(1, BATCHES[1])
     assert path.read_bytes() == REFERENCES
     assert part_paths(path) == [part_path(path, 1)]
@@ -83,15 +84,25 @@ def test_a_process_that_sees_other_files_than_the_main_one_is_stopped(path, be, 
         sample_store.begin(path, {"seed": 7}, SIZES)
     be(1, 2, (state, [0, 1, 2, 3]))
     with pytest.raises(UserError, match="sees other files than process 0. All machines need the same --workspace"):
-        SharedBatches(path, SETTINGS, SIZES)
+        SharedBatches(path, SETTINGS, PROMPTS)
 
 
 def test_batches_that_the_main_process_does_not_see_are_an_error_and_none_is_lost(path, be):
     be(0, 2)
-    batches = SharedBatches(path, SETTINGS, SIZES)
+    batches = SharedBatches(path, SETTINGS, PROMPTS)
     batches.add(0, BATCHES[0])
     with pytest.raises(UserError, match="3 batches were drawn and are not on this machine"):
         batches.finish()
     assert part_paths(path) == [part_path(path, 0)]
-    again = SharedBatches(path, SETTINGS, SIZES)
+    again = SharedBatches(path, SETTINGS, PROMPTS)
     assert again.left == [1, 3] and path.read_text() == REFERENCES.decode() + text_of(0)
+
+
+def test_a_row_that_the_user_has_added_while_several_processes_sample_is_never_taken_for_a_sample(path, be):
+    be(0, 2)
+    SharedBatches(path, SETTINGS, PROMPTS).add(0, BATCHES[0])
+    content = path.read_bytes() + b"mine,x,1.0,\n"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="row 2 is not from step 2 and would be lost"):
+        SharedBatches(path, SETTINGS, PROMPTS)
+    assert path.read_bytes() == content and part_paths(path)
