@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked import forking_launcher
 from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, contents
 from hypothesis import settings
 from llama_cpp import LlamaCpp
@@ -80,6 +81,15 @@ def refused(start, tmp_path):
         return lines
 
     return refused
+
+
+@pytest.fixture(scope="session")
+def forked():
+    """Start a command as several processes, without importing the libraries each time; see `forked.py`."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("these processes are forked and watched as on Linux")
+    with forking_launcher() as start:
+        yield start
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def test_help_is_printed_within_two_seconds_and_without_torch(start, script):
     flags = {"--model", "--revision", "--workspace", "--dtype", "--load-in-4bit"}
     ask = {"--output", "--requests", "--samples", "--top", "--seed", "--grammar", "--plain"}
     step = {"--seed", "--max-rows", "--skip-bad-rows", "--restart", "--report-to", "--set", "--plain"}
-    step |= {"--no-gradient-checkpointing"}
+    step |= {"--no-gradient-checkpointing", "--global-batch"}
     own = {"fine_tuning/ask.py": ask, "fine_tuning/page.py": {"--port", "--open", "--plain"}}
     flags |= own.get(script, step)
     if script.startswith("create_dataset/"):
