@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import runpy
 import shutil
@@ -12,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import ORPO_CSV, ROOT, SFT_CSV, rows_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from create_dataset.create_dataset import INSTRUCTION
@@ -71,11 +70,6 @@ def finished(tmp_path_factory):
     return workspace, last_json(done.stdout)
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_training_lowers_the_loss(finished):
     workspace, _ = finished
     epochs = json.loads((workspace / "log" / "log_train_final_sft.json").read_text("utf-8"))["Loss by epoch"]
@@ -91,7 +85,7 @@ def test_after_training_most_answers_end_by_themselves(finished):
 
 def test_step_2_appends_three_scored_samples_per_prompt_and_keeps_the_references(finished):
     workspace, _ = finished
-    committed = rows_of(ROOT / "create_dataset" / "orpo_dataset_llm.csv")
+    committed = rows_of(ORPO_CSV)
     *references, first = rows_of(workspace / "create_dataset" / "orpo_dataset_llm.csv")[:201]
     assert references == [row | {"ended": ""} for row in committed] and first["ended"] in ("true", "false")
     samples = rows_of(workspace / "create_dataset" / "orpo_dataset_llm.csv")[200:]
@@ -226,7 +220,7 @@ def test_sampling_killed_after_a_batch_continues_to_the_same_csv(finished, tmp_p
     process = subprocess.Popen(
         command("orpo_create_dataset", tmp_path / "w"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    committed = os.path.getsize(ROOT / "create_dataset" / "orpo_dataset_llm.csv") + len(",ended") + 200 * len(",")
+    committed = ORPO_CSV.stat().st_size + len(",ended") + 200 * len(",")
     path = tmp_path / "w" / csv_path
     kill_when(process, lambda: path.exists() and path.stat().st_size > committed)
     with open(path, "ab") as file:  # an incomplete row, as a power cut leaves it
@@ -241,8 +235,8 @@ def test_a_prompt_too_long_to_train_on_is_counted_and_not_sampled(finished, tmp_
     shutil.copytree(workspace / "models" / "sft", tmp_path / "w" / "models" / "sft")
     data = tmp_path / "w" / "create_dataset"
     data.mkdir()
-    shutil.copy(ROOT / "create_dataset" / "sft_dataset_llm.csv", data)
-    rows = rows_of(ROOT / "create_dataset" / "orpo_dataset_llm.csv")[:12]
+    shutil.copy(SFT_CSV, data)
+    rows = rows_of(ORPO_CSV)[:12]
     rows[4]["input_data"] = "price " * 2000 + rows[4]["input_data"]
     with open(data / "orpo_dataset_llm.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
