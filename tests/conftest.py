@@ -1,6 +1,7 @@
 """Fixtures that start the commands as a user does, without torch, on a small workspace."""
 
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -34,6 +35,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 settings.register_profile("same inputs", derandomize=True)
 settings.register_profile("search", print_blob=True)
 settings.load_profile("same inputs")
+
+
+def pytest_collection_finish() -> None:
+    """Leave out what is imported by now from each garbage collection: decoders and trainers collect again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ class Forked:
     """The process that has the libraries. It starts with the first run."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.environment = folder, os.environ.copy()
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, script: str, *flags: str | Path, stdin: str = "") -> CompletedProcess[str]:
@@ -35,7 +35,8 @@ class Forked:
             path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
             self._process = subprocess.Popen(
                 [sys.executable, __file__],
-                env=os.environ | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"},
+                cwd=ROOT,
+                env=self.environment | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
