@@ -9,7 +9,7 @@ from forked import Forked
 from helpers import ROOT, small_workspace
 
 REAL = ROOT.parent / "shared" / "deepseek-coder-1.3b-instruct"
-NARROW = {"hidden_size": 256, "intermediate_size": 688, "num_attention_heads": 4, "num_key_value_heads": 4}
+NARROW = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "num_key_value_heads": 2}
 
 
 def make_model(folder: Path, **changes: Any) -> Path:
