@@ -5,7 +5,7 @@
 Reads a line of JSON for each launch: {"count": 2, "module": "fine_tuning.orpo_create_dataset", "words": [...],
 "folder": "..."}. For each, prints the process ids, {"launcher": 1, "processes": [2, 3]}, and, when the launcher has
 ended, {"status": 0}. Each process writes what it prints into the folder, to `0.out`, `0.err`, `1.out` and so on.
-Count 1 starts one process as without a launcher. `forked.py` starts this program.
+Count 1 starts one process as without a launcher. `forked_job.py` starts this program.
 
 Like a real launcher, it ends the other processes when one has failed, and passes nothing on when it is killed.
 """

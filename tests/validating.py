@@ -1,4 +1,4 @@
-"""A command for `forked.py`: validate the embedded model, and print what this process has answered and what it got.
+"""A command for `forked_job.py`: validate the embedded model, and print what this process has answered and what it got.
 
 python tests/validating.py FOLDER
 """

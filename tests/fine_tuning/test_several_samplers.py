@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from forked import Job
+from forked_job import Job
 from helpers import DIAGRAM, ORPO_HEADER, SFT_HEADER, finish_step_1
 
 from fine_tuning.common import new_adapter
