@@ -113,7 +113,7 @@ def refused(start, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def forked():
+def forked_job():
     """Start a command as several processes, without importing the libraries each time; see `forked_job.py`."""
     if not Path("/proc/self/stat").exists():
         pytest.skip("these processes are forked and watched as on Linux")

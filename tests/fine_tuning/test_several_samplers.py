@@ -26,8 +26,8 @@ SETTINGS = ("--set", "sampling.batch_size=2")  # then 12 samples are 6 batches
 class Sampling:
     """Step 2 in a workspace."""
 
-    def __init__(self, forked, workspace: Path) -> None:
-        self.workspace, self.csv, self._forked = workspace, csv_of(workspace), forked
+    def __init__(self, forked_job, workspace: Path) -> None:
+        self.workspace, self.csv, self._forked = workspace, csv_of(workspace), forked_job
 
     def start(self, count: int, *flags: str) -> Job:
         words = ["--model", "embedded", "--workspace", str(self.workspace), *SETTINGS, *flags]
@@ -72,16 +72,16 @@ def after_step_1(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def alone(forked, after_step_1, tmp_path_factory) -> Path:
+def alone(forked_job, after_step_1, tmp_path_factory) -> Path:
     """A workspace after step 2 with one process."""
     folder = shutil.copytree(after_step_1, tmp_path_factory.mktemp("alone") / "demo")
-    Sampling(forked, folder).finish(1)
+    Sampling(forked_job, folder).finish(1)
     return folder
 
 
 @pytest.fixture
-def sampling(forked, after_step_1, tmp_path) -> Sampling:
-    return Sampling(forked, shutil.copytree(after_step_1, tmp_path / "demo"))
+def sampling(forked_job, after_step_1, tmp_path) -> Sampling:
+    return Sampling(forked_job, shutil.copytree(after_step_1, tmp_path / "demo"))
 
 
 def log_of(workspace: Path) -> dict:
