@@ -103,6 +103,11 @@ class GlobalBatch:
         self._weight.add_(weight)
         self.gradients.zero()
 
+    def begin_plain_step(self) -> None:
+        """Make the backward pass of an example write into the buffer, whatever a failed capture has left there."""
+        self.gradients.zero()
+        self.gradients.attach()
+
     def reduce(self, is_plain: bool) -> None:
         """Put the mean gradients of all examples of all processes into the buffer, which the weights then refer to.
 

@@ -52,7 +52,6 @@ class SharingTrainer(Trainer):
         if not sharing.is_there(step, micro_step):
             return
         draw_for(self.args.seed, step, sharing.in_batch(micro_step))
-        batch.gradients.attach()
         self.current_gradient_accumulation_steps = 1  # the Trainer would divide the loss by them
         loss = self.step_of_batch(model, inputs)
         figures, known = self.step_figures()

@@ -123,7 +123,11 @@ class AdapterTrainerMixin(SharingTrainer):
     def step_of_batch(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Compute the gradients of a batch, and return its loss."""
         loss = self.graphs.step(inputs, self.state.global_step) if self.graphs else None
-        return super().training_step(model, inputs, num_items_in_batch) if loss is None else loss
+        if loss is not None:
+            return loss
+        if self.global_batch:
+            self.global_batch.begin_plain_step()
+        return super().training_step(model, inputs, num_items_in_batch)
 
     def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
         """Validate. If memory is too short for that beside the graphs, free it and go on without them."""
