@@ -18,6 +18,7 @@ REAL = ["--architecture", "real", "--layers", "1"]
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(generation, "PLAIN_LIMIT", 40)
+    monkeypatch.setattr(generation, "token_limit", lambda reference: min(reference, 40))
     for name, value in NARROW.items():
         monkeypatch.setitem(architecture.REAL_ARCHITECTURE, name, value)
     for module in (generation, training_speed):
