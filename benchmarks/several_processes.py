@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 from benchmarks.report import benchmark_parser, describe_device, flags_given, report
 from fine_tuning.run.commands import PROJECT
@@ -33,7 +34,8 @@ def main() -> None:
     args = parser.parse_args()
     count = args.processes
     threads = os.cpu_count() or 1
-    rows, figures = [], {}
+    rows: list[list[Any]] = []
+    figures: dict[str, Any] = {}
     for number, each in ((1, threads), (count, max(1, threads // count))):
         flags = ["--model", "embedded", "--max-rows", str(args.rows), "--set", f"sft.epochs={args.epochs}"]
         result = trained(number, each, [*flags, "--global-batch", str(count)])

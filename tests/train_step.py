@@ -39,7 +39,7 @@ def main() -> None:
     from fine_tuning.training.global_batch import GlobalBatch
     from fine_tuning.training.orpo_trainer import OrpoTrainer
     from fine_tuning.training.sft_trainer import AdapterSftTrainer
-    from fine_tuning.training.trainer import train, trainer_arguments
+    from fine_tuning.training.trainer import AdapterTrainerMixin, train, trainer_arguments
 
     start_group()
     options, rows_to_read = Options("embedded"), int(count) + 3
@@ -56,6 +56,7 @@ def main() -> None:
         for weight in model.parameters():
             if weight.requires_grad:
                 weight.normal_(std=0.02)
+    trainer: AdapterTrainerMixin
     if kind == "sft":
         examples = Dataset.from_list([{name: row[name] for name in ("input_ids", "labels")} for row in encoded])
         trainer = AdapterSftTrainer(
@@ -94,12 +95,12 @@ def main() -> None:
         reduce(batch, is_plain)
         steps.append(batch.gradients.flat[::97].tolist())
 
-    GlobalBatch.reduce = reduce_and_keep
+    setattr(GlobalBatch, "reduce", reduce_and_keep)  # noqa: B010
     train(trainer, [])
     end_group()
     if here.is_main:
-        names = ("loss", "grad_norm", "eval_loss", "learning_rate", "mean_token_accuracy", "nll", "chosen_preferred")
-        names += tuple(f"eval_{name}" for name in names)
+        names = ["loss", "grad_norm", "learning_rate", "mean_token_accuracy", "nll", "chosen_preferred"]
+        names += [f"eval_{name}" for name in names]
         history = [{k: v for k, v in entry.items() if k in names} for entry in trainer.state.log_history]
         weights = [weight for weight in model.parameters() if weight.requires_grad]
         adapter = torch.cat([weight.detach().flatten()[::97] for weight in weights]).tolist()
