@@ -47,6 +47,7 @@ PARTS = "create_dataset/*.samples-*.jsonl"
 SIGNALS = [signal.SIGKILL] * 6 + [signal.SIGTERM, signal.SIGINT]
 KILLS_IN_A_RUN = 9
 MAX_DELAY = 0.05  # seconds between the change of a file and the kill
+SET: list[str] = []  # settings of all runs
 RESTART_SHARE = 0.06  # share of the starts with --restart: discarding the old run must be interrupted, too
 
 
@@ -64,7 +65,7 @@ def points(step: str, processes: int) -> list[str | None]:
 def command(step: str, workspace: Path, rows: int, processes: int) -> list[str]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     script = str(PROJECT / "fine_tuning" / f"{step}.py")
-    flags = ["--model", "embedded", "--workspace", str(workspace), "--max-rows", str(rows)]
+    flags = ["--model", "embedded", "--workspace", str(workspace), "--max-rows", str(rows), *SET]
     return [sys.executable, *(launcher if processes > 1 else []), script, *flags]
 
 
@@ -171,6 +172,7 @@ def main() -> None:
     rng = random.Random(args.seed)
     if args.processes > 1:
         os.environ["OMP_NUM_THREADS"] = "1"  # as torchrun sets it; results are equal with equal numbers of threads
+        SET.extend(("--set", "sampling.batch_size=6"))  # several batches for each process
     quota = {step: args.kills // 3 + (number < args.kills % 3) for number, step in enumerate(STEPS)}
     kills, finished, same = Counter[str](), Counter[str](), Counter[str]()
     differences: list[str] = []
