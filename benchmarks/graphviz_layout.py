@@ -137,6 +137,7 @@ def _fitted(places: Sequence[tuple[int, int]], room: int) -> list[int]:
     if high - low <= room:
         return [round(centre - low + (room - (high - low)) / 2) for centre, _ in places]
     first, last = min(places), max(places)
-    span = max(1, last[0] - first[0])
-    scale = max(0.0, room - (first[1] + last[1]) / 2) / span
-    return [round(first[1] / 2 + (centre - first[0]) * scale) for centre, _ in places]
+    scale = max(0.0, room - (first[1] + last[1]) / 2) / max(1, last[0] - first[0])
+    pushed = [(first[1] / 2 + (centre - first[0]) * scale, size) for centre, size in places]
+    # A large shape in the middle of a row may still reach over its ends.
+    return [round(max(size / 2, min(centre, room - size / 2))) for centre, size in pushed]

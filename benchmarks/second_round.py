@@ -18,6 +18,7 @@ import csv
 import io
 import json
 import shutil
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,8 @@ def _prepare(
         return
     if place.root.exists():
         if (place.root / MADE_OF).exists():
-            print(f"{place.root}: discarded, because --restart is given or round 1 has changed")
+            why = "--restart is given" if options.restart else "round 1 has changed"
+            print(f"note: {place.root} is discarded, because {why}", file=sys.stderr)
         shutil.rmtree(place.root)
     references = references_left(rows, left_out, options)
     columns = columns_of(options.workspace.orpo_csv)

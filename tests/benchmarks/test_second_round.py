@@ -120,10 +120,10 @@ def test_a_second_start_keeps_the_workspace_and_a_new_round_1_discards_it(option
     place, *_ = prepare(options)
     (place.root / "mark").touch()
     prepare(options)
-    assert (place.root / "mark").exists() and capsys.readouterr().out == ""
+    assert (place.root / "mark").exists() and capsys.readouterr().err == ""
     (options.workspace.orpo_model / "adapter_model.safetensors").write_bytes(b"another adapter")
     prepare(options)
-    assert not (place.root / "mark").exists() and "round 1 has changed" in capsys.readouterr().out
+    assert not (place.root / "mark").exists() and "round 1 has changed" in capsys.readouterr().err
 
 
 def test_a_workspace_that_a_stop_left_unfinished_is_made_again(options):
