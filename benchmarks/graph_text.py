@@ -42,6 +42,12 @@ class Kinds:
     usual: Look
     labelled: bool
 
+    def look_of(self, written: str) -> Look:
+        """The look of a kind as a model has written it: the longest kind with which it ends, as in "product text"."""
+        words = f" {' '.join(written.lower().split())}"
+        known = [name for name in self.looks if words.endswith(f" {name.lower()}")]
+        return self.looks[max(known, key=len)] if known else self.usual
+
     def name_of(self, look: Look) -> str:
         """The kind with this look; empty if no reference shows it."""
         return next((name for name, known in self.looks.items() if known == look), "")
@@ -179,10 +185,9 @@ def shapes_of(graph: Graph, kinds: Kinds) -> Diagram:
     A shape has the look of its kind, and is larger if its label would not fit.
     """
     numbers = {name: number for number, name in enumerate(graph.nodes)}
-    known = {name.lower(): look for name, look in kinds.looks.items()}
     nodes = []
     for name, attributes in graph.nodes.items():
-        look = known.get(attributes.get("kind", "").strip().lower(), kinds.usual)
+        look = kinds.look_of(attributes.get("kind", ""))
         targets = tuple(sorted(numbers[end] for start, end in graph.edges if start == name))
         label = " ".join(attributes.get("label", name).split())[:MAX_LABEL] if kinds.labelled else None
         nodes.append(_with_room(Node(numbers[name], 0, 0, *look, targets, label)))

@@ -157,6 +157,11 @@ def test_a_kind_gives_the_look_and_an_unknown_kind_the_usual_one(kinds):
     assert known.look == kinds.looks["database"] and unknown.look == kinds.usual
 
 
+def test_a_kind_may_have_words_in_front_of_it(kinds):
+    first, second = shapes_of(read_graph('a [kind="product  text"] b [kind="context"]'), kinds).nodes
+    assert first.look == kinds.looks["text"] and second.look == kinds.usual
+
+
 def test_a_shape_grows_until_its_label_fits():
     kinds = kinds_of([format(Diagram(tuple(shapes(1, width=40, label="a"))))])
     (node,) = shapes_of(read_graph('a [label="a rather long name of a thing"]'), kinds).nodes
