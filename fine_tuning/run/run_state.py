@@ -169,9 +169,12 @@ def check_processes(state: State, command: Callable[[int, int], str], restart: s
     `command` returns the command that continues it, given the stored global batch and number of processes; `restart`
     is the one that repeats it.
     """
-    stored, now = state.stored_settings, processes().count
-    began = stored.get(PROCESSES, 1)
-    if stored and state.figures is None and began != now:
+    try:
+        stored, is_finished = state.stored_settings, state.figures is not None
+    except DamagedFile:
+        return  # the check of the settings reports it
+    began, now = stored.get(PROCESSES, 1), processes().count
+    if stored and not is_finished and began != now:
         raise UserError(
             f"{state.place}: this training began with {_processes(began)} and can only go on with as many, not with "
             f"{now}. To continue it: {command(stored.get(GLOBAL_BATCH, 1), began)}. To discard it and repeat it with "
@@ -179,8 +182,8 @@ def check_processes(state: State, command: Callable[[int, int], str], restart: s
         )
 
 
-def _processes(count: int) -> str:
-    return f"{count} processes" if count > 1 else "1 process"
+def _processes(count: Any) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
 
 
 def library_changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> str:
