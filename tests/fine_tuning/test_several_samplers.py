@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from helpers import DIAGRAM, ORPO_HEADER, SFT_HEADER, finish_step_1
 
 from fine_tuning.common import new_adapter
 from fine_tuning.data.prompt_frame import PromptFrame
+from fine_tuning.run import watch
 from fine_tuning.run.options import make_parser, to_options
 from fine_tuning.run.presets import EMBEDDED
 from fine_tuning.run.sample_parts import part_paths
@@ -49,7 +51,13 @@ class Sampling:
 
 
 def kill_launcher(job: Job) -> None:
+    """Kill the launcher. The processes stand still until they look for it: fast ones would be done before."""
+    for process in job.processes:
+        os.kill(process, signal.SIGSTOP)
     os.kill(job.launcher, signal.SIGKILL)
+    time.sleep(watch.SECONDS + 0.1)
+    for process in job.processes:
+        os.kill(process, signal.SIGCONT)
 
 
 def csv_of(workspace: Path) -> Path:
