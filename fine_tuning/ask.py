@@ -40,6 +40,7 @@ from fine_tuning.run.options import (
     user_path,
     whole_number,
 )
+from fine_tuning.run.processes import refuse_several
 from fine_tuning.run.step_order import check_step_1, check_tokenizer, latest_adapter
 from fine_tuning.run.step_preset import preset_after_step_1
 from fine_tuning.sampling.show import best_shown, failure
@@ -52,6 +53,8 @@ ENDINGS = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 
 
 def main() -> None:
+    refuse_several()
+
     # 1. Read the command line. All problems are reported together, before torch is imported.
     args = parse_arguments()
     samples = SAMPLES if args.samples is None else args.samples

@@ -18,15 +18,24 @@ from fine_tuning.data.problems import Problems, Warnings
 from fine_tuning.data.prompt_frame import PromptFrame, captions, frame_of, stored_frame
 from fine_tuning.data.scoring import Scoring, scoring_of, stored_scoring
 from fine_tuning.data.split import limit_prompts, split_prompts
-from fine_tuning.run.commands import restart_command, stop_suggesting_restart
+from fine_tuning.run.commands import STEPS, restart_command, stop_suggesting_restart
 from fine_tuning.run.entry_point import run
 from fine_tuning.run.errors import Checks
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.model_check import check_download, check_model
 from fine_tuning.run.options import Options, parse_options, set_environment
 from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings
+from fine_tuning.run.processes import processes
 from fine_tuning.run.report_to import check_report_to
-from fine_tuning.run.run_state import LIBRARIES, RunState, State, library_changes
+from fine_tuning.run.run_state import (
+    GLOBAL_BATCH,
+    LIBRARIES,
+    PROCESSES,
+    RunState,
+    State,
+    check_processes,
+    library_changes,
+)
 from fine_tuning.run.sample_run import SampleRun
 from fine_tuning.run.step_order import check_split, check_step_1, check_tokenizer, library_versions
 from fine_tuning.run.step_preset import preset_after_step_1, preset_for
@@ -139,7 +148,11 @@ class Step:
         `begin` and `finish` store the settings given here.
         """
         self.settings = dict(settings) | {LIBRARIES: library_versions()}
+        if self.number != 2:
+            self.settings |= {GLOBAL_BATCH: self.options.examples_per_step, PROCESSES: processes().count}
         if not self.options.restart:
+            if self.number != 2:
+                check_processes(self.state, self._command, restart_command())
             self._check_settings()
         figures = None if self.options.restart else self.state.figures
         if figures is None:
@@ -158,6 +171,7 @@ class Step:
         Raises UserError with everything that is wrong with the model, or if its tokenizer has changed since this run
         or step 1 began.
         """
+        from fine_tuning.training.collectives import start_group
         from fine_tuning.training.model_probe import probe
 
         probed = probe(self.options, self.preset)
@@ -172,7 +186,12 @@ class Step:
                 f"{self.options.model_name}: at most {self.max_length} tokens of prompt and answer together, because "
                 f"the model knows no more positions (instead of {self.preset.max_length})"
             )
+        start_group()  # until here, all processes have met the same mistakes
         return probed.tokenizer
+
+    def _command(self, global_batch: int, count: int) -> str:
+        """The command that runs this step with another number of processes."""
+        return replace(self.options, global_batch=global_batch).command(STEPS[self.number - 1], count)
 
     def _check_settings(self) -> None:
         """Raise UserError if the stored run has other settings."""
@@ -203,15 +222,20 @@ class Step:
     def begin(self, title: str, data: Mapping[str, Any] | None = None) -> None:
         """Lock the workspace, discard an earlier run on --restart, store the settings, and start the log.
 
-        Load the model first: a failed load must not discard an earlier run.
+        Load the model first: a failed load must not discard an earlier run. Of several processes, the main one does
+        this, when all have read the workspace, and the others wait until it has.
         """
+        from fine_tuning.training.collectives import barrier
         from fine_tuning.training.device import machine
 
-        self.workspace.prepare()
+        barrier()
         changed = "" if self.options.restart else library_changes(self.state.stored_settings, self.settings)
         if changed:
             print(f"note: libraries have changed since this run began: {changed}. It continues with the new ones")
-        self.state.begin(self.settings, self.options.restart)
+        if processes().is_main:
+            self.workspace.prepare()
+            self.state.begin(self.settings, self.options.restart)
+        barrier()
         if self.options.restart:
             stop_suggesting_restart()
         self.log.title = f"{title} ({self.options.model_name})"
@@ -230,10 +254,14 @@ class Step:
     def trainer_arguments(self, settings: SftSettings | OrpoSettings, examples: int) -> dict[str, Any]:
         """Trainer arguments of step 1 or 3 for a training set of `examples` examples."""
         from fine_tuning.training.device import choose_dtype
+        from fine_tuning.training.global_batch import several_examples
         from fine_tuning.training.trainer import trainer_arguments
 
         folder, dtype = self.state.place / "checkpoints", choose_dtype(self.options.dtype)
-        return trainer_arguments(self.preset, settings, dtype, self.options.seed, examples, folder)
+        size = self.options.examples_per_step
+        if size > 1:
+            print(several_examples(size, processes().count))
+        return trainer_arguments(self.preset, settings, dtype, self.options.seed, examples, folder, size)
 
     def train(
         self, trainer: AdapterSftTrainer | OrpoTrainer, bar: str, prompts: Iterable[str], tokens: int
@@ -255,7 +283,7 @@ class Step:
 
         reporter = Reporter(self.log, bar)
         trainer.add_callback(reporter)
-        if self.options.report_to:
+        if self.options.report_to and processes().is_main:
             checkpoints = self.state.place / "checkpoints"
             training = Training(self.state.place.name, self.workspace.log, checkpoints, self.settings)
             trainer.add_callback(DashboardCallback(self.options.report_to, training))
@@ -297,16 +325,19 @@ class Step:
     def finish(self, figures: Mapping[str, Any]) -> None:
         """Write the result into the log, mark the run as finished, and print the figures as one line of JSON."""
         from fine_tuning.training.adapter_card import add_verdict
+        from fine_tuning.training.collectives import end_group
         from fine_tuning.training.device import peak_memory_mib
 
         result = dict(figures) | {"peak memory MiB": self._peak_memory or peak_memory_mib()}
         result |= wall_time(self._start, self.continues)
         verdict = sampling_verdict(result) if self.number == 2 else training_verdict(result)
         self.log.finish(result, verdict)
-        if self.number != 2:
-            add_verdict(self.state.place, verdict.lines)
-        self.state.finish(self.settings, result)
+        if processes().is_main:
+            if self.number != 2:
+                add_verdict(self.state.place, verdict.lines)
+            self.state.finish(self.settings, result)
         self.log.announce()
+        end_group()
 
 
 def new_adapter(options: Options, preset: Preset) -> PeftModel:

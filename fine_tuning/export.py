@@ -24,6 +24,7 @@ from fine_tuning.run.entry_point import printable
 from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.model_check import check_download, check_model
 from fine_tuning.run.options import make_parser, set_environment, to_options, user_path, whole_number
+from fine_tuning.run.processes import refuse_several
 from fine_tuning.run.step_order import check_step_1, check_tokenizer, latest_adapter
 from fine_tuning.run.step_preset import preset_after_step_1
 from fine_tuning.sampling.batches import MAX_NEW_TOKENS
@@ -36,6 +37,8 @@ CONTEXT = 4096  # tokens of prompt and answer for Ollama, whose own default may 
 
 
 def main() -> None:
+    refuse_several()
+
     # 1. Read the command line. All problems are reported together, before torch is imported.
     parser = make_parser(__doc__, is_step=False)
     parser.add_argument(

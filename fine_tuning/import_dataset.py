@@ -40,6 +40,7 @@ from fine_tuning.run.commands import default_workspace, flags, program, program_
 from fine_tuning.run.entry_point import printable, run
 from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.options import SEED, user_path
+from fine_tuning.run.processes import refuse_several
 from fine_tuning.run.workspace import Workspace, broken_links
 
 MAX_COLUMNS = 20  # that are listed as not used
@@ -52,6 +53,8 @@ COLUMNS = {  # which the user may name: --prompt-column and so on
 
 
 def main() -> None:
+    refuse_several()
+
     # 1. Read the command line and the files. All problems are reported together.
     args = parse_flags()
     workspace = Workspace(args.workspace.resolve())

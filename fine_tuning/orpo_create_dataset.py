@@ -7,7 +7,8 @@ reads   models/sft, create_dataset/orpo_dataset_llm.csv (200 references with sco
 writes  3 samples for each of their prompts to the same CSV (then 800 rows), log/log_create_orpo_dataset.md
 next    python fine_tuning/orpo_fine_tuning.py
 
-You can stop it at any time. The same command continues after the last complete batch.
+You can stop it at any time. The same command continues after the last complete batch. Several processes, started with
+`accelerate launch` or `torchrun`, share out the batches and write the same CSV; see docs/SCALING.md.
 """
 
 import time
@@ -15,9 +16,8 @@ import time
 from fine_tuning.common import Step, run, tuned_model
 from fine_tuning.data.csv_rows import read_csv
 from fine_tuning.data.orpo_csv import read_references
-from fine_tuning.run import sample_store
-from fine_tuning.run.csv_bytes import columns_of
 from fine_tuning.run.files import sha256
+from fine_tuning.run.processes import processes
 from fine_tuning.run.step_order import sampling_settings
 
 
@@ -38,6 +38,8 @@ def main() -> None:
     from fine_tuning.sampling.decoder import Decoder
     from fine_tuning.sampling.generation import merge_for_generation
     from fine_tuning.sampling.samples import log_samples, sample_figures, sample_row
+    from fine_tuning.sampling.shared_batches import SharedBatches
+    from fine_tuning.training.collectives import gather
 
     # 2. Plan all batches: several samples for each prompt, grouped by the length of the reference.
     tokenizer = step.load_tokenizer()
@@ -45,52 +47,55 @@ def main() -> None:
     to_sample = [row for row in fitting for _ in range(preset.sampling.samples_per_prompt)]
     plan = plan_batches([len(row.answer) for row in to_sample], preset.sampling.batch_size)
 
-    # 3. Load the tuned model and merge its adapter. Find out how many batches are done; cut off an incomplete one.
+    # 3. Load the tuned model and merge its adapter. Find out which batches are done, and share out the others.
     model = merge_for_generation(tuned_model(options, preset, workspace.sft_model))
     decoder = Decoder(model, tokenizer, preset.sampling.batch_size, options.plain)
     step.begin("Samples after supervised fine-tuning")
     step.log.write()  # replaces the log of an earlier run
     csv_path = workspace.orpo_csv
-    state, batches_done = sample_store.resume(csv_path, step.settings, [len(batch) for batch in plan])
-    columns = columns_of(csv_path)
-    step.continues = batches_done > 0
+    shared = SharedBatches(csv_path, step.settings, [[to_sample[k].prompt for k in batch] for batch in plan])
+    step.continues = shared.done > 0
 
     # 4. Sample. Each batch is scored and written to disk as a whole, in the order of the plan. A GPU works on several.
-    answers = []  # of this start
+    here = processes()
+    tokens = 0  # of this process's answers in this start
     start = time.perf_counter()
-    initial = sum(map(len, plan[:batches_done]))
-    with tqdm(total=len(to_sample), initial=initial, desc="sampling", unit="sample") as progress:
-        temperature, score = preset.sampling.temperature, step.scoring
-        batches = answer_rows(decoder, to_sample, plan, temperature, options.seed, batches_done)
-        for batch, batch_answers in batches:
-            answered = zip(batch, batch_answers, strict=True)
-            rows = [sample_row(to_sample[k], answer, score, columns) for k, answer in answered]
-            sample_store.append(csv_path, columns, rows)
-            answers += batch_answers
+    batches = [plan[number] for number in shared.left]
+    initial = 0 if here.are_several else shared.done
+    total = initial + sum(map(len, batches))
+    with tqdm(total=total, initial=initial, desc=here.share_of("sampling"), unit="sample") as progress:
+        answered = answer_rows(decoder, to_sample, batches, preset.sampling.temperature, options.seed)
+        for number, (batch, answers) in zip(shared.left, answered, strict=True):
+            pairs = zip(batch, answers, strict=True)
+            shared.add(number, [sample_row(to_sample[k], answer, step.scoring, shared.columns) for k, answer in pairs])
+            tokens += sum(answer.tokens for answer in answers)
             progress.update(len(batch))
             if step.log.is_due():
-                step.log.progress(f"Sampling: {progress.n:,} of {len(to_sample):,} samples")
+                step.log.progress(here.share_of(f"Sampling: {progress.n:,} of {total:,} samples"))
+    shared.finish()
+    tokens = sum(gather(tokens))
     seconds = time.perf_counter() - start
 
     # 5. Report on all samples, including those of earlier starts.
     all_rows = read_csv(csv_path, scored=True, remedy=workspace.remedy, skip_bad_rows=True).rows
-    samples = [row for row in all_rows if row.number > state.reference_rows]
+    samples = [row for row in all_rows if row.number > shared.reference_rows]
     data = {
         "file": csv_path.name,
-        "references": state.reference_rows,
+        "references": shared.reference_rows,
         "prompts sampled": len(fitting),
         "prompts left out (too long, or with a special token)": len(references) - len(fitting),
         "rows now": len(all_rows),
         "sha256 now": sha256(csv_path),
     }
-    if answers:
+    if tokens:
         data["samples of this start were generated with"] = decoder.way
+    if here.are_several:
+        data["processes of this start"] = here.count
     step.log_data(data)
     log_samples(step.log, all_rows, references, samples, step.captions(references))
     figures = sample_figures(all_rows, samples)
-    if answers:
-        speed = sum(answer.tokens for answer in answers) / seconds
-        figures |= {"sampling seconds": round(seconds, 1), "sampled tokens per second": round(speed, 1)}
+    if tokens:
+        figures |= {"sampling seconds": round(seconds, 1), "sampled tokens per second": round(tokens / seconds, 1)}
     step.finish(figures)
 
 

@@ -21,6 +21,7 @@ from fine_tuning.run.entry_point import INTERRUPTS, printable
 from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.model_check import check_model
 from fine_tuning.run.options import Options, add_plain, make_parser, set_environment, to_options, whole_number
+from fine_tuning.run.processes import refuse_several
 from fine_tuning.web.examples import held_out_requests
 from fine_tuning.web.runs import Runs
 from fine_tuning.web.server import PageServer
@@ -32,6 +33,8 @@ SECONDS_TO_END = 3.0  # that a request at work has to stop
 
 
 def main() -> None:
+    refuse_several()
+
     # 1. Read the command line. All problems are reported together, before torch is imported.
     args = parse_arguments()
     options = to_options(args)

@@ -30,14 +30,16 @@ from fine_tuning.run.commands import (
     stop_suggesting_restart,
 )
 from fine_tuning.run.entry_point import INTERRUPTS, interrupted
-from fine_tuning.run.errors import Checks
+from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.model_check import check_model
 from fine_tuning.run.options import Options, parse_options
+from fine_tuning.run.processes import processes
 from fine_tuning.run.report_to import check_report_to
 
 
 def main() -> None:
     start = time.perf_counter()
+    refuse_several_processes()
     check(parse_options(__doc__))
     figures = {}
     os.environ |= {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
@@ -57,6 +59,13 @@ def main() -> None:
         figures[step] = json.loads(last)
     figures["wall seconds"] = round(time.perf_counter() - start, 1)
     print(json.dumps(figures))
+
+
+def refuse_several_processes() -> None:
+    """Raise UserError if a launcher has started several processes: it must start each step itself."""
+    if processes().are_several:
+        commands = " && ".join(shlex.join([*program_of(step), *flags()]) for step in STEPS)
+        raise UserError(f"a launcher cannot start the steps through {program()[-1]}. Start them one by one: {commands}")
 
 
 def check(options: Options) -> None:

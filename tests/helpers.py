@@ -1,6 +1,9 @@
 """Helpers and constants that several tests share."""
 
+import csv
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,47 @@ STEPS = ("sft_fine_tuning", "orpo_create_dataset", "orpo_fine_tuning")
 STEP_1, STEP_2, STEP_3 = (f"fine_tuning/{step}.py" for step in STEPS)
 DIAGRAM = "\"[0, 100, 300, 'circle', 80, 80, 'solid arrow', (255, 228, 196), (0, 0, 0), []]\""
 EMBEDDED_RUN = ("--model", "embedded", "--workspace")
+SFT_CSV = ROOT / "create_dataset" / "sft_dataset_llm.csv"
+ORPO_CSV = ROOT / "create_dataset" / "orpo_dataset_llm.csv"
 SFT_HEADER, ORPO_HEADER = "input_data,output_data\n", "input_data,output_data,score\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model has answered, without a model."""
+
+    text: str
+    ended: bool = True
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file, by column."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def cpu_seconds() -> float:
+    """The processor time of this process and of its ended children. Other tests, which run beside it, do not count."""
+    return sum(os.times()[:4])
+
+
+NODE = "[{}, {}, 300, 'rectangle', 90, 50, 'solid arrow', (240, 240, 240), (99, 99, 99), [{}]]"
+
+
+def small_workspace(folder: Path, prompts: int = 4) -> Path:
+    """Write CSVs with a few short rows and none of the optional columns. Returns the folder."""
+    (folder / "create_dataset").mkdir(parents=True)
+    for name, columns, score in (
+        ("sft", "input_data,output_data", ""),
+        ("orpo", "input_data,output_data,score", ",1.0"),
+    ):
+        lines = [columns]
+        for k in range(prompts):
+            answer = "\n".join([NODE.format(0, 100 + 10 * k, "1"), NODE.format(1, 300 + 10 * k, "")])
+            lines.append(f'"{name}: two boxes, {k}","{answer}"{score}')
+        text = "\n".join(lines)  # no newline at the end, as many editors leave a file
+        (folder / "create_dataset" / f"{name}_dataset_llm.csv").write_text(text, encoding="utf-8")
+    return folder
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from helpers import Answer
+
 from fine_tuning.run.errors import UserError
 from fine_tuning.sampling.vote import Candidate, ranked
 from fine_tuning.sampling.watching import current_watcher
@@ -27,12 +29,6 @@ def line(number: int, x: int, y: int, targets: Sequence[int] = ()) -> str:
 
 
 CHAIN = "\n".join(line(k, 100 + 200 * k, 300, [k + 1] if k < 3 else []) for k in range(4))
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    text: str
-    ended: bool = True
 
 
 @dataclass

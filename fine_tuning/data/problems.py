@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fine_tuning.run.entry_point import one_line
 from fine_tuning.run.errors import UserError
+from fine_tuning.run.processes import processes
 
 MAX_RANGES = 1_000  # of row numbers in a message; enough to name every bad row of a file of this project's size
 FEW = 3  # row numbers in a note
@@ -36,8 +37,8 @@ class Warnings:
             self.facts[note.name] = f"{before}; {note.value}" if before else note.value
 
     def print(self) -> None:
-        """Print what has not been printed, on stderr."""
-        for line in self._lines:
+        """Print what has not been printed, on stderr. Of several processes, which all read the same, one prints."""
+        for line in self._lines if processes().is_main else ():
             print(f"warning: {one_line(line)}", file=sys.stderr)
         self._lines = []
 

@@ -1,12 +1,14 @@
 """The command that started this program, and the commands that messages suggest.
 
 A program is started by its path, `python fine_tuning/sft_fine_tuning.py`, or by the console command of the installed
-package, `text-to-diagram sft`. Messages suggest commands of the kind that the user typed.
+package, `text-to-diagram sft`. Messages suggest commands of the kind that the user typed, with the launcher in front if
+one has started several processes.
 """
 
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -28,6 +30,7 @@ STEPS = ("sft_fine_tuning", "orpo_create_dataset", "orpo_fine_tuning")
 COMMAND, COMMAND_ONCE_RESTARTED = "TEXT_TO_DIAGRAM_COMMAND", "TEXT_TO_DIAGRAM_COMMAND_ONCE_RESTARTED"
 
 _restart_is_done = False
+_launcher: tuple[str, ...] = ()
 
 
 def is_console_command() -> bool:
@@ -37,7 +40,26 @@ def is_console_command() -> bool:
 
 def program() -> list[str]:
     """The words of the command that started this program, without its flags."""
+    return launched(script())
+
+
+def script() -> list[str]:
+    """`program` without a launcher."""
     return [CONSOLE_COMMAND, *sys.argv[1:2]] if is_console_command() else ["python", sys.argv[0]]
+
+
+def set_launcher(words: Sequence[str]) -> None:
+    """Put a launcher's words in front of all commands from now on."""
+    global _launcher
+    _launcher = tuple(words)
+
+
+def launched(command: list[str], launcher: Sequence[str] | None = None) -> list[str]:
+    """A command with a launcher in front: by default the one that has started this program, if one has."""
+    words = _launcher if launcher is None else launcher
+    if not words:
+        return command
+    return [*words, *(command[1:] if command[0] == "python" else ["--no_python", *command])]
 
 
 def flags() -> list[str]:
@@ -56,11 +78,12 @@ def default_workspace() -> Path:
     return Path.cwd() if is_console_command() else PROJECT
 
 
-def program_of(script: str) -> list[str]:
-    """The words of the command that starts `fine_tuning/{script}.py` from the current folder."""
+def program_of(module: str, launcher: Sequence[str] | None = None) -> list[str]:
+    """The words of the command that starts `fine_tuning/{module}.py` from here, a step with `launched`."""
+    command = ["python", path_from_here(f"fine_tuning/{module}.py")]
     if is_console_command():
-        return [CONSOLE_COMMAND, next(name for name, module in SUBCOMMANDS.items() if module == script)]
-    return ["python", path_from_here(f"fine_tuning/{script}.py")]
+        command = [CONSOLE_COMMAND, next(name for name, known in SUBCOMMANDS.items() if known == module)]
+    return launched(command, launcher) if module in STEPS else command
 
 
 def path_from_here(path: str) -> str:

@@ -1,7 +1,8 @@
 """The log of a run: a markdown file to read, and a JSON file of the same name with every figure and the whole history.
 
 The markdown opens with the verdict, the plot and the contact sheet; tables follow. During the run, its first line shows
-the progress. Both files are replaced atomically, so a reader always sees a complete log.
+the progress. Both files are replaced atomically, so a reader always sees a complete log. Of several processes, the main
+one alone writes.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fine_tuning.run.files import make_folder, write_atomically
 from fine_tuning.run.markdown import bullets, escape, paragraph, table
+from fine_tuning.run.processes import processes
 from fine_tuning.run.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -60,7 +62,9 @@ class TrainingLog:
 
     def is_due(self, interval: float = SECONDS_BETWEEN_WRITES) -> bool:
         """True when the log was last written at least `interval` seconds ago, longer if writing it took long."""
-        return time.monotonic() - self._last_write >= max(interval, self._seconds_to_write / SHARE_FOR_WRITING)
+        return processes().is_main and time.monotonic() - self._last_write >= max(
+            interval, self._seconds_to_write / SHARE_FOR_WRITING
+        )
 
     def progress(self, line: str) -> None:
         """Show the progress of the run in the first line, and write both files."""
@@ -75,6 +79,8 @@ class TrainingLog:
 
     def write(self) -> None:
         """Write both files."""
+        if not processes().is_main:
+            return
         start = time.monotonic()
         make_folder(self.folder)
         stored = {"title": self.title, **self.sections, "history": self.history}
@@ -91,6 +97,8 @@ class TrainingLog:
         print(json.dumps(self.sections["Result"]))
 
     def _save(self, kind: str, suffix: str, save: Callable[[BytesIO], object]) -> None:
+        if not processes().is_main:
+            return
         file_name = f"{self.name}_{suffix}.png"
         content = BytesIO()
         save(content)

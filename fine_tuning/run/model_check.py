@@ -1,11 +1,11 @@
 """Check, without importing torch, whether the model can be loaded."""
 
-import ctypes
 import importlib.util
 import re
 from pathlib import Path
 
 from fine_tuning.run.errors import Checks, UserError
+from fine_tuning.run.gpus import count_gpus
 from fine_tuning.run.hub import check_hub
 from fine_tuning.run.model_folder import folder_problems
 from fine_tuning.run.options import DEFAULT_MODEL, Options
@@ -55,15 +55,8 @@ def check_download(options: Options) -> None:
 
 
 def has_cuda_device() -> bool:
-    """True if there is a CUDA GPU. Asks the CUDA driver itself, which is faster than importing torch."""
-    for name in ("libcuda.so.1", "nvcuda.dll"):
-        try:
-            driver = ctypes.CDLL(name)
-        except OSError:
-            continue
-        count = ctypes.c_int(0)
-        return bool(driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0)
-    return False
+    """True if there is a CUDA GPU."""
+    return count_gpus() > 0
 
 
 def _looks_like_path(model: str) -> bool:

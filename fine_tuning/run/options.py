@@ -4,15 +4,20 @@ import argparse
 import hashlib
 import os
 import shlex
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.run.commands import PROJECT, default_workspace, flags, program, program_of
+from fine_tuning.run.commands import PROJECT, default_workspace, flags, program_of, script
 from fine_tuning.run.errors import Checks, UserError
+from fine_tuning.run.gpus import use_one_gpu
 from fine_tuning.run.hub import is_cached
+from fine_tuning.run.processes import hide_launcher, launcher_of, processes
 from fine_tuning.run.report_to import PACKAGES
+from fine_tuning.run.run_state import GLOBAL_BATCH
 from fine_tuning.run.set_flag import read_settings, set_flags, settings_help
 from fine_tuning.run.workspace import Workspace, broken_links
 
@@ -38,7 +43,13 @@ class Options:
     skip_bad_rows: bool = False
     plain: bool = False
     report_to: str | None = None
+    global_batch: int | None = None  # None: one example for each process
     set_values: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def examples_per_step(self) -> int:
+        """The rows or pairs of a training step, over all processes."""
+        return self.global_batch or processes().count
 
     @property
     def settings_given(self) -> dict[str, Any]:
@@ -86,6 +97,7 @@ class Options:
             dtype=settings.get("dtype", self.dtype),
             load_in_4bit=settings.get("load in 4 bits", self.load_in_4bit),
             skip_bad_rows=settings.get("skip bad rows", self.skip_bad_rows),
+            global_batch=settings.get(GLOBAL_BATCH, self.global_batch),
         )
 
     def _fingerprint(self) -> str | None:
@@ -106,8 +118,11 @@ class Options:
                 digest.update(file.read())
         return digest.hexdigest()
 
-    def command(self, script: str) -> str:
-        """The command that runs another step with the same model, workspace and flags."""
+    def command(self, script: str, count: int | None = None) -> str:
+        """The command that runs another step with the same model, workspace and flags, and with as many processes, or
+        with `count`.
+        """
+        count = count or processes().count
         parts = [] if self.model == DEFAULT_MODEL else ["--model", self.model]
         if self.workspace.root != default_workspace():
             parts += ["--workspace", str(self.workspace.root)]
@@ -127,19 +142,26 @@ class Options:
             parts.append("--plain")
         if self.report_to:
             parts += ["--report-to", self.report_to]
+        if self.global_batch not in (None, count):
+            parts += ["--global-batch", str(self.global_batch)]
         parts += set_flags(self.settings_given)
-        return shlex.join([*program_of(script), *parts])
+        return shlex.join([*program_of(script, launcher_of(count)), *parts])
 
 
 def parse_options(description: str | None) -> Options:
-    """Read the command line. On --help argparse exits with status 0, on a mistake with status 2."""
-    return to_options(make_parser(description).parse_args(flags()))
+    """Read the command line. On --help argparse exits with status 0, on a mistake with status 2.
+
+    Of several processes on a machine, one says what is wrong.
+    """
+    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere if processes().local_rank else sys.stderr):
+        args = make_parser(description).parse_args(flags())
+    return to_options(args)
 
 
 def make_parser(description: str | None, is_step: bool = True) -> argparse.ArgumentParser:
     """A parser with the flags of the three steps. A script that is not a step gets only --workspace and the model's."""
     parser = argparse.ArgumentParser(
-        prog=" ".join(program()).removeprefix("python "),
+        prog=" ".join(script()).removeprefix("python "),
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -169,7 +191,7 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
     )
     if not is_step:
         parser.set_defaults(max_rows=None, skip_bad_rows=False, seed=SEED, restart=False, set=[])
-        parser.set_defaults(plain=False, no_gradient_checkpointing=False, report_to=None)
+        parser.set_defaults(plain=False, no_gradient_checkpointing=False, report_to=None, global_batch=None)
         return parser
     run.add_argument(
         "--max-rows", type=whole_number(1), help="use only this many prompts of each CSV, to try things out"
@@ -191,6 +213,13 @@ def make_parser(description: str | None, is_step: bool = True) -> argparse.Argum
         "--report-to",
         choices=tuple(PACKAGES),
         help="write the figures of steps 1 and 3 to this dashboard too, offline in the log folder (default: none)",
+    )
+    run.add_argument(
+        "--global-batch",
+        type=whole_number(1, 1_000_000),
+        metavar="ROWS",
+        help="rows or pairs of a training step, over all processes (default: one for each process). A process that has "
+        "several works through them one after another",
     )
     settings = parser.add_argument_group(
         "training settings", f"Names, meanings and defaults for --set:\n\n{settings_help()}"
@@ -227,6 +256,12 @@ def to_options(args: argparse.Namespace) -> Options:
             raise UserError(*(f"--workspace {args.workspace}: {problem}" for problem in broken))
         if workspace.root.exists() and not workspace.root.is_dir():
             raise UserError(f"--workspace {args.workspace}: this is a file, not a folder")
+    with checks:
+        if args.global_batch and args.global_batch % processes().count:
+            raise UserError(
+                f"--global-batch {args.global_batch}: {processes().count} processes cannot share so many rows equally. "
+                f"Give a multiple of {processes().count}"
+            )
     values: dict[str, Any] = {}
     with checks:
         short = ["gradient_checkpointing=false"] if args.no_gradient_checkpointing else []
@@ -245,6 +280,7 @@ def to_options(args: argparse.Namespace) -> Options:
         skip_bad_rows=args.skip_bad_rows,
         plain=args.plain,
         report_to=args.report_to,
+        global_batch=args.global_batch,
         set_values=tuple(values.items()),
     )
 
@@ -255,18 +291,15 @@ def user_path(text: str) -> Path:
 
 
 def set_environment(options: Options) -> None:
-    """Set environment variables that libraries read when imported: one GPU, no telemetry, and no hub for a local model
-    or one that is in the hub's cache. Without a network the libraries would try for minutes to reach the hub.
+    """Set environment variables that libraries read when imported: one GPU, no launcher, no telemetry, and no hub for a
+    local model or one that is in the hub's cache. Without a network the libraries would try for minutes to reach the
+    hub. Raises UserError if there are less GPUs than processes.
     """
     use_one_gpu()
+    hide_launcher()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if options.is_local or is_cached(options.model, options.revision):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-
-def use_one_gpu() -> None:
-    """Hide all GPUs but the first from this process: the Trainer would spread a batch of one over all of them."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 
 
 def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:

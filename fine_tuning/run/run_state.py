@@ -3,21 +3,25 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from fine_tuning.run.errors import DamagedFile, UserError
 from fine_tuning.run.files import make_folder, sync_entries, sync_folder, write_atomically
+from fine_tuning.run.processes import processes
 from fine_tuning.run.set_flag import setting_stored_as, stored_settings
 from fine_tuning.run.setting_kinds import as_text
 
 ADAPTER_FILE = "adapter_model.safetensors"
+# Settings of a training. Runs of an earlier version did not store them: both were 1.
+GLOBAL_BATCH, PROCESSES = "global batch", "processes"
 # Settings that runs of an earlier version did not store. They follow from the data, which is compared.
 ADDED_LATER = ("style fixed", "order fixed")
 # Settings that change the memory or the time that a training run takes, but not the adapter; and a flag whose effect
 # follows from the data, which is compared: if there are bad rows, no step starts without --skip-bad-rows.
-NOT_COMPARED = ("generation batch", "save steps", "skip bad rows")
+# The number of processes is compared as long as the run has not finished, see `check_processes`.
+NOT_COMPARED = ("generation batch", "save steps", "skip bad rows", PROCESSES)
 # Settings that are known only once the tokenizer is loaded. Earlier versions did not store them either.
 KNOWN_WHEN_LOADED = ("chat sha256", "tokenizer sha256", "max length of the model")
 LIBRARIES = "libraries"  # a setting that may change: their versions when the run began
@@ -136,6 +140,8 @@ def changes(stored: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[s
             return name in stored and name in now
         return not (name in ADDED_LATER and name not in stored)
 
+    if GLOBAL_BATCH in now:
+        stored = {GLOBAL_BATCH: 1, **stored}
     return [
         f"{name} was {stored.get(name)!r} and is now {now.get(name)!r}{_how_to_keep(name, stored.get(name))}"
         for name in names or sorted((stored.keys() | now.keys()) - {*NOT_COMPARED, LIBRARIES})
@@ -145,6 +151,8 @@ def changes(stored: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[s
 
 def _how_to_keep(stored_name: str, value: Any) -> str:
     """The flag that gives a stored setting its stored value; empty if there is none."""
+    if stored_name == GLOBAL_BATCH:
+        return f" (to keep it: --global-batch {value})"
     setting = setting_stored_as(stored_name)
     if setting is None or value is None:
         return ""
@@ -153,6 +161,29 @@ def _how_to_keep(stored_name: str, value: Any) -> str:
     except UserError:
         return ""
     return f" (to keep it: --set {setting.name}={as_text(value)})"
+
+
+def check_processes(state: State, command: Callable[[int, int], str], restart: str) -> None:
+    """Raise UserError if a training that has not finished began with another number of processes.
+
+    `command` returns the command that continues it, given the stored global batch and number of processes; `restart`
+    is the one that repeats it.
+    """
+    try:
+        stored, is_finished = state.stored_settings, state.figures is not None
+    except DamagedFile:
+        return  # the check of the settings reports it
+    began, now = stored.get(PROCESSES, 1), processes().count
+    if stored and not is_finished and began != now:
+        raise UserError(
+            f"{state.place}: this training began with {_processes(began)} and can only go on with as many, not with "
+            f"{now}. To continue it: {command(stored.get(GLOBAL_BATCH, 1), began)}. To discard it and repeat it with "
+            f"{now}: {restart}"
+        )
+
+
+def _processes(count: Any) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
 
 
 def library_changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> str:

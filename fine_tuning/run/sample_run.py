@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fine_tuning.run import sample_store
+from fine_tuning.run import sample_parts, sample_store
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.log import stored_result
 from fine_tuning.run.run_state import changes
@@ -52,6 +52,7 @@ class SampleRun:
     def begin(self, settings: Mapping[str, Any], restart: bool) -> None:
         """On `restart`, remove the samples of an earlier run. Raises UserError if other rows would be lost."""
         if restart:
+            sample_parts.drop_parts(self.workspace.orpo_csv)
             sample_store.drop_samples(self.workspace.orpo_csv)
 
     def finish(self, settings: Mapping[str, Any], figures: Mapping[str, Any]) -> None:

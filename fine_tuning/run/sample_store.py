@@ -4,7 +4,8 @@ Before the first sample, a CSV without the column `ended` gets it, empty in each
 Nothing else of these rows ever changes. Samples are appended one batch at a time, in one write that is on disk before
 the next one. `orpo_dataset_llm.sampling.json` beside the CSV holds the settings that decide the samples, and
 the plan: the sizes of all batches, fixed before the first sample. From these two files a stopped run knows which
-batches are complete. An incomplete batch left by a crash is cut off and drawn again.
+batches are complete. An incomplete batch left by a crash is cut off and drawn again. Several processes first store
+their batches apart: see `sample_parts`.
 """
 
 import csv
@@ -177,11 +178,21 @@ def drop_samples(csv_path: Path) -> None:
 
 def append(csv_path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
     """Append one batch of rows. They are on disk when this returns."""
+    append_text(csv_path, text_of(columns, rows))
+
+
+def text_of(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
+    """The rows as they stand in the CSV."""
     buffer = io.StringIO()
     # An unquoted carriage return in a cell would end the row, and not every version of csv quotes it.
     csv.DictWriter(buffer, columns, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
+    return buffer.getvalue()
+
+
+def append_text(csv_path: Path, text: str) -> None:
+    """Append rows, as made by `text_of`. They are on disk when this returns."""
     with naming(csv_path), open(csv_path, "ab") as file:
-        file.write(buffer.getvalue().encode())
+        file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
 

@@ -13,6 +13,7 @@ from fine_tuning.run.run_state import (
     ADAPTER_FILE,
     KNOWN_WHEN_LOADED,
     LIBRARIES,
+    PROCESSES,
     RunState,
     changes,
     library_changes,
@@ -33,7 +34,8 @@ def check_step_1(options: Options) -> None:
         raise UserError(f"{error}. Repeat step 1: {command} --restart") from None
     if run is None:
         raise UserError(f"{folder}: there is no adapter of step 1. Run it first: {command}")
-    begun = options_of_run(options, run["settings"]).command("sft_fine_tuning")
+    stored = options_of_run(options, run["settings"])
+    begun = stored.command("sft_fine_tuning", run["settings"].get(PROCESSES, 1))
     if run["figures"] is None:
         raise UserError(f"{folder}: step 1 has not finished. Continue it: {begun}")
     if not (folder / ADAPTER_FILE).is_file():

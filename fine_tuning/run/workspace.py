@@ -12,6 +12,7 @@ from fine_tuning.run.commands import PROJECT, path_from_here
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.files import make_folder, sync_entries, write_atomically
 from fine_tuning.run.lock import take_lock
+from fine_tuning.run.processes import processes
 from fine_tuning.run.sample_store import SamplingState, copy_references, read_state
 
 SFT_CSV, ORPO_CSV = "sft_dataset_llm.csv", "orpo_dataset_llm.csv"
@@ -82,8 +83,11 @@ class Workspace:
             raise UserError(*problems)
 
     def claim(self) -> None:
-        """Lock a workspace that has been used before. Raises UserError if another process has locked it."""
-        if self._lock.exists():
+        """Lock a workspace that has been used before. Raises UserError if another run has locked it.
+
+        Of several processes, the main one holds the lock for all.
+        """
+        if processes().is_main and self._lock.exists():
             with contextlib.suppress(OSError):  # `check` reports it
                 self._take_lock()
 

@@ -16,13 +16,12 @@ def answer_rows(
     batches: Sequence[Sequence[int]],
     temperature: float,
     seed: int,
-    first_batch: int = 0,
 ) -> Iterator[tuple[Sequence[int], list[Answer]]]:
     """Answer the prompts of `rows`. Yields each batch's indices and answers, in order.
 
-    `batches` are lists of indices into `rows`, from `plan_batches`. Batches before `first_batch` are skipped. An answer
-    does not depend on its batch: its length is limited by the row's own reference, and rows with the same prompt are
-    its samples 0, 1, 2, ... in their order in `rows`. `temperature` 0 is greedy decoding.
+    `batches` are lists of indices into `rows`: some or all of those from `plan_batches`. An answer does not depend on
+    its batch: its length is limited by the row's own reference, and rows with the same prompt are its samples 0, 1, 2,
+    ... in their order in `rows`. `temperature` 0 is greedy decoding.
     """
     numbers = sample_numbers(row.prompt for row in rows)
 
@@ -30,6 +29,5 @@ def answer_rows(
         limit = token_limit(len(encode_completion(decoder.tokenizer, rows[k].answer)))
         return Task(encode_prompt(decoder.tokenizer, rows[k].prompt), limit, numbers[k] if temperature else None)
 
-    left = batches[first_batch:]
-    answered = decoder.answer_batches(([task(k) for k in batch] for batch in left), temperature, seed)
-    yield from zip(left, answered, strict=True)
+    answered = decoder.answer_batches(([task(k) for k in batch] for batch in batches), temperature, seed)
+    yield from zip(batches, answered, strict=True)

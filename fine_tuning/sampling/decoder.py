@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from fine_tuning.data.chat_format import chat_format
 from fine_tuning.run.errors import explain, is_out_of_memory, reason_of
+from fine_tuning.run.processes import processes
 from fine_tuning.sampling.batches import Task
 from fine_tuning.sampling.fast_check import CHECKED_PROMPTS, CHECKED_TOKENS, difference, obstacle_of
 from fine_tuning.sampling.generation import Answer, Model, answer_tasks, as_answer, rows_that_fit, within_positions
@@ -207,7 +208,7 @@ class Decoder:
                 if steps.recorder is None or is_out_of_memory(error):
                     raise
                 what = str(error) if isinstance(error, NotAlikeError) else reason_of(error)
-                print(f"note: sampling without CUDA graphs: a step cannot be recorded ({what})", file=sys.stderr)
+                _note(f"sampling without CUDA graphs: a step cannot be recorded ({what})")
                 self._recorder = steps.recorder = None
             if watcher and not is_check:
                 watcher.progress(rows.so_far())
@@ -286,4 +287,9 @@ class Decoder:
 
 
 def _note_plain(reason: str) -> None:
-    print(f"note: answers are generated with transformers' generate: {reason}", file=sys.stderr)
+    _note(f"answers are generated with transformers' generate: {reason}")
+
+
+def _note(text: str) -> None:
+    here = processes()
+    print(f"note: {f'process {here.rank}: ' if here.are_several else ''}{text}", file=sys.stderr)

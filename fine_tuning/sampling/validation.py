@@ -12,10 +12,12 @@ from diagram.contact_sheet import Cell, answered, contact_sheet
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.tokens import encode_completion
 from fine_tuning.run.log import TrainingLog
+from fine_tuning.run.processes import processes
 from fine_tuning.sampling.answer_rows import answer_rows
 from fine_tuning.sampling.batches import plan_batches
 from fine_tuning.sampling.decoder import Decoder
 from fine_tuning.sampling.generation import Answer
+from fine_tuning.training.collectives import gather
 
 SHEET_CELLS = 12
 
@@ -85,15 +87,20 @@ def validate(
 ) -> Validation:
     """Answer every row's prompt and score the answers. `temperature` 0 is greedy decoding.
 
-    The same seed draws the same samples, whatever the decoder's batch size.
+    The same seed draws the same samples, whatever the decoder's batch size. Several processes share out the batches,
+    and each returns the whole. The bar then shows the share of the main one.
     """
     plan = plan_batches([len(encode_completion(decoder.tokenizer, row.answer)) for row in rows], decoder.batch_size)
+    here = processes()
+    own = here.share(plan)
     answers: dict[int, Answer] = {}
     start = time.perf_counter()
-    with tqdm(total=len(rows), desc=title, unit="answer") as progress:
-        for batch, generated in answer_rows(decoder, rows, plan, temperature, seed):
+    with tqdm(total=sum(map(len, own)), desc=here.share_of(title), unit="answer") as progress:
+        for batch, generated in answer_rows(decoder, rows, own, temperature, seed):
             answers.update(zip(batch, generated, strict=True))
             progress.update(len(batch))
+    for others in gather(answers):
+        answers |= others
     seconds = time.perf_counter() - start
     in_order = [answers[k] for k in range(len(rows))]
     scores = [score(answer.text, row.answer) for answer, row in zip(in_order, rows, strict=True)]

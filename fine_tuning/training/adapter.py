@@ -15,6 +15,7 @@ from fine_tuning.run.errors import UserError, explain
 from fine_tuning.run.files import write_atomically
 from fine_tuning.run.options import Options
 from fine_tuning.run.presets import LoraSettings
+from fine_tuning.run.processes import processes
 from fine_tuning.run.run_state import ADAPTER_FILE
 from fine_tuning.training.adapter_card import CARD_FILE, adapter_card
 from fine_tuning.training.device import choose_dtype
@@ -77,8 +78,10 @@ def save_adapter(
 ) -> None:
     """Save a standard PEFT folder with the tokenizer and the frame of the prompts that the adapter was trained on.
 
-    It names the base model by hub id and revision, not by path.
+    It names the base model by hub id and revision, not by path. Of several processes, the main one saves.
     """
+    if not processes().is_main:
+        return
     config = model.peft_config["default"]
     config.base_model_name_or_path, config.revision = options.model_name, options.revision
     model.save_pretrained(str(folder), save_embedding_layers=False)  # not trained; "auto" would ask the hub

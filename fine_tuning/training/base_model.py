@@ -24,6 +24,7 @@ from fine_tuning.data.chat_format import PROBE_ANSWER, chat_format, dated_templa
 from fine_tuning.data.tokens import decode_answer, encode_completion
 from fine_tuning.run.errors import UserError, about, explain, reason_of
 from fine_tuning.run.options import Options
+from fine_tuning.run.processes import processes
 from fine_tuning.training.device import check_gpu, choose_dtype, device_name
 
 # Hide the libraries' warnings about their own deprecated functions, and their progress bars for loading, which is fast.
@@ -182,7 +183,8 @@ def load_base_model(options: Options) -> PreTrainedModel:
 
 @lru_cache
 def _note_once(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
+    if processes().is_main:  # all of them have met it
+        print(f"note: {text}", file=sys.stderr)
 
 
 def _check_runs(model: PreTrainedModel, options: Options) -> None:

@@ -9,6 +9,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from fine_tuning.run.files import sha256, sync_entries, sync_folder, write_atomically
+from fine_tuning.run.processes import processes
 from fine_tuning.run.run_state import ADAPTER_FILE
 
 WHOLE = "whole.json"  # written last: the SHA-256 of every other file of the checkpoint
@@ -32,7 +33,8 @@ class Checkpoints(TrainerCallback):
         control.should_save = control.should_save or self._waits_for_validation
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        seal(self._folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+        if processes().is_main:  # it alone has saved one
+            seal(self._folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
 
 
 def seal(checkpoint: Path) -> None:

@@ -5,6 +5,7 @@ and a value that was a Python number at capture stays as it was.
 """
 
 import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,8 @@ class CudaCapture:
 
     def __init__(self) -> None:
         self._stream = torch.cuda.Stream()
-        self._pool: Any = None  # torch has no public name for the type
+        # A pool ends with its last graph, and a capture into one that has ended fails.
+        self._graphs: weakref.WeakSet[torch.cuda.CUDAGraph] = weakref.WeakSet()
 
     def __call__(self, work: Work) -> Work:
         """Run the work a few times and capture it. The replay returns copies of the outputs, which are its own."""
@@ -34,11 +36,12 @@ class CudaCapture:
         torch.cuda.current_stream().wait_stream(self._stream)
         torch.cuda.synchronize()
         free_memory()  # of the warm-up: the graphs' pool cannot use what the allocator keeps for others
+        pool: Any = next((graph.pool() for graph in self._graphs), None)  # torch has no public name for the type
         graph = torch.cuda.CUDAGraph()
         # Only this thread is watched for calls that a capture forbids: others may do anything meanwhile.
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"):
             outputs = work()
-        self._pool = graph.pool()
+        self._graphs.add(graph)
 
         def replay() -> Outputs:
             graph.replay()

@@ -54,8 +54,8 @@ def why_plain(trainer: OrpoTrainer | AdapterSftTrainer, plain: bool, load_in_4bi
         return "the model has dropout of its own"
     if isinstance(trainer, AdapterSftTrainer) and not trainer.has_own_loss:
         return "the loss includes one of the model's experts"
-    if trainer.args.gradient_accumulation_steps != 1 or trainer.args.train_batch_size != 1:
-        return "a step has several examples"
+    if trainer.args.train_batch_size != 1:
+        return "a batch has several examples"
     if not len(trainer.train_dataset):  # type: ignore[arg-type]  # a dataset with a length
         return "there is nothing to train on"
     return ""

@@ -29,6 +29,7 @@ class OrpoTrainer(AdapterTrainerMixin):
     """
 
     loss_is_scaled_for_ga = False  # Trainer divides it by the steps of gradient accumulation
+    figure_names = FIGURES
 
     def __init__(
         self, *, model: PeftModel, orpo_lambda: float, nll_over_prompt: bool = False, **arguments: Any
@@ -53,6 +54,9 @@ class OrpoTrainer(AdapterTrainerMixin):
     def step_figures(self) -> tuple[Figures, dict[str, float]]:
         latest, self._training_figures = self._training_figures, []
         return {FIGURES: torch.stack(latest).mean(0)} if latest else {}, {}
+
+    def held_out_figures(self) -> list[Tensor]:
+        return self._validation_figures
 
     def example_of(self, batch: Mapping[str, Any]) -> tuple[list[int], Lengths]:
         return batch["input_ids"][0].tolist(), Lengths(*batch["pair_lengths"][0])

@@ -22,12 +22,16 @@ ACCURACY = "mean_token_accuracy"  # TRL's name
 class AdapterSftTrainer(AdapterTrainerMixin, SFTTrainer):
     """Trains a PEFT model on rows of `input_ids` and `labels`. The loss is on the completion alone.
 
-    On a CPU it is TRL's. On a GPU it is `row_loss`, which is equal but for rounding: TRL's would compile kernels.
+    On a CPU it is TRL's. On a GPU it is `row_loss`, which is equal but for rounding: TRL's would compile kernels. So it
+    is in a global batch.
     """
+
+    figure_names = (ACCURACY,)
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.has_own_loss = self.args.device.type == "cuda" and not self.aux_loss_enabled
+        wants_own = self.args.device.type == "cuda" or self.has_global_batch
+        self.has_own_loss = wants_own and not self.aux_loss_enabled
         self._accuracies: dict[bool, list[Tensor]] = {True: [], False: []}  # since the last log; True: in training
 
     def compute_loss(
@@ -54,6 +58,12 @@ class AdapterSftTrainer(AdapterTrainerMixin, SFTTrainer):
             logs[f"eval_{ACCURACY}"] = float(torch.stack(self._accuracies[False]).mean())
             self._accuracies[False].clear()
         super().log(logs, start_time)
+
+    def weight_of(self, batch: Mapping[str, Any]) -> float:
+        return float((batch["labels"] != -100).sum())
+
+    def held_out_figures(self) -> list[Tensor]:
+        return self._accuracies[False]
 
     def example_of(self, batch: Mapping[str, Any]) -> tuple[list[int], Lengths]:
         ids: list[int] = batch["input_ids"][0].tolist()

@@ -1,8 +1,8 @@
 """What SFT and ORPO share: arguments and a mixin for both trainers, and `train`, which explains failures."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, cast
@@ -11,18 +11,24 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import PreTrainedTokenizerBase, PrinterCallback, Trainer
+from transformers import PreTrainedTokenizerBase, PrinterCallback
 from transformers.trainer_utils import TrainOutput
 
 from fine_tuning.run.commands import continue_command, has_flag, restart_command
 from fine_tuning.run.errors import UserError, explain, is_out_of_memory
 from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings
+from fine_tuning.run.processes import processes
+from fine_tuning.training.adapter_gradients import AdapterGradients
 from fine_tuning.training.checkpoints import Checkpoints, last_whole_checkpoint
+from fine_tuning.training.collectives import broadcast
 from fine_tuning.training.device import device_name
+from fine_tuning.training.global_batch import PLAIN, GlobalBatch
 from fine_tuning.training.graphed_steps import GraphedSteps
 from fine_tuning.training.lora_layers import lean_adapters
 from fine_tuning.training.reporter import NotFinite, ValidationNotFinite
-from fine_tuning.training.step_figures import Figures, PendingSteps, StepRecord
+from fine_tuning.training.sharing_trainer import SharingTrainer
+from fine_tuning.training.step_figures import PendingSteps, StepRecord
+from fine_tuning.training.walks import without_walks
 
 
 def trainer_arguments(
@@ -32,13 +38,19 @@ def trainer_arguments(
     seed: int,
     examples: int,
     checkpoints: Path,
+    global_batch: int = 1,
 ) -> dict[str, Any]:
-    """Arguments for both trainers: batch size 1, every step logged. `examples` is the size of the training set."""
+    """Arguments for both trainers: batch size 1, every step logged. `examples` is the size of the training set.
+
+    A step has `global_batch` examples, over all processes.
+    """
+    steps = -(-examples // global_batch) * settings.epochs
     on_gpu = device_name() == "cuda"
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
     return {
         "output_dir": str(checkpoints),
         "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": global_batch // processes().count,
         "per_device_eval_batch_size": 1,  # the default, 8, would need more memory than training
         "gradient_checkpointing": preset.gradient_checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": True},  # saves as much memory, with fewer hooks per tensor
@@ -55,7 +67,7 @@ def trainer_arguments(
         "data_seed": seed,
         "eval_strategy": "epoch",
         "save_strategy": "steps",
-        "save_steps": min(preset.save_steps, max(10, examples * settings.epochs // 10)),
+        "save_steps": min(preset.save_steps, max(10, steps // 10)),
         "save_total_limit": 2,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # the filter would hide a loss that is not finite
@@ -64,9 +76,11 @@ def trainer_arguments(
     }
 
 
-class AdapterTrainerMixin(Trainer):
+class AdapterTrainerMixin(SharingTrainer):
     """For trainers of an adapter: remembers the batch, touches only the adapter's weights, skips counting FLOPs, and
     fetches the figures of the steps in blocks. They are logged step by step as always, before anything is saved.
+
+    A batch has one example. A step has several in a global batch, see `GlobalBatch`.
     """
 
     # Trainer declares wider types.
@@ -84,6 +98,10 @@ class AdapterTrainerMixin(Trainer):
         self.graphs: GraphedSteps | None = None  # set by `train`
 
     def _inner_training_loop(self, *arguments: Any, **named: Any) -> TrainOutput:
+        if self.has_global_batch:
+            weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+            gradients = self.graphs.gradients if self.graphs else AdapterGradients(weights)
+            self.global_batch = GlobalBatch(gradients, self.figure_names)
         with without_walks(self.model, self.clear_gradients):
             return super()._inner_training_loop(*arguments, **named)
 
@@ -95,11 +113,22 @@ class AdapterTrainerMixin(Trainer):
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         self.batch, self.is_in_step = inputs, True
         model.train()
-        loss = self.graphs.step(inputs, self.state.global_step) if self.graphs else None
-        if loss is None:
-            loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.global_batch is None:
+            loss = self.step_of_batch(model, inputs, num_items_in_batch)
+        else:
+            self.add_to(self.global_batch, model, inputs)
+            loss = torch.zeros((), device=self.args.device)  # the loss is among the figures of the global batch
         self.is_in_step = False
         return loss
+
+    def step_of_batch(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Compute the gradients of a batch, and return its loss."""
+        loss = self.graphs.step(inputs, self.state.global_step) if self.graphs else None
+        if loss is not None:
+            return loss
+        if self.global_batch:
+            self.global_batch.begin_plain_step()
+        return super().training_step(model, inputs, num_items_in_batch)
 
     def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
         """Validate. If memory is too short for that beside the graphs, free it and go on without them."""
@@ -117,15 +146,13 @@ class AdapterTrainerMixin(Trainer):
 
     def clear_gradients(self) -> None:
         """Forget the gradients of the adapter. Only it has any."""
-        if self.graphs and not self.graphs.reason:
+        if self.global_batch:
+            self.global_batch.gradients.zero()
+        elif self.graphs and not self.graphs.reason:
             self.graphs.gradients.zero()
         else:
             for weight in self._adapter():
                 weight.grad = None
-
-    def step_figures(self) -> tuple[Figures, dict[str, float]]:
-        """Further figures of the latest training step: those on the device, and those that are known. Forgets them."""
-        return {}, {}
 
     def _maybe_log_save_evaluate(
         self,
@@ -141,7 +168,10 @@ class AdapterTrainerMixin(Trainer):
         control, step = self.control, self.state.global_step
         if control.should_log and step > self._globalstep_last_logged:
             figures, known = self.step_figures()
-            figures[("loss",)] = tr_loss / (step - self._globalstep_last_logged)
+            if self.global_batch:
+                figures |= self.global_batch.figures
+            else:
+                figures[("loss",)] = tr_loss / (step - self._globalstep_last_logged)
             if isinstance(grad_norm, Tensor):
                 figures[("grad_norm",)] = grad_norm
             if learning_rate is not None:
@@ -161,11 +191,17 @@ class AdapterTrainerMixin(Trainer):
         step, epoch, batch = self.state.global_step, self.state.epoch, self.batch
         for record, figures in self.pending.fetch():
             self.state.global_step, self.state.epoch, self.batch = record.step, record.epoch, record.batch
+            if figures.pop(PLAIN, 0.0) and self.graphs and not self.graphs.reason:
+                self.graphs.give_way("another process trains with plain steps")
             self._total_loss_scalar += figures["loss"]
             self.log(figures)
         self.state.global_step, self.state.epoch, self.batch = step, epoch, batch
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        if self.global_batch:
+            self.global_batch.reduce(is_plain=bool(self.graphs and self.graphs.reason))
+            self.accelerator.unscale_gradients()  # in float16
+            return self.global_batch.gradients.clip(self.args.max_grad_norm)
         if self.graphs and not self.graphs.reason:
             self.accelerator.unscale_gradients()  # in float16
             return self.graphs.gradients.clip(self.args.max_grad_norm)
@@ -178,28 +214,6 @@ class AdapterTrainerMixin(Trainer):
         return 0  # nothing here uses the count
 
 
-@contextmanager
-def without_walks(model: nn.Module, clear_gradients: Callable[[], None]) -> Iterator[None]:
-    """Inside this context, `model.train()`, `eval()` and `zero_grad()` do not walk through all modules in every step.
-
-    With 24 tiny layers and adapters, the Trainer spent 12.9 ms on a step besides the model, and 5.5 ms without walks.
-    """
-    change_mode = model.train
-
-    def train(mode: bool = True) -> nn.Module:
-        return model if model.training == mode else change_mode(mode)
-
-    def zero_grad(set_to_none: bool = True) -> None:
-        clear_gradients()
-
-    change_mode(True)
-    model.train, model.zero_grad = train, zero_grad  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del model.train, model.zero_grad
-
-
 def train(trainer: AdapterTrainerMixin, prompts: Iterable[str], graphs: GraphedSteps | None = None) -> None:
     """Train from the last complete checkpoint, or from the start if there is none. `graphs` run what steps they can.
 
@@ -207,7 +221,7 @@ def train(trainer: AdapterTrainerMixin, prompts: Iterable[str], graphs: GraphedS
     prompt is one of `prompts`. The last complete checkpoint is kept.
     """
     folder = Path(cast(str, trainer.args.output_dir))  # never None: TrainingArguments has a default
-    last = last_whole_checkpoint(folder)
+    last = broadcast(last_whole_checkpoint(folder) if processes().is_main else None)
     if last:
         print(f"continuing from {last}")
         trainer.args.eval_on_start = False  # the first start has done it
@@ -229,7 +243,9 @@ def train(trainer: AdapterTrainerMixin, prompts: Iterable[str], graphs: GraphedS
         if isinstance(error, ValidationNotFinite):
             where, remedy = f"after step {trainer.state.global_step}", ""
         else:
-            where = f"step {trainer.state.global_step}{_row(trainer, prompts)}"
+            size = trainer.sharing().size
+            row = f", one of {size} rows" if size > 1 else _row(trainer, prompts)
+            where = f"step {trainer.state.global_step}{row}"
             remedy = "correct that row or delete it from the CSV, or "
         dtype = "" if has_flag("--dtype", "float32") else "--dtype float32 or "
         raise UserError(

@@ -18,6 +18,7 @@ REAL = ["--architecture", "real", "--layers", "1"]
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(generation, "PLAIN_LIMIT", 40)
+    monkeypatch.setattr(generation, "token_limit", lambda reference: min(reference, 40))
     for name, value in NARROW.items():
         monkeypatch.setitem(architecture.REAL_ARCHITECTURE, name, value)
     for module in (generation, training_speed):
@@ -86,8 +87,9 @@ def test_every_file_that_an_evaluation_depends_on_exists():
 def test_a_stopwatch_counts_nested_calls_once():
     watch = pipeline.Stopwatch()
     inner = watch.around(lambda: time.sleep(0.05))
+    begin = time.perf_counter()
     watch.around(lambda: (inner(), inner()))()
-    assert 0.1 <= watch.seconds < 0.19
+    assert 0.1 <= watch.seconds <= time.perf_counter() - begin
 
 
 @pytest.mark.slow

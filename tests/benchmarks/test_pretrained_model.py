@@ -1,6 +1,7 @@
 """The benchmark of a pre-trained model: which samples SFT repeats with, the intervals, the tables, and a whole run."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,20 @@ from helpers import DIAGRAM, ORPO_HEADER, ROOT
 
 from benchmarks import evaluation, pretrained_model, pretrained_tables
 from benchmarks.paired import differences_by_prompt, paired_interval
-from benchmarks.pretrained_tables import BASE, ON_BEST, ORPO, SETS, SFT, WAYS, SeedRun
+from benchmarks.pretrained_tables import (
+    BASE,
+    EXAMPLES,
+    GRAPH,
+    GREEDY,
+    LAID_OUT,
+    ON_BEST,
+    ORPO,
+    ROUND_2,
+    SETS,
+    SFT,
+    WAYS,
+    SeedRun,
+)
 from benchmarks.rejection_sampling import best_samples, repetitions, samples_of
 from fine_tuning.data.csv_rows import Row, read_rows
 from fine_tuning.run import sample_store
@@ -26,7 +40,7 @@ def seed_run(score: dict[str, float], models=(BASE, SFT, ON_BEST, ORPO)) -> Seed
         (model, prompts, way): [{"score": score[model], "ended by itself": 1.0}] * 3
         for model in models
         for prompts in SETS
-        for way in WAYS
+        for way in (GREEDY if model in (EXAMPLES, GRAPH) else WAYS)
     }
     return SeedRun({name: ["a", "b", "c"] for name in SETS}, answers, {"ORPO: steps": 5})
 
@@ -119,6 +133,33 @@ def test_a_figure_that_no_answer_has_is_not_in_the_tables():
     assert "labels right" not in pretrained_tables.tables({1: seed_run({BASE: 0.0, SFT: 0, ON_BEST: 0, ORPO: 0})})
 
 
+def test_round_2_and_the_yardsticks_stand_beside_the_models_and_are_compared_with_them():
+    score = {BASE: 0.0, EXAMPLES: 0.3, GRAPH: 0.4, SFT: 0.5, LAID_OUT: 0.6, ON_BEST: 0.5, ORPO: 0.7, ROUND_2: 0.8}
+    runs = {seed: seed_run(score, tuple(score)) for seed in (1, 2)}
+    text = squeezed(pretrained_tables.tables(runs))
+    assert "| score, fresh, greedy | 0.000 0.000 | 0.300 0.300 | 0.400 0.400 | 0.500 0.500 | 0.600 0.600 |" in text
+    assert "| score, fresh, sampled | 0.000 0.000 | - - | - - | 0.500 0.500 | 0.600 0.600 |" in text
+    assert f"{ROUND_2} minus {ORPO}: the mean difference" in text
+    plus = [f"{difference} ({difference} to {difference})" for difference in ("+0.300", "+0.200", "+0.400", "+0.100")]
+    assert f"| score, fresh, greedy | {plus[0]} | {plus[1]} | {plus[2]} | {plus[3]} |" in text
+    assert f"| score, fresh, sampled | - | - | - | - | - | {plus[3]} | {plus[3]} |" in text
+    assert f"| the score of {ROUND_2} is higher than that of {ORPO} | yes: 0.800 and 0.700 |" in text
+    figures = pretrained_tables.as_json(runs)
+    assert figures["differences"][f"{SFT} - {EXAMPLES}, score, fresh, greedy"]["all seeds"][0] == pytest.approx(0.2)
+
+
+def test_what_was_not_measured_has_no_column():
+    text = pretrained_tables.tables({1: seed_run({BASE: 0.0, SFT: 0, ON_BEST: 0, ORPO: 0})})
+    assert "Graphviz" not in text and ROUND_2 not in text
+
+
+def test_a_prompt_that_did_not_fit_counts_for_no_figure_of_its_yardstick():
+    run = seed_run({BASE: 0.0, EXAMPLES: 0.5, SFT: 1.0, ON_BEST: 0, ORPO: 0}, (BASE, EXAMPLES, SFT, ON_BEST, ORPO))
+    run.answers[EXAMPLES, "fresh", "greedy"][:] = [{}, {"score": 0.5, "ended by itself": 1.0}, {}]
+    assert run.mean(EXAMPLES, "fresh", "greedy", "score") == 0.5
+    assert "| score, fresh, greedy | +0.500 (+0.500 to +0.500) |" in squeezed(pretrained_tables.tables({1: run}))
+
+
 def squeezed(text: str) -> str:
     return " ".join(text.split())
 
@@ -139,8 +180,8 @@ def test_without_flags_the_steps_get_default_settings(command_line):
 
 def test_quick_limits_rows_tokens_and_prompts_and_has_a_folder_of_its_own(command_line):
     args = command_line("--quick")
-    assert args.flags == ["--max-rows", "36", "--skip-bad-rows", "--set", "max_length=640"]
-    assert (args.seeds, args.prompts) == ([2025], 10) and args.work != command_line().work
+    assert args.flags == ["--max-rows", "24", "--skip-bad-rows", "--set", "max_length=640"]
+    assert (args.seeds, args.prompts) == ([2025], 6) and args.work != command_line().work
     assert command_line("--quick", "--rows", "50", "--seeds", "7").flags[:2] == ["--max-rows", "50"]
 
 
@@ -168,8 +209,12 @@ def test_a_whole_run_with_the_embedded_model_and_a_second_start_that_repeats_not
 
     result = json.loads(run().splitlines()[-1])["seeds"]["1"]
     assert result["trainings"]["SFT on the best samples: steps"] == result["trainings"]["ORPO: steps"] > 0
-    assert {f"{model}, score, fresh, sampled" for model in (BASE, SFT, ON_BEST, ORPO)} <= set(result["means"])
+    models = (BASE, SFT, ON_BEST, ORPO, ROUND_2)
+    assert {f"{model}, score, fresh, sampled" for model in models} <= set(result["means"])
+    graphviz = shutil.which("dot") is not None
+    yardsticks = (EXAMPLES, GRAPH, LAID_OUT) if graphviz else (EXAMPLES,)
+    assert {f"{model}, score, held-out, greedy" for model in yardsticks} <= set(result["means"])
     answers = {path: path.stat().st_mtime_ns for path in tmp_path.glob("seed-1/evaluation/*.json")}
-    assert len(answers) == 16
+    assert len(answers) == 20 + (8 if graphviz else 2)
     assert json.loads(run().splitlines()[-1])["seeds"]["1"] == result
     assert {path: path.stat().st_mtime_ns for path in answers} == answers

@@ -1,8 +1,7 @@
 """The benchmark of the vote compares what the greedy answer and the chosen one are worth."""
 
-from dataclasses import dataclass
-
 import pytest
+from helpers import Answer
 
 from benchmarks.vote import best_share, figures
 from fine_tuning.data.csv_rows import Row
@@ -11,12 +10,6 @@ LINE = "[{}, {}, 300, 'circle', 80, 80, 'solid arrow', (255, 255, 255), (0, 0, 0
 REFERENCE = "\n".join([LINE.format(0, 100, [1]), LINE.format(1, 400, [])])
 OVERLAPPING = "\n".join([LINE.format(0, 100, [1]), LINE.format(1, 120, [])])
 OTHER_GRAPH = "\n".join([LINE.format(0, 100, []), LINE.format(1, 400, [])])
-
-
-@dataclass(frozen=True)
-class Answer:
-    text: str
-    ended: bool = True
 
 
 @pytest.mark.parametrize(

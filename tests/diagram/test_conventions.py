@@ -1,13 +1,10 @@
 """The references alone decide whether style and order are fixed."""
 
-import csv
-from pathlib import Path
-
 import pytest
+from helpers import ROOT, rows_of
 
 from diagram import conventions_of
 
-ROOT = Path(__file__).resolve().parents[2]
 FLOW = [[1, 2], [3], [3], []]
 
 
@@ -22,8 +19,7 @@ def reference(k: int, targets: list[list[int]], numbers: list[int] | None = None
 
 @pytest.mark.parametrize("name", ["sft_dataset_llm.csv", "orpo_dataset_llm.csv"])
 def test_the_committed_references_fix_style_and_order(name):
-    with open(ROOT / "create_dataset" / name, newline="") as file:
-        found = conventions_of(row["output_data"] for row in csv.DictReader(file))
+    found = conventions_of(row["output_data"] for row in rows_of(ROOT / "create_dataset" / name))
     assert (found.style_fixed, found.order_fixed) == (True, True)
     assert (found.looks, found.common, found.in_order) == (17, found.shapes, found.connected)
 

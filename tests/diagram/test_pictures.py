@@ -1,11 +1,10 @@
 """The ending of a file's name decides the kind of picture, and every diagram can be saved as every kind."""
 
-import csv
 from collections import Counter
 from xml.etree import ElementTree
 
 import pytest
-from helpers import ROOT
+from helpers import ORPO_CSV, SFT_CSV, rows_of
 from hypothesis import given, settings
 from wild_diagrams import ANY_PARSED
 
@@ -53,11 +52,7 @@ def test_any_answer_is_well_formed_xml_of_known_elements_with_a_shape_for_each_n
 
 
 def test_every_committed_diagram_has_all_its_shapes_and_connections_in_both_xml_files():
-    rows = []
-    for name in ("sft", "orpo"):
-        path = ROOT / "create_dataset" / f"{name}_dataset_llm.csv"
-        with path.open(newline="", encoding="utf-8") as file:
-            rows += [parse(row["output_data"]) for row in csv.DictReader(file)]
+    rows = [parse(row["output_data"]) for path in (SFT_CSV, ORPO_CSV) for row in rows_of(path)]
     assert len(rows) == 900
     for diagram in rows:
         tags = Counter(element.tag.rpartition("}")[2] for element in ElementTree.fromstring(svg(diagram)).iter())

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from wild_diagrams import ANY_DIAGRAM
 
 from diagram.language import LINES, MAX_COORDINATE, MAX_LINES, SHAPES, Diagram, Node, parse
-from diagram.picture_geometry import drawn_box
+from diagram.picture_geometry import CANVAS, drawn_box
 from diagram.svg import svg
 
 FILL, INK, OTHER_INK = (200, 220, 240), (200, 0, 9), (0, 0, 200)
@@ -115,12 +115,19 @@ def test_a_shape_off_the_canvas_is_in_the_file_outside_of_the_view():
     assert [attributes["x"] for attributes in found(diagram, "rect")] == ["439.5", "4939.5"]
 
 
+def test_the_view_is_all_of_the_canvas_if_everything_is_just_outside_of_it():
+    above = tuple(Node(k, 500, -60 + 48 * k, "rectangle", 1, 1, "solid line", FILL, INK, (1,)) for k in (0, 1))
+    assert drawn_box(Diagram(above)) is None
+    assert read(Diagram(above)).attrib["viewBox"] == "0 0 1000 600"
+    (drawn,) = found(Diagram(above), "line")  # in the file like its shapes, above the view
+    assert max(number(drawn, "y1", "y2")) < 0
+
+
 @given(ANY_DIAGRAM)
 @settings(max_examples=150, deadline=2000)
 def test_no_line_reaches_far_beyond_the_view(diagram):
-    box = drawn_box(diagram)
+    box = drawn_box(diagram) or CANVAS
     for drawn in found(diagram, "line"):
-        assert box is not None
         x1, y1, x2, y2 = number(drawn, "x1", "y1", "x2", "y2")
         assert box.left - 21 <= min(x1, x2) and max(x1, x2) <= box.right + 21
         assert box.top - 21 <= min(y1, y2) and max(y1, y2) <= box.bottom + 21

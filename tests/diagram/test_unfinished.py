@@ -1,11 +1,10 @@
 """The texts that can become a diagram are exactly the beginnings of those in which `parse` finds no problem."""
 
-import csv
 from functools import lru_cache
 from random import Random
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, rows_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -135,8 +134,7 @@ def test_a_beginning_of_the_short_ending_leaves_the_rest_of_it(closing):
 
 @pytest.mark.parametrize("name", ["sft", "orpo"])
 def test_every_committed_reference_is_taken(name):
-    with open(ROOT / "create_dataset" / f"{name}_dataset_llm.csv", encoding="utf-8", newline="") as file:
-        answers = [row["output_data"] for row in csv.DictReader(file)][::7]
+    answers = [row["output_data"] for row in rows_of(ROOT / "create_dataset" / f"{name}_dataset_llm.csv")][::7]
     assert len(answers) > 20
     assert [answer for answer in answers if not is_taken(answer)] == []
 

@@ -6,7 +6,18 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from helpers import DIAGRAM, EMBEDDED_RUN, ORPO_HEADER, ROOT, SFT_HEADER, STEP_1, STEP_2, STEP_3, finish_step_1
+from helpers import (
+    DIAGRAM,
+    EMBEDDED_RUN,
+    ORPO_HEADER,
+    SFT_CSV,
+    SFT_HEADER,
+    STEP_1,
+    STEP_2,
+    STEP_3,
+    finish_step_1,
+    rows_of,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -89,8 +100,7 @@ def test_text_from_a_file_is_printed_on_one_line_without_control_characters(refu
 
 
 def write_rows(path: Path, count: int) -> None:
-    with open(ROOT / "create_dataset" / "sft_dataset_llm.csv", encoding="utf-8", newline="") as file:
-        committed = list(csv.DictReader(file))
+    committed = rows_of(SFT_CSV)
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, committed[0], lineterminator="\n")
         writer.writeheader()

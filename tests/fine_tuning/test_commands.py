@@ -5,10 +5,9 @@ In these tests torch, transformers and pandas are replaced by modules that end t
 
 import importlib.util
 import re
-import time
 
 import pytest
-from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, STEP_1, STEP_2, STEP_3, contents, finish_step_1
+from helpers import DIAGRAM, ORPO_HEADER, ROOT, SFT_HEADER, STEP_1, STEP_2, STEP_3, contents, cpu_seconds, finish_step_1
 
 from fine_tuning.ask import check_output
 from fine_tuning.data.csv_rows import read_rows
@@ -30,15 +29,15 @@ HELP = [
 
 @pytest.mark.parametrize("script", HELP)
 def test_help_is_printed_within_two_seconds_and_without_torch(start, script):
-    begin = time.perf_counter()
+    begin = cpu_seconds()
     run = start(script, "--help")
-    assert time.perf_counter() - begin < 2
+    assert cpu_seconds() - begin < 2
     assert (run.returncode, run.stderr) == (0, "")
     assert f"python {script}" in run.stdout
     flags = {"--model", "--revision", "--workspace", "--dtype", "--load-in-4bit"}
     ask = {"--output", "--requests", "--samples", "--top", "--seed", "--grammar", "--plain"}
     step = {"--seed", "--max-rows", "--skip-bad-rows", "--restart", "--report-to", "--set", "--plain"}
-    step |= {"--no-gradient-checkpointing"}
+    step |= {"--no-gradient-checkpointing", "--global-batch"}
     own = {"fine_tuning/ask.py": ask, "fine_tuning/page.py": {"--port", "--open", "--plain"}}
     flags |= own.get(script, step)
     if script.startswith("create_dataset/"):

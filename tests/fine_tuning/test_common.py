@@ -126,7 +126,8 @@ def test_the_log_contains_settings_data_and_result(start_step, workspace):
     path = workspace / "log" / "log_train_final_sft.json"
     log = json.loads(path.read_text())
     assert log["title"] == "Supervised fine-tuning (embedded)" and log["Result"] == "The run has begun."
-    assert log["Settings"] == SETTINGS and log["Data"] == {"rows": 2} and "python" in log["Machine"]
+    assert log["Settings"] == SETTINGS | {"global batch": 1, "processes": 1}
+    assert log["Data"] == {"rows": 2} and "python" in log["Machine"]
     step.finish(FIGURES)
     assert json.loads(path.read_text())["Result"]["final average training loss"] == 0.5
 

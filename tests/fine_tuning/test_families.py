@@ -1,16 +1,13 @@
 """All three steps on a tiny random model of each family, and what a run depends on besides its model's files."""
 
-import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from families import FAMILIES, tiny_model
-from helpers import ROOT, problems_of
+from forked import Forked
+from helpers import problems_of, rows_of, small_workspace
 from transformers import AutoTokenizer
 
 from fine_tuning.data.tokens import encode_row
@@ -21,39 +18,19 @@ from fine_tuning.run.step_order import check_tokenizer, library_versions
 from fine_tuning.run.workspace import Workspace
 
 QUICK = ("gemma", "mistral")
-NODE = "[{}, {}, 300, 'rectangle', 90, 50, 'solid arrow', (240, 240, 240), (99, 99, 99), [{}]]"
 REFUSED = ("gemma2", "phi3", "stablelm")  # stablelm by step 3
 
 
-def make_workspace(folder: Path) -> Path:
-    """CSVs with four short rows each."""
-    (folder / "create_dataset").mkdir(parents=True)
-    for name, columns, score in (("sft", "input_data,output_data", ""), ("orpo", "input_data,output_data,score", ",1")):
-        lines = [columns]
-        for k in range(4):
-            answer = "\n".join([NODE.format(0, 100 + 10 * k, "1"), NODE.format(1, 300 + 10 * k, "")])
-            lines.append(f'"{name}: two boxes, {k}","{answer}"{score}')
-        (folder / "create_dataset" / f"{name}_dataset_llm.csv").write_text("\n".join(lines), encoding="utf-8")
-    return folder
+def statuses_of(forked: Forked, model: Path, workspace: Path) -> list[int]:
+    """Run the steps; returns their exit statuses."""
+    return [run.returncode for run in forked.steps(model, workspace)]
 
 
-def run_steps(*folders: Path) -> list[list[int]]:
-    """Run the steps for models and workspaces in turn; returns the exit statuses of each model's steps."""
-    command = [sys.executable, str(ROOT / "tests" / "step_driver.py"), *map(str, folders)]
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    run = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr[-2000:]
-    print(run.stderr)  # shown if the test fails
-    assert "Traceback" not in run.stderr
-    return [json.loads(line)["statuses"] for line in run.stdout.splitlines()]
-
-
-def tuned(folder: Path, families: list[str]) -> dict[str, Path]:
+def tuned(forked: Forked, folder: Path, families: list[str]) -> dict[str, Path]:
     """Run all steps on a tiny model of each family. Returns the workspaces."""
-    models = {family: tiny_model(folder / family / "model", family) for family in families}
-    workspaces = {family: make_workspace(folder / family / "work") for family in families}
-    statuses = run_steps(*(path for family in families for path in (models[family], workspaces[family])))
-    assert statuses == [[0, 0, 0]] * len(families)
+    workspaces = {family: small_workspace(folder / family / "work") for family in families}
+    for family, workspace in workspaces.items():
+        assert statuses_of(forked, tiny_model(folder / family / "model", family), workspace) == [0, 0, 0]
     return workspaces
 
 
@@ -68,8 +45,8 @@ def check(workspace: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory) -> dict[str, Path]:
-    return tuned(tmp_path_factory.mktemp("families"), list(QUICK))
+def quick(forked, tmp_path_factory) -> dict[str, Path]:
+    return tuned(forked, tmp_path_factory.mktemp("families"), list(QUICK))
 
 
 @pytest.mark.parametrize("family", QUICK)
@@ -78,30 +55,28 @@ def test_all_three_steps_run_on_a_tiny_model(quick, family):
 
 
 @pytest.mark.slow
-def test_all_three_steps_run_on_tiny_models_of_all_other_families(tmp_path):
+def test_all_three_steps_run_on_tiny_models_of_all_other_families(forked, tmp_path):
     others = [family for family in FAMILIES if family not in (*QUICK, *REFUSED)]
-    for workspace in tuned(tmp_path, others).values():
+    for workspace in tuned(forked, tmp_path, others).values():
         check(workspace)
 
 
 @pytest.mark.slow
-def test_a_family_that_step_3_cannot_train_leaves_no_trace_of_step_3(tmp_path):
-    workspace = make_workspace(tmp_path / "work")
-    (statuses,) = run_steps(tiny_model(tmp_path / "model", "stablelm"), workspace)
-    assert statuses == [0, 0, 2]
+def test_a_family_that_step_3_cannot_train_leaves_no_trace_of_step_3(forked, tmp_path):
+    workspace = small_workspace(tmp_path / "work")
+    assert statuses_of(forked, tiny_model(tmp_path / "model", "stablelm"), workspace) == [0, 0, 2]
     assert not (workspace / "models" / "orpo").exists()
     assert not list((workspace / "log").glob("*orpo.*"))
 
 
-def test_a_model_with_few_positions_is_trained_on_rows_that_fit(tmp_path):
-    workspace = make_workspace(tmp_path / "work")
-    with open(workspace / "create_dataset" / "orpo_dataset_llm.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+def test_a_model_with_few_positions_is_trained_on_rows_that_fit(forked, tmp_path):
+    workspace = small_workspace(tmp_path / "work")
+    rows = rows_of(workspace / "create_dataset" / "orpo_dataset_llm.csv")
     tokenizer = AutoTokenizer.from_pretrained(tiny_model(tmp_path / "model", "qwen2"))
     longest = max(len(encode_row(tokenizer, row["input_data"], row["output_data"])["input_ids"]) for row in rows) + 2
     model = tiny_model(tmp_path / "model", "qwen2", positions=longest)
-    (statuses,) = run_steps(model, workspace)  # step 3 may find no pair that fits: samples of a random model are long
-    assert statuses[:2] == [0, 0]
+    # Step 3 may find no pair that fits: samples of a random model are long.
+    assert statuses_of(forked, model, workspace)[:2] == [0, 0]
     sampling = Workspace(workspace).sampling_state()
     assert sampling is not None
     for settings in (RunState(workspace / "models" / "sft").stored_settings, sampling.settings):

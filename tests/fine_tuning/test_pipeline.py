@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import runpy
 import shutil
@@ -12,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import EMBEDDED_RUN, ORPO_CSV, ROOT, SFT_CSV, STEP_1, STEP_2, STEP_3, rows_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from create_dataset.create_dataset import INSTRUCTION
@@ -27,6 +26,7 @@ from fine_tuning.web.answering import answer
 from fine_tuning.web.asked import Asked
 from fine_tuning.web.tuned import TunedModel
 
+ASK = "fine_tuning/ask.py"
 REPORTED = ("--report-to", "tensorboard")
 SEVERAL = {"top": 2, "samples": 3, "seed": 7}
 ROWS = 24  # 72 samples: more than one batch
@@ -35,12 +35,18 @@ LOGS = ("log_train_final_sft", "log_create_orpo_dataset", "log_train_final_orpo"
 
 
 def command(script: str, workspace: Path, *flags: str) -> list[str]:
-    base = [sys.executable, str(ROOT / "fine_tuning" / f"{script}.py"), "--model", "embedded"]
-    return [*base, "--workspace", str(workspace), "--max-rows", str(ROWS), *flags]
+    return [script, *EMBEDDED_RUN, str(workspace), "--max-rows", str(ROWS), *flags]
 
 
-def run(script: str, workspace: Path, *flags: str) -> subprocess.CompletedProcess:
-    return subprocess.run(command(script, workspace, *flags), capture_output=True, text=True, encoding="utf-8")
+def started(script: str, workspace: Path, *flags: str) -> subprocess.Popen:
+    """A step as a process of its own, which can be killed."""
+    words = [sys.executable, *command(script, workspace, *flags)]
+    return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def run_all(workspace: Path) -> subprocess.CompletedProcess:
+    words = [sys.executable, *command("fine_tuning/run_all.py", workspace)]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
 
 
 def last_json(text: str) -> dict:
@@ -66,14 +72,9 @@ def content(folder: Path) -> dict[str, str]:
 def finished(tmp_path_factory):
     """A workspace, with a space and Korean letters in its path, after run_all."""
     workspace = tmp_path_factory.mktemp("runs") / "내 diagrams"
-    done = run("run_all", workspace)
+    done = run_all(workspace)
     assert done.returncode == 0, done.stderr
     return workspace, last_json(done.stdout)
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_training_lowers_the_loss(finished):
@@ -91,7 +92,7 @@ def test_after_training_most_answers_end_by_themselves(finished):
 
 def test_step_2_appends_three_scored_samples_per_prompt_and_keeps_the_references(finished):
     workspace, _ = finished
-    committed = rows_of(ROOT / "create_dataset" / "orpo_dataset_llm.csv")
+    committed = rows_of(ORPO_CSV)
     *references, first = rows_of(workspace / "create_dataset" / "orpo_dataset_llm.csv")[:201]
     assert references == [row | {"ended": ""} for row in committed] and first["ended"] in ("true", "false")
     samples = rows_of(workspace / "create_dataset" / "orpo_dataset_llm.csv")[200:]
@@ -170,7 +171,7 @@ def test_orpo_trains_the_adapter_of_step_1_further(finished):
 def test_a_finished_run_is_reported_and_not_changed(finished):
     workspace, figures = finished
     before = content(workspace)
-    again = run("run_all", workspace)
+    again = run_all(workspace)
     assert again.returncode == 0 and again.stdout.count("is done") == 3
     assert {name: last_json(again.stdout)[name] for name in figures if name != "wall seconds"} == {
         name: value for name, value in figures.items() if name != "wall seconds"
@@ -178,37 +179,35 @@ def test_a_finished_run_is_reported_and_not_changed(finished):
     assert content(workspace) == before
 
 
-def test_another_seed_is_refused_with_restart_as_the_remedy(finished):
+def test_another_seed_is_refused_with_restart_as_the_remedy(finished, forked):
     workspace, _ = finished
     before = content(workspace)
-    for script in ("sft_fine_tuning", "orpo_create_dataset"):
-        refused = run(script, workspace, "--seed", "7")
+    for script in (STEP_1, STEP_2):
+        refused = forked.run(*command(script, workspace, "--seed", "7"))
         assert refused.returncode == 2 and "seed" in refused.stderr and "--restart" in refused.stderr
     assert content(workspace) == before
 
 
-def test_samples_of_another_adapter_are_refused(finished, tmp_path):
+def test_samples_of_another_adapter_are_refused(finished, forked, tmp_path):
     workspace, _ = finished
     shutil.copytree(workspace, tmp_path / "copy")
     adapter = tmp_path / "copy" / "models" / "sft" / "adapter_model.safetensors"
     adapter.write_bytes(adapter.read_bytes()[:-1] + b"\0")
-    for script in ("orpo_create_dataset", "orpo_fine_tuning"):
-        refused = run(script, tmp_path / "copy")
+    for script in (STEP_2, STEP_3):
+        refused = forked.run(*command(script, tmp_path / "copy"))
         assert refused.returncode == 2 and "--restart" in refused.stderr
 
 
-def test_training_killed_while_saving_continues_to_the_same_adapter(finished, tmp_path):
+def test_training_killed_while_saving_continues_to_the_same_adapter(finished, forked, tmp_path):
     workspace, _ = finished
-    process = subprocess.Popen(
-        command("sft_fine_tuning", tmp_path / "w", *REPORTED), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = started(STEP_1, tmp_path / "w", *REPORTED)
     checkpoints = tmp_path / "w" / "models" / "sft" / "checkpoints"
     kill_when(process, lambda: list(checkpoints.glob("checkpoint-*/whole.json")))
     whole = next(path.parent for path in checkpoints.glob("checkpoint-*/whole.json"))
     for name in ("checkpoint-60", "checkpoint-70"):  # as a kill leaves them: one without its state, one empty
         (checkpoints / name).mkdir()
     shutil.copy(whole / "adapter_model.safetensors", checkpoints / "checkpoint-60")
-    resumed = run("sft_fine_tuning", tmp_path / "w", *REPORTED)
+    resumed = forked.run(*command(STEP_1, tmp_path / "w", *REPORTED))
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout.count(": it is incomplete") >= 2 and f"continuing from {whole}" in resumed.stdout
     adapter = Path("models") / "sft" / "adapter_model.safetensors"
@@ -219,36 +218,34 @@ def test_training_killed_while_saving_continues_to_the_same_adapter(finished, tm
     assert [(row["step"], row["loss"]) for row in history] == shown
 
 
-def test_sampling_killed_after_a_batch_continues_to_the_same_csv(finished, tmp_path):
+def test_sampling_killed_after_a_batch_continues_to_the_same_csv(finished, forked, tmp_path):
     workspace, _ = finished
     csv_path = Path("create_dataset") / "orpo_dataset_llm.csv"
     shutil.copytree(workspace / "models" / "sft", tmp_path / "w" / "models" / "sft")
-    process = subprocess.Popen(
-        command("orpo_create_dataset", tmp_path / "w"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    committed = os.path.getsize(ROOT / "create_dataset" / "orpo_dataset_llm.csv") + len(",ended") + 200 * len(",")
+    process = started(STEP_2, tmp_path / "w")
+    committed = ORPO_CSV.stat().st_size + len(",ended") + 200 * len(",")
     path = tmp_path / "w" / csv_path
     kill_when(process, lambda: path.exists() and path.stat().st_size > committed)
     with open(path, "ab") as file:  # an incomplete row, as a power cut leaves it
         file.write(b'"Draw a flowch')
-    resumed = run("orpo_create_dataset", tmp_path / "w")
+    resumed = forked.run(*command(STEP_2, tmp_path / "w"))
     assert resumed.returncode == 0 and "cut off" in resumed.stdout, resumed.stderr
     assert path.read_bytes() == (workspace / csv_path).read_bytes()
 
 
-def test_a_prompt_too_long_to_train_on_is_counted_and_not_sampled(finished, tmp_path):
+def test_a_prompt_too_long_to_train_on_is_counted_and_not_sampled(finished, forked, tmp_path):
     workspace, _ = finished
     shutil.copytree(workspace / "models" / "sft", tmp_path / "w" / "models" / "sft")
     data = tmp_path / "w" / "create_dataset"
     data.mkdir()
-    shutil.copy(ROOT / "create_dataset" / "sft_dataset_llm.csv", data)
-    rows = rows_of(ROOT / "create_dataset" / "orpo_dataset_llm.csv")[:12]
+    shutil.copy(SFT_CSV, data)
+    rows = rows_of(ORPO_CSV)[:12]
     rows[4]["input_data"] = "price " * 2000 + rows[4]["input_data"]
     with open(data / "orpo_dataset_llm.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    done = run("orpo_create_dataset", tmp_path / "w")
+    done = forked.run(*command(STEP_2, tmp_path / "w"))
     assert done.returncode == 0, done.stderr
     samples = rows_of(data / "orpo_dataset_llm.csv")[12:]
     assert len(samples) == 3 * 11 and rows[4]["input_data"] not in {row["input_data"] for row in samples}
@@ -266,17 +263,8 @@ def test_every_sample_has_problems_or_a_positive_score(finished):
 def test_ask_draws_the_picture_even_if_nobody_reads_its_output(finished, tmp_path):
     workspace, _ = finished
     picture = tmp_path / "그림 1.png"
-    ask = [
-        sys.executable,
-        str(ROOT / "fine_tuning" / "ask.py"),
-        "--model",
-        "embedded",
-        "--workspace",
-        str(workspace),
-    ]
-    process = subprocess.Popen(
-        [*ask, "--output", str(picture), "sales data -> price model"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    ask = [sys.executable, ASK, *EMBEDDED_RUN, str(workspace), "--output", str(picture), "sales data -> price model"]
+    process = subprocess.Popen(ask, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read() and process.wait() == 141
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -358,11 +346,6 @@ def test_ask_puts_the_stored_frame_around_the_request(finished, tmp_path, monkey
     assert shown[0] != shown[1]
 
 
-def ask(workspace: Path, *flags: str, stdin: str | None = None) -> subprocess.CompletedProcess:
-    base = [sys.executable, str(ROOT / "fine_tuning" / "ask.py"), "--model", "embedded", "--workspace", str(workspace)]
-    return subprocess.run([*base, *flags], input=stdin, capture_output=True, text=True, encoding="utf-8")
-
-
 def test_steps_1_and_3_store_the_size_of_the_largest_reference_that_they_trained_on(finished):
     workspace, figures = finished
     sizes = [
@@ -372,13 +355,13 @@ def test_steps_1_and_3_store_the_size_of_the_largest_reference_that_they_trained
         assert 1 <= figures[step]["shapes of the largest training reference"] <= max(sizes)
 
 
-def test_ask_answers_each_line_of_stdin_and_one_that_it_cannot_answer_stops_no_other(finished, tmp_path):
+def test_ask_answers_each_line_of_stdin_and_one_that_it_cannot_answer_stops_no_other(finished, forked, tmp_path):
     workspace, _ = finished
     picture = tmp_path / "net.svg"
     special = json.loads((workspace / "models" / "sft" / "tokenizer_config.json").read_text("utf-8"))["eos_token"]
     lines = f"sales data -> price model\n\n{special}\na network with 2 inputs and 1 output, neuron by neuron\n"
-    flags = ["--samples", "2", "--output", str(picture)]
-    asked = ask(workspace, *flags, "--requests", "-", stdin=lines)
+    ask = [ASK, *EMBEDDED_RUN, str(workspace), "--samples", "2", "--output", str(picture)]
+    asked = forked.run(*ask, "--requests", "-", stdin=lines)
     assert asked.returncode == 2 and asked.stderr.splitlines()[-1].startswith(
         "error: --requests -: line 3: the prompt "
     )
@@ -388,14 +371,15 @@ def test_ask_answers_each_line_of_stdin_and_one_that_it_cannot_answer_stops_no_o
     for record in (first, last):
         assert Path(record["picture"]).read_bytes() == picture_bytes(parse(record["text"]), ".svg")
         assert record["answers"] == 3
-    alone = ask(workspace, *flags, "sales data -> price model")
+    alone = forked.run(*ask, "sales data -> price model")
     assert alone.stdout == first["text"] + "\n"
 
 
-def test_ask_draws_the_best_answers_side_by_side(finished, tmp_path):
+def test_ask_draws_the_best_answers_side_by_side(finished, forked, tmp_path):
     workspace, _ = finished
     flags = ["--samples", "4", "--top", "2", "--output", str(tmp_path / "net.svg")]
-    asked = ask(workspace, *flags, "a network with 2 inputs and 1 output, neuron by neuron")
+    request = "a network with 2 inputs and 1 output, neuron by neuron"
+    asked = forked.run(ASK, *EMBEDDED_RUN, str(workspace), *flags, request)
     assert asked.returncode == 0, asked.stderr
     names = [line.split(":")[0] for line in asked.stdout.splitlines() if line.startswith("# ")]
     assert names == ["# net-1.svg", "# net-2.svg"]

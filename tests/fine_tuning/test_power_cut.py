@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fine_tuning.exporting.target import is_exported, new_export
-from fine_tuning.run import lock, sample_store
+from fine_tuning.run import csv_bytes, lock, sample_parts, sample_store
 from fine_tuning.run.files import sync_entries
 from fine_tuning.run.log import TrainingLog, stored_result
 from fine_tuning.run.run_state import RunState
@@ -112,6 +112,38 @@ def test_written_samples_are_never_lost_and_references_never_change(tmp_path, mo
 
     contents: set[bytes] = set()
     assert cut_at_every_sync(tmp_path, monkeypatch, work, check) > 10
+    assert len(contents) == 1
+
+
+def test_samples_that_several_processes_have_stored_are_never_lost(tmp_path, monkeypatch):
+    def work(folder: Path, done: list[int]) -> None:
+        workspace = Workspace(folder / "demo")
+        workspace.prepare()
+        path = workspace.orpo_csv
+        state, complete = sample_store.resume(path, SETTINGS, [2, 2, 2])
+        stored = sample_parts.stored_batches(path, state)
+        columns = csv_bytes.columns_of(path)
+        for number in (1, 0, 2):  # by processes 1 and 0
+            if number >= complete and number not in stored:
+                text = sample_store.text_of(columns, BATCHES[number])
+                part = sample_parts.part_path(path, number % 2)
+                sample_parts.store(part, sample_parts.fingerprint(state), number, text)
+                done.append(number)
+        stored = sample_parts.stored_batches(path, state)
+        assert sample_parts.append_stored(path, state, stored, complete) == 3
+        sample_parts.drop_parts(path)
+        contents.add(path.read_bytes())
+
+    def check(folder: Path, done: list[int]) -> None:
+        path = Workspace(folder / "demo").orpo_csv
+        if done:
+            state = sample_store.read_state(path)
+            assert state
+            complete, _ = sample_store.recover(path, state)
+            assert {*done} <= {*range(complete), *sample_parts.stored_batches(path, state)}
+
+    contents: set[bytes] = set()
+    assert cut_at_every_sync(tmp_path, monkeypatch, work, check) > 15
     assert len(contents) == 1
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from helpers import DIAGRAM, EMBEDDED_RUN, ORPO_HEADER, ROOT, SFT_HEADER, problems_of
+from launching import launch
 
 from fine_tuning.data.csv_rows import read_csv
 from fine_tuning.data.orpo_csv import read_references
@@ -176,3 +177,10 @@ def test_if_too_few_rows_are_left_the_message_names_those_left_out(tmp_path):
         reason, left_out = problems_of(read, options)
         assert reason.startswith(f"{folder / name}_dataset_llm.csv: ") and "at least 2" in reason
         assert left_out.endswith(": 1 row is left out (row 2): output_data is not a valid diagram (1)")
+
+
+def test_of_several_processes_one_prints_the_warnings():
+    program = "from fine_tuning.data.problems import Note, Warnings; w = Warnings()"
+    first, second = launch(2, "-c", f"{program}; w.add([Note('two rows overlap', 'overlaps', '2')]); w.print()")
+    assert first == (0, "", "warning: two rows overlap\n")
+    assert second == (0, "", "")

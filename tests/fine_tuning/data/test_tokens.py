@@ -1,10 +1,9 @@
 """Token ids: exactly one BOS and one EOS in every row, EOS trained, the prompt masked."""
 
-import csv
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, problems_of
+from helpers import ROOT, SFT_CSV, problems_of, rows_of
 from transformers import AutoTokenizer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
@@ -28,8 +27,7 @@ def tokenizer(request):
 
 @pytest.fixture(scope="module")
 def rows():
-    with open(ROOT / "create_dataset" / "sft_dataset_llm.csv", encoding="utf-8", newline="") as file:
-        return [(row["input_data"], row["output_data"]) for row in csv.DictReader(file)][:50]
+    return [(row["input_data"], row["output_data"]) for row in rows_of(SFT_CSV)[:50]]
 
 
 def test_every_row_has_one_bos_in_front_and_one_eos_at_the_end(tokenizer, rows):
@@ -132,11 +130,10 @@ def test_runaway_answers_of_a_foreign_file_train_with_the_real_tokenizer():
     if not REAL.is_dir():
         pytest.skip(f"the real tokenizer is not at {REAL}")
     tokenizer = AutoTokenizer.from_pretrained(REAL)
-    with open(Path(__file__).parent / "runaway_pairs.csv", encoding="utf-8", newline="") as file:
-        pairs = [
-            Pair(row["prompt"], row["chosen"], row["rejected"], 1.0, rejected_ended=False)
-            for row in csv.DictReader(file)
-        ]
+    pairs = [
+        Pair(row["prompt"], row["chosen"], row["rejected"], 1.0, rejected_ended=False)
+        for row in rows_of(Path(__file__).parent / "runaway_pairs.csv")
+    ]
     kept = list(encode_fitting(tokenizer, pairs, 1536))
     assert (len(pairs), len(kept)) == (30, 29)  # one chosen answer is too long
     assert rejected_figures(pair for pair, _ in kept) == {

@@ -1,13 +1,12 @@
 """llama.cpp reads from a GGUF file the tokens and the model that transformers has."""
 
-import csv
 import json
 import string
 
 import pytest
 import torch
 from families import FAMILIES, tiny_tokenizer
-from helpers import ROOT, problems_of
+from helpers import ROOT, SFT_CSV, problems_of, rows_of
 from llama_cpp import LlamaCpp
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
@@ -22,7 +21,7 @@ from fine_tuning.exporting.gguf_file import write_gguf  # noqa: E402  # it needs
 
 REAL = ROOT.parent / "shared" / "deepseek-coder-1.3b-instruct"
 EMBEDDED = ROOT / "fine_tuning" / "embedded_model"
-ROWS = list(csv.DictReader((ROOT / "create_dataset" / "sft_dataset_llm.csv").open(encoding="utf-8")))[::10]
+ROWS = rows_of(SFT_CSV)[::10]
 ODD_TEXTS = [
     "it's I'LL  two   spaces\n\n\n  12345 x=3.14;\ttab\r\nend \n",
     "한국어 다이어그램 日本語 café naïve — “quotes” 🙂",

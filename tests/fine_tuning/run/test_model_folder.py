@@ -1,8 +1,6 @@
 """A model folder or hub id that cannot be used is refused before anything of an earlier run is deleted."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -54,15 +52,14 @@ def test_complete_weights_pass_the_check(start, workspace, tmp_path):
     assert run.stderr.endswith(" was imported\n")
 
 
-def test_weights_without_a_layer_are_reported_before_an_earlier_run_is_discarded(workspace, tmp_path):
+def test_weights_without_a_layer_are_reported_before_an_earlier_run_is_discarded(forked, workspace, tmp_path):
     folder = copy_of_embedded(tmp_path / "model")
     weights = load_file(EMBEDDED_WEIGHTS)
     del weights["model.layers.7.mlp.up_proj.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     finish_step_1(workspace)
     before = contents(workspace / "models")
-    command = [sys.executable, STEP_1, "--model", str(folder), "--workspace", str(workspace), "--restart"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    run = forked.run(STEP_1, "--model", folder, "--workspace", workspace, "--restart")
     assert run.returncode == 2 and "Traceback" not in run.stderr
     assert run.stderr.splitlines()[-1].startswith(f"error: --model {folder}: 1 weights that config.json asks for are ")
     assert contents(workspace / "models") == before

@@ -1,8 +1,7 @@
 """Samples are drawn for every request, or only where the greedy answer has a flaw, and never too many at once."""
 
-from dataclasses import dataclass
-
 import pytest
+from helpers import Answer
 
 from fine_tuning.data.prompt_frame import PromptFrame
 from fine_tuning.data.scoring import Scoring
@@ -12,12 +11,6 @@ from fine_tuning.sampling.asker import Asker
 LINE = "[{}, {}, 300, 'circle', 80, 80, 'solid arrow', (255, 255, 255), (0, 0, 0), []]"
 GOOD = "\n".join([LINE.format(0, 100), LINE.format(1, 400)])
 FLAWED = "\n".join([LINE.format(0, 100), LINE.format(1, 120)])
-
-
-@dataclass(frozen=True)
-class Answer:
-    text: str
-    ended: bool = True
 
 
 @pytest.fixture

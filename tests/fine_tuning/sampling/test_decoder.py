@@ -1,11 +1,9 @@
 """The fast way of decoding gives the answers of `generate`, whatever the rows, their order and the memory."""
 
-import csv
-
 import pytest
 import torch
 from families import FAMILIES, tiny_model
-from helpers import ROOT
+from helpers import SFT_CSV, rows_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fine_tuning.data.tokens import answer_length, encode_completion, encode_prompt
@@ -18,32 +16,15 @@ from fine_tuning.sampling.grammar import DiagramGrammar
 from fine_tuning.sampling.pace import Pace
 from fine_tuning.sampling.rows import Rows
 
-FOLDER = ROOT / "fine_tuning" / "embedded_model"
+pytestmark = pytest.mark.usefixtures("short_comparison")
 AS_ON_A_GPU = Pace(steps=4, bucket=64, doubles=True, queue=2, most=1)
 PLAIN = "transformers' generate"
-
-
-@pytest.fixture(autouse=True)
-def short_comparison(monkeypatch):
-    monkeypatch.setattr(module, "CHECKED_TOKENS", 12)
-    monkeypatch.setattr(module, "CHECKED_PROMPTS", 2)
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return AutoTokenizer.from_pretrained(FOLDER)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32).eval()
 
 
 @pytest.fixture(scope="module")
 def tasks(tokenizer):
     """Greedy answers and samples to prompts of several lengths. Some end by themselves, others at their limits."""
-    with open(ROOT / "create_dataset" / "sft_dataset_llm.csv", encoding="utf-8", newline="") as file:
-        rows = [row for k, row in enumerate(csv.DictReader(file)) if k in (0, 40, 90, 150)]
+    rows = [rows_of(SFT_CSV)[k] for k in (0, 40, 90, 150)]
     limits = [token_limit(len(encode_completion(tokenizer, row["output_data"]))) for row in rows]
     prompts = [encode_prompt(tokenizer, row["input_data"]) for row in rows]
     found = [

@@ -1,12 +1,11 @@
 """Generation in batches gives the same answers as one by one, and stops."""
 
-import csv
 from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import ROOT, problems_of
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+from helpers import SFT_CSV, problems_of, rows_of
+from transformers import LlamaConfig
 
 from benchmarks.architecture import REAL_ARCHITECTURE
 from fine_tuning.data.tokens import encode_prompt
@@ -22,28 +21,10 @@ from fine_tuning.sampling.generation import (
 )
 from fine_tuning.training.adapter import add_adapter
 
-FOLDER = ROOT / "fine_tuning" / "embedded_model"
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return AutoTokenizer.from_pretrained(FOLDER)
-
-
-def load_model():
-    return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32).eval()
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load_model()
-
 
 @pytest.fixture(scope="module")
 def prompts(tokenizer):
-    with open(ROOT / "create_dataset" / "sft_dataset_llm.csv", encoding="utf-8", newline="") as file:
-        rows = [row for row, _ in zip(csv.DictReader(file), range(4), strict=False)]
-    return [encode_prompt(tokenizer, row["input_data"]) for row in rows]
+    return [encode_prompt(tokenizer, row["input_data"]) for row in rows_of(SFT_CSV)[:4]]
 
 
 def test_prompts_of_different_lengths_get_the_same_answers_in_a_batch_as_alone(model, tokenizer, prompts):
@@ -73,7 +54,7 @@ def test_answers_stop_at_eos_and_unfinished_ones_are_marked(model, tokenizer, pr
     assert [(answer.ended, answer.tokens) for answer in cut] == [(False, 10)] * 4
 
 
-def test_answers_end_where_the_models_positions_end(tokenizer, prompts):
+def test_answers_end_where_the_models_positions_end(load_model, tokenizer, prompts):
     model = load_model()
     longest = max(map(len, prompts))
     whole = generate_batch(model, tokenizer, prompts, 600, temperature=0, seed=1)
@@ -96,7 +77,7 @@ def test_the_token_limit_leaves_room_above_the_reference():
     assert token_limit(100) == 166
 
 
-def test_merging_the_adapter_does_not_change_predictions(model):
+def test_merging_the_adapter_does_not_change_predictions(load_model, model):
     tuned = add_adapter(load_model(), REAL.lora, seed=2025).eval()
     with torch.no_grad():
         for name, weight in tuned.named_parameters():
@@ -110,7 +91,7 @@ def test_merging_the_adapter_does_not_change_predictions(model):
     assert not torch.allclose(unmerged, base, atol=1e-1)
 
 
-def test_a_models_own_generation_config_does_not_change_its_answers(tokenizer):
+def test_a_models_own_generation_config_does_not_change_its_answers(load_model, tokenizer):
     answers = []
     for penalty in (1.0, 9.0):
         model = load_model()

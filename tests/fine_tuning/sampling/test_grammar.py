@@ -1,11 +1,9 @@
 """Answers held to the diagram language parse without a problem and end within their limit, whatever the model."""
 
-import csv
-
 import pytest
 import torch
 from families import FAMILIES, tiny_model, tiny_tokenizer
-from helpers import ROOT, problems_of
+from helpers import ROOT, SFT_CSV, problems_of, rows_of
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from diagram import parse
@@ -14,14 +12,8 @@ from fine_tuning.sampling import generation
 from fine_tuning.sampling.generation import generate_batch
 from fine_tuning.sampling.grammar import DiagramGrammar
 
-FOLDER = ROOT / "fine_tuning" / "embedded_model"
 REAL = ROOT.parent / "shared" / "deepseek-coder-1.3b-instruct"
 REQUEST = "Draw two boxes."
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return AutoTokenizer.from_pretrained(FOLDER)
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +21,8 @@ def grammar(tokenizer):
     return DiagramGrammar(tokenizer)
 
 
-@pytest.fixture(scope="module")
-def model():
-    return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32).eval()
-
-
 def references(count):
-    with open(ROOT / "create_dataset" / "sft_dataset_llm.csv", encoding="utf-8", newline="") as file:
-        answers = [row["output_data"] for row in csv.DictReader(file)]
+    answers = [row["output_data"] for row in rows_of(SFT_CSV)]
     return answers[:: len(answers) // count]
 
 
@@ -158,8 +144,8 @@ LABELS = ["Sales data", "it's", "both ' and \"", "C:\\dir", "데이터 수집", 
 
 
 @pytest.mark.parametrize("family", ["embedded", *FAMILIES])
-def test_the_tokens_of_every_label_are_allowed_also_where_they_hold_parts_of_characters(tmp_path, family):
-    tokenizer = AutoTokenizer.from_pretrained(FOLDER) if family == "embedded" else tiny_tokenizer(FAMILIES[family])
+def test_the_tokens_of_every_label_are_allowed_also_where_they_hold_parts_of_characters(tokenizer, family):
+    tokenizer = tokenizer if family == "embedded" else tiny_tokenizer(FAMILIES[family])
     grammar, state = DiagramGrammar(tokenizer), None
     answer = "\n".join(LABELLED.format(k, repr(label)) for k, label in enumerate(LABELS))
     state = grammar.start

@@ -4,23 +4,19 @@ Without a GPU, `make_fx` stands in for a CUDA graph. It too records the operatio
 as a constant.
 """
 
-import csv
-
 import pytest
 import torch
-from helpers import ROOT
+from helpers import SFT_CSV, rows_of
 from torch.fx.experimental.proxy_tensor import make_fx
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fine_tuning.data.tokens import encode_prompt
-from fine_tuning.sampling import decoder as module
 from fine_tuning.sampling.batches import Task
 from fine_tuning.sampling.decoder import Decoder
 from fine_tuning.sampling.generation import answer_tasks
 from fine_tuning.sampling.pace import Pace
 from fine_tuning.sampling.rows import Rows
 
-FOLDER = ROOT / "fine_tuning" / "embedded_model"
+pytestmark = pytest.mark.usefixtures("short_comparison")
 PACE = Pace(steps=4, bucket=64, doubles=True, queue=1, most=1)
 
 
@@ -44,27 +40,9 @@ class Traces:
         return replay
 
 
-@pytest.fixture(autouse=True)
-def short_comparison(monkeypatch):
-    monkeypatch.setattr(module, "CHECKED_TOKENS", 12)
-    monkeypatch.setattr(module, "CHECKED_PROMPTS", 2)
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return AutoTokenizer.from_pretrained(FOLDER)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32).eval()
-
-
 @pytest.fixture(scope="module")
 def tasks(tokenizer):
-    with open(ROOT / "create_dataset" / "sft_dataset_llm.csv", encoding="utf-8", newline="") as file:
-        rows = [row for _, row in zip(range(3), csv.DictReader(file), strict=False)]
-    prompts = [encode_prompt(tokenizer, row["input_data"]) for row in rows]
+    prompts = [encode_prompt(tokenizer, row["input_data"]) for row in rows_of(SFT_CSV)[:3]]
     return [Task(prompt, 30 + 5 * k, sample) for k, prompt in enumerate(prompts) for sample in (None, 0)]
 
 

@@ -2,20 +2,12 @@
 
 import pytest
 import torch
-from helpers import ROOT
-from transformers import AutoModelForCausalLM
 
 from fine_tuning.sampling.batches import Task
 from fine_tuning.sampling.generation import cache_bytes_per_token
 from fine_tuning.sampling.rows import Rows, read_prompts
 
-FOLDER = ROOT / "fine_tuning" / "embedded_model"
 PROMPTS = [[0, 9, 8, 7, 6], [0, 5, 4], [0, 11, 12, 13]]
-
-
-@pytest.fixture(scope="module")
-def model():
-    return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32).eval()
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,7 @@
 """Several answers to a prompt: the greedy one and samples, which depend on seed, prompt and number alone."""
 
-import csv
-
 import pytest
-import torch
-from helpers import ROOT
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from helpers import SFT_CSV, rows_of
 
 from fine_tuning.data.tokens import encode_prompt
 from fine_tuning.sampling import decoder as decoder_module
@@ -14,18 +10,7 @@ from fine_tuning.sampling.decoder import Decoder
 from fine_tuning.sampling.generation import generate_batch
 from fine_tuning.sampling.several import several_answers
 
-FOLDER = ROOT / "fine_tuning" / "embedded_model"
 LIMIT = 40
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return AutoTokenizer.from_pretrained(FOLDER)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32).eval()
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["fast", "plain"])
@@ -35,9 +20,7 @@ def decoder(request, model, tokenizer):
 
 @pytest.fixture(scope="module")
 def prompts(tokenizer):
-    with open(ROOT / "create_dataset" / "sft_dataset_llm.csv", encoding="utf-8", newline="") as file:
-        rows = [row for row, _ in zip(csv.DictReader(file), range(2), strict=False)]
-    return [encode_prompt(tokenizer, row["input_data"]) for row in rows]
+    return [encode_prompt(tokenizer, row["input_data"]) for row in rows_of(SFT_CSV)[:2]]
 
 
 @pytest.fixture(scope="module")

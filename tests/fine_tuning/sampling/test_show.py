@@ -1,10 +1,10 @@
 """What is shown about the answers to a request: pictures, a line with votes and checks, notes, and a line of JSON."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from helpers import Answer
 
 from diagram import parse
 from diagram.svg import svg
@@ -13,12 +13,6 @@ from fine_tuning.sampling.show import best_shown, failure
 from fine_tuning.sampling.vote import ranked
 
 LINE = "[{}, {}, 300, 'circle', 40, 40, 'solid arrow', (255, 228, 196), (0, 0, 0), []]"
-
-
-@dataclass(frozen=True)
-class Answer:
-    text: str
-    ended: bool = True
 
 
 def shapes(count):

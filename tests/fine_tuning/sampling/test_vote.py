@@ -1,18 +1,11 @@
 """Among several answers the one wins whose graph most of them have, and of these the tidiest. No model is needed."""
 
-from dataclasses import dataclass
-
 import pytest
+from helpers import Answer
 
 from fine_tuning.sampling.vote import best_different, ranked
 
 LOOK = "'circle', 80, 80, 'solid arrow', (255, 255, 255), (0, 0, 0)"
-
-
-@dataclass(frozen=True)
-class Answer:
-    text: str
-    ended: bool = True
 
 
 def row(*targets, y=300, gap=200):

@@ -1,9 +1,6 @@
 """A watcher sees every token of a generation as it comes, changes nothing, and can end it."""
 
 import pytest
-import torch
-from helpers import ROOT
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fine_tuning.data.tokens import decode_answer, encode_prompt
 from fine_tuning.sampling import decoder as module
@@ -12,7 +9,6 @@ from fine_tuning.sampling.decoder import Decoder
 from fine_tuning.sampling.generation import generate_batch
 from fine_tuning.sampling.watching import current_watcher, watching
 
-FOLDER = ROOT / "fine_tuning" / "embedded_model"
 TOKENS = 24
 
 
@@ -37,9 +33,7 @@ class Recorder:
 
 
 @pytest.fixture(scope="module")
-def tuned():
-    model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+def tuned(model, tokenizer):
     return model, tokenizer, [encode_prompt(tokenizer, text) for text in ("three circles in a row", "a -> b")]
 
 

@@ -14,9 +14,11 @@ from tiny_llama import adapter_of, pair_of, tiny_llama
 from transformers import AutoTokenizer, TrainingArguments
 from trl import SFTConfig
 
+from fine_tuning.run.errors import UserError
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.options import EMBEDDED_FOLDER
 from fine_tuning.run.presets import REAL
+from fine_tuning.training import global_batch
 from fine_tuning.training.graph_setup import graphs_for, why_plain
 from fine_tuning.training.graphed_steps import GraphedSteps
 from fine_tuning.training.history import steps_of
@@ -40,9 +42,9 @@ def replays_count_as_faster(monkeypatch):
     monkeypatch.setattr(GraphedSteps, "_is_faster", lambda *_: True)
 
 
-def make_trainer(kind, folder, dropout=0.0):
+def make_trainer(kind, folder, dropout=0.0, size=1):
     settings = replace(REAL.sft, epochs=EPOCHS, learning_rate=1e-3)
-    arguments = trainer_arguments(REAL, settings, torch.float32, 5, EXAMPLES, folder / "checkpoints")
+    arguments = trainer_arguments(REAL, settings, torch.float32, 5, EXAMPLES, folder / "checkpoints", size)
     arguments["optim"] = "sgd"  # Adam takes steps of one size where a gradient is nothing but rounding
     examples = PAIRS if kind is OrpoTrainer else ROWS
     common = dict(
@@ -57,9 +59,9 @@ def make_trainer(kind, folder, dropout=0.0):
     return kind(args=SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}), **common)
 
 
-def trained(kind, folder, capture=None, dropout=0.0):
+def trained(kind, folder, capture=None, dropout=0.0, size=1):
     """A trainer that has finished, by captured steps if there is a way to capture them, and what it said."""
-    trainer, said, graphs = make_trainer(kind, folder, dropout), [], None
+    trainer, said, graphs = make_trainer(kind, folder, dropout, size), [], None
     if capture:
         graphs = GraphedSteps(trainer, trainer.model, capture, 1000, False, None, said.append)
     train(trainer, [], graphs)
@@ -163,3 +165,78 @@ def test_the_log_says_why_steps_are_plain(tmp_path, monkeypatch):
     assert why_plain(trainer, plain=False, load_in_4bit=False) == ""
     next(iter(trainer.model.modules())).attention_dropout = 0.1
     assert "dropout of its own" in why_plain(trainer, plain=False, load_in_4bit=False)
+
+
+SIZE = 5  # of a global batch; the last one of an epoch has 2 examples
+
+
+def assert_alike(one, other, names=("loss", "grad_norm", "eval_loss", "learning_rate")):
+    """The figures and weights of two trainings are equal but for rounding."""
+    steps = [entry for entry in one.state.log_history if "loss" in entry]
+    assert len(steps) == EPOCHS * -(-EXAMPLES // SIZE)
+    for entry, same in zip(one.state.log_history, other.state.log_history, strict=True):
+        for name in names:
+            assert (name in entry) == (name in same)
+            if name in entry:
+                assert same[name] == pytest.approx(entry[name], rel=2e-3, abs=1e-3), (entry["step"], name)
+    for weight, same in zip(adapter_of(one.model), adapter_of(other.model), strict=True):
+        torch.testing.assert_close(same, weight, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [OrpoTrainer, AdapterSftTrainer])
+def test_the_steps_of_a_global_batch_are_those_of_the_trainers_own_accumulation(kind, tmp_path, monkeypatch):
+    """TRL's mean over all answer tokens of several rows, and transformers' mean over several pairs."""
+    own, _ = trained(kind, tmp_path / "own", size=SIZE)
+    monkeypatch.setattr(kind, "has_global_batch", False)
+    of_libraries, _ = trained(kind, tmp_path / "libraries", size=SIZE)
+    assert own.global_batch and not of_libraries.global_batch
+    assert_alike(of_libraries, own)
+
+
+@pytest.mark.parametrize("kind", [OrpoTrainer, AdapterSftTrainer])
+def test_a_global_batch_of_captured_steps_is_that_of_plain_ones(kind, tmp_path):
+    plain, _ = trained(kind, tmp_path / "plain", size=SIZE)
+    captured, said = trained(kind, tmp_path / "captured", record, size=SIZE)
+    assert not said and captured.way["steps by graph"] == str(EXAMPLES * EPOCHS)
+    assert_alike(plain, captured, ("loss", "grad_norm", "eval_loss", *plain.figure_names))
+
+
+def test_a_global_batch_goes_on_plainly_when_a_capture_fails(tmp_path):
+    calls = []
+
+    def fail_later(work):
+        calls.append(work)
+        if len(calls) == 2:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return record(work)
+
+    plain, _ = trained(AdapterSftTrainer, tmp_path / "plain", size=SIZE)
+    fallen_back, said = trained(AdapterSftTrainer, tmp_path / "fallen_back", fail_later, size=SIZE)
+    assert len(said) == 1 and fallen_back.graphs.steps > 0
+    assert_alike(plain, fallen_back)
+
+
+def test_graphs_give_way_when_those_of_another_process_have(tmp_path, monkeypatch):
+    def with_a_plain_process(flat):
+        flat[-1] += 1
+
+    monkeypatch.setattr(global_batch, "all_reduce_", with_a_plain_process)
+    trainer, said = trained(AdapterSftTrainer, tmp_path, record, size=SIZE)
+    assert said == ["note: another process trains with plain steps, so training goes on with plain steps"]
+    assert "processes with plain steps" not in trainer.state.log_history[0]
+
+
+def test_a_loss_that_is_not_finite_names_the_step_of_a_global_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr(global_batch, "all_reduce_", lambda flat: flat.fill_(torch.nan))
+    with pytest.raises(UserError, match=f"step 1, one of {SIZE} rows: the loss is nan"):
+        trained(AdapterSftTrainer, tmp_path, size=SIZE)
+
+
+def test_continuing_a_global_batch_with_dropout_gives_the_same_adapter(tmp_path):
+    whole, _ = trained(AdapterSftTrainer, tmp_path / "whole", dropout=0.2, size=2)
+    (tmp_path / "again" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "whole" / "checkpoints" / "checkpoint-10").rename(tmp_path / "again" / "checkpoints" / "checkpoint-10")
+    continued, _ = trained(AdapterSftTrainer, tmp_path / "again", dropout=0.2, size=2)
+    assert steps_of(continued.state.log_history) == steps_of(whole.state.log_history)
+    for one, other in zip(adapter_of(whole.model), adapter_of(continued.model), strict=True):
+        assert torch.equal(one, other)

@@ -3,15 +3,13 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from families import CHATML, tiny_model
-from helpers import ROOT, STEP_1, contents, problems_of
+from helpers import STEP_1, contents, problems_of
 from safetensors.torch import save_file
 from transformers import AutoTokenizer, BertConfig, Gemma3Config, JetMoeConfig, RwkvConfig
 
@@ -203,11 +201,10 @@ def test_a_folder_with_other_files_is_refused_before_torch_is_imported(refused, 
     assert message.startswith(f"error: --model {model}: ") and said in message
 
 
-def test_a_step_refuses_a_template_that_loses_the_request_and_writes_nothing(workspace, model):
+def test_a_step_refuses_a_template_that_loses_the_request_and_writes_nothing(forked, workspace, model):
     (model / "chat_template.jinja").write_text(CHATML.replace("message['content']", "message['content'][0].text"))
     before = contents(workspace)
-    command = [sys.executable, STEP_1, "--model", str(model), "--workspace", str(workspace)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    run = forked.run(STEP_1, "--model", model, "--workspace", workspace)
     assert run.returncode == 2 and "Traceback" not in run.stderr
     assert [line for line in run.stderr.splitlines() if line.startswith("error: ")] == run.stderr.splitlines()[-1:]
     assert contents(workspace) == before

@@ -28,7 +28,8 @@ from fine_tuning.training.checkpoints import is_whole, seal
 from fine_tuning.training.history import epochs_of, steps_of
 from fine_tuning.training.reporter import Reporter
 from fine_tuning.training.sft_trainer import AdapterSftTrainer
-from fine_tuning.training.trainer import train, trainer_arguments, without_walks
+from fine_tuning.training.trainer import train, trainer_arguments
+from fine_tuning.training.walks import without_walks
 
 ROWS, EPOCHS = 10, 2  # 20 steps, with checkpoints after 10 and 20
 

@@ -5,18 +5,7 @@ import socket
 from contextlib import closing
 
 import pytest
-from page_helpers import FakeModel, page, request
-
-
-@pytest.fixture
-def model():
-    return FakeModel()
-
-
-@pytest.fixture
-def address(model):
-    with page(model) as server:
-        yield server.address
+from page_helpers import page, request
 
 
 def raw(address: str, *lines: str) -> bytes:

@@ -11,6 +11,7 @@ from fine_tuning.common import LOG_NAMES
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.options import make_parser, to_options
 from fine_tuning.run.plots import loss_plot
+from fine_tuning.run.processes import Processes
 from fine_tuning.run.verdict import training_verdict
 from fine_tuning.web.runs import Runs
 
@@ -68,6 +69,13 @@ def test_a_step_at_work_has_its_progress_and_a_plot_up_to_now(options):
     log.history = HISTORY
     log.progress("Training: step 8 of 1,000, loss 0.125")
     assert runs.facts()[0]["pictures"]["plot"] != step["pictures"]["plot"] and runs.picture(1, "plot") != before
+
+
+def test_the_share_of_one_of_several_processes_is_that_of_its_samples(options):
+    here = Processes(rank=0, count=4)
+    log_of(options, 2).progress(here.share_of("Sampling: 15 of 60 samples"))
+    step = Runs(options).facts()[1]
+    assert (step["share"], step["lines"]) == (0.25, ["Sampling: 15 of 60 samples (process 0 of 4)"])
 
 
 def test_pictures_that_an_earlier_run_has_left_are_not_shown(options):

@@ -27,17 +27,6 @@ def until(happened) -> None:
         time.sleep(0.01)
 
 
-@pytest.fixture
-def model():
-    return FakeModel()
-
-
-@pytest.fixture
-def address(model):
-    with page(model) as server:
-        yield server.address
-
-
 def test_a_request_is_drawn_shape_by_shape_and_then_answered(model, address):
     model.pause = SLOW
     *events, done = request(f"{address}ask", {"request": "a chain"}).events()
