@@ -17,6 +17,7 @@ You can stop it at any time. The same command continues.
 import csv
 import io
 import json
+import os
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -131,9 +132,10 @@ def _prepare(
     if _is_prepared(options, place) and not options.restart:
         return
     if place.root.exists():
-        if (place.root / MADE_OF).exists():
-            why = "--restart is given" if options.restart else "round 1 has changed"
-            print(f"note: {place.root} is discarded, because {why}", file=sys.stderr)
+        if not (place.root / MADE_OF).exists():
+            raise UserError(f"{place.root}: this folder is not a workspace of round 2. Rename it")
+        why = "--restart is given" if options.restart else "round 1 has changed"
+        print(f"note: {place.root} is discarded, because {why}", file=sys.stderr)
         shutil.rmtree(place.root)
     references = references_left(rows, left_out, options)
     columns = columns_of(options.workspace.orpo_csv)
@@ -142,18 +144,21 @@ def _prepare(
     sft_rows = limit_prompts(read_sft_rows(options).rows, options.max_rows)
     sft_train, _ = split_prompts(sft_rows, options.seed)
     sft_columns = columns_of(options.workspace.sft_csv)
-    make_folder(place.sft_csv.parent)
-    write_atomically(place.sft_csv, _csv(sft_columns, sft_rows, sft_train))
-    write_atomically(place.orpo_csv, _csv([*columns, ROUND], references, train, {ROUND: "2"}))
+    made = Workspace(place.root.with_name(f".{FOLDER}.unfinished"))  # takes its place when it is whole
+    shutil.rmtree(made.root, ignore_errors=True)
+    make_folder(made.sft_csv.parent)
+    write_atomically(made.sft_csv, _csv(sft_columns, sft_rows, sft_train))
+    write_atomically(made.orpo_csv, _csv([*columns, ROUND], references, train, {ROUND: "2"}))
     skipped = shutil.ignore_patterns(*NOT_COPIED)
-    shutil.copytree(options.workspace.orpo_model, place.sft_model, ignore=skipped)
+    shutil.copytree(options.workspace.orpo_model, made.sft_model, ignore=skipped)
     step_1 = RunState(options.workspace.sft_model)
-    settings = {**step_1.stored_settings, "seed": _seed(options), "data sha256": sha256(place.sft_csv)}
-    state = RunState(place.sft_model)
+    settings = {**step_1.stored_settings, "seed": _seed(options), "data sha256": sha256(made.sft_csv)}
+    state = RunState(made.sft_model)
     state.begin(settings, restart=False)
     state.finish(settings, step_1.figures or {})
-    sync_folder(place.root)
-    write_atomically(place.root / MADE_OF, json.dumps(_made_of(options)))  # last: from now on the workspace is whole
+    write_atomically(made.root / MADE_OF, json.dumps(_made_of(options)))
+    sync_folder(made.root)
+    os.replace(made.root, place.root)
 
 
 def references_left(rows: Sequence[Row], left_out: Collection[str], options: Options) -> list[Row]:

@@ -19,15 +19,17 @@ class Job:
 
     launcher   the process id of the launcher
     processes  those of the processes
+    has_ended  whether it has been waited for
     """
 
     def __init__(self, folder: Path, answer: Callable[[], dict[str, Any]], launcher: int, processes: list[int]) -> None:
-        self.launcher, self.processes = launcher, processes
+        self.launcher, self.processes, self.has_ended = launcher, processes, False
         self._folder, self._answer = folder, answer
 
     def end(self) -> int:
         """Wait until all processes have ended. Returns the launcher's exit status."""
         status: int = self._answer()["status"]
+        self.has_ended = True
         deadline = time.monotonic() + 20
         while any(map(is_running, self.processes)):
             assert time.monotonic() < deadline
@@ -70,17 +72,23 @@ def forking_launcher() -> Iterator[Start]:
     )
     assert server.stdin and server.stdout
     questions, answers = server.stdin, server.stdout
+    last: Job | None = None
 
     def answer() -> dict[str, Any]:
         read: dict[str, Any] = json.loads(answers.readline())
         return read
 
     def start(count: int, module: str, words: list[str], folder: Path) -> Job:
+        nonlocal last
+        if last and not last.has_ended:  # a test has failed before its end
+            os.killpg(last.launcher, signal.SIGKILL)
+            last.end()
         folder.mkdir(exist_ok=True)
         launch = {"count": count, "module": module, "words": words, "folder": str(folder)}
         questions.write(json.dumps(launch) + "\n")
         questions.flush()
-        return Job(folder, answer, **answer())
+        last = Job(folder, answer, **answer())
+        return last
 
     try:
         yield start

@@ -16,6 +16,7 @@ from fine_tuning.data.sft_csv import read_sft_rows
 from fine_tuning.data.split import limit_prompts, split_prompts
 from fine_tuning.run import sample_store
 from fine_tuning.run.csv_bytes import columns_of
+from fine_tuning.run.errors import UserError
 from fine_tuning.run.run_state import RunState
 from fine_tuning.run.step_order import check_split, check_step_1
 from fine_tuning.run.workspace import Workspace
@@ -127,11 +128,21 @@ def test_a_second_start_keeps_the_workspace_and_a_new_round_1_discards_it(option
 
 
 def test_a_workspace_that_a_stop_left_unfinished_is_made_again(options):
+    left = options.workspace.root / f".{second_round.FOLDER}.unfinished" / "create_dataset"
+    left.mkdir(parents=True)
+    (left / "half.csv").write_text("half")
     place, *_ = prepare(options)
-    (place.root / second_round.MADE_OF).unlink()
-    (place.sft_model / "tokenizer.json").unlink()
-    prepare(options)
-    assert (place.sft_model / "tokenizer.json").exists()
+    assert place.orpo_csv.exists() and not left.parent.exists()
+    assert not (place.root / "create_dataset" / "half.csv").exists()
+
+
+def test_a_folder_of_the_users_own_is_not_discarded(options):
+    own = options.workspace.root / second_round.FOLDER / "notes.txt"
+    own.parent.mkdir()
+    own.write_text("mine")
+    with pytest.raises(UserError, match="is not a workspace of round 2. Rename it"):
+        prepare(options)
+    assert own.read_text() == "mine"
 
 
 def test_an_adapter_counts_only_if_it_is_finished_and_made_from_the_present_one(options):

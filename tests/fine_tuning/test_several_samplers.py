@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from helpers import DIAGRAM, ORPO_HEADER, SFT_HEADER, finish_step_1
 
 from fine_tuning.common import new_adapter
 from fine_tuning.data.prompt_frame import PromptFrame
-from fine_tuning.run import watch
 from fine_tuning.run.options import make_parser, to_options
 from fine_tuning.run.presets import EMBEDDED
 from fine_tuning.run.sample_parts import part_paths
@@ -31,15 +29,16 @@ class Sampling:
     def __init__(self, forked_job, workspace: Path) -> None:
         self.workspace, self.csv, self._forked = workspace, csv_of(workspace), forked_job
 
-    def start(self, count: int, *flags: str) -> Job:
+    def start(self, count: int, *flags: str, module: str = "fine_tuning.orpo_create_dataset") -> Job:
         words = ["--model", "embedded", "--workspace", str(self.workspace), *SETTINGS, *flags]
-        printed = self.workspace.with_name("printed")
-        return self._forked(count, "fine_tuning.orpo_create_dataset", words, printed)
+        return self._forked(count, module, words, self.workspace.with_name("printed"))
 
-    def stop(self, kill: Callable[[Job], None], batches: int = 1) -> tuple[Job, int]:
-        """Start two processes, and kill when so many batches are on disk. Returns the job and its exit status."""
-        job = self.start(2)
-        job.wait_until(lambda: sum(path.read_bytes().count(b"\n") for path in part_paths(self.csv)) >= batches)
+    def stop(self, kill: Callable[[Job], None]) -> tuple[Job, int]:
+        """Start two processes that are never done, and kill when two batches of six are on disk. Returns the job and
+        its exit status.
+        """
+        job = self.start(2, module="standing_still")
+        job.wait_until(lambda: sum(path.read_bytes().count(b"\n") for path in part_paths(self.csv)) >= 2)
         kill(job)
         return job, job.end()
 
@@ -51,13 +50,7 @@ class Sampling:
 
 
 def kill_launcher(job: Job) -> None:
-    """Kill the launcher. The processes stand still until they look for it: fast ones would be done before."""
-    for process in job.processes:
-        os.kill(process, signal.SIGSTOP)
     os.kill(job.launcher, signal.SIGKILL)
-    time.sleep(watch.SECONDS + 0.1)
-    for process in job.processes:
-        os.kill(process, signal.SIGCONT)
 
 
 def csv_of(workspace: Path) -> Path:
@@ -128,7 +121,7 @@ def test_a_finished_run_is_reported_once_and_left_alone(sampling, alone):
 
 @pytest.mark.parametrize("others", [1, 3])
 def test_any_number_of_processes_goes_on_after_one_was_killed(sampling, alone, others):
-    _, status = sampling.stop(lambda job: os.kill(job.processes[1], signal.SIGKILL), batches=2)
+    _, status = sampling.stop(lambda job: os.kill(job.processes[1], signal.SIGKILL))
     assert status == 128 + signal.SIGKILL
     assert part_paths(sampling.csv)
     sampling.finish(others)
