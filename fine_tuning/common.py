@@ -20,12 +20,13 @@ from fine_tuning.data.problems import Problems, Warnings
 from fine_tuning.data.prompt_frame import PromptFrame, captions, frame_of, stored_frame
 from fine_tuning.data.scoring import Scoring, scoring_of, stored_scoring
 from fine_tuning.data.split import limit_prompts, split_prompts
+from fine_tuning.run.command_line import parse_options
 from fine_tuning.run.commands import STEPS, restart_command, stop_suggesting_restart
 from fine_tuning.run.entry_point import run
 from fine_tuning.run.errors import Checks
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.model_check import check_download, check_model
-from fine_tuning.run.options import Options, parse_options, set_environment
+from fine_tuning.run.options import Options, set_environment
 from fine_tuning.run.presets import Preset
 from fine_tuning.run.processes import processes
 from fine_tuning.run.report_to import check_report_to
