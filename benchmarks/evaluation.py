@@ -13,10 +13,11 @@ from create_dataset.create_dataset import SFT_FILE, make_datasets
 from diagram import score_diagram
 from fine_tuning.data.csv_rows import Row, read_rows
 from fine_tuning.data.split import held_out_rows, limit_prompts, split_prompts
+from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.run.commands import PROJECT
 from fine_tuning.run.entry_point import INTERRUPTS
 from fine_tuning.run.files import sha256, write_atomically
-from fine_tuning.run.options import Options, make_parser, to_options
+from fine_tuning.run.options import Options
 from fine_tuning.run.run_state import ADAPTER_FILE
 from fine_tuning.run.step_preset import preset_for
 from fine_tuning.run_all import pass_interrupts_to

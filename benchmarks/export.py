@@ -21,11 +21,12 @@ from fine_tuning.exporting.alike import PROMPTS
 from fine_tuning.exporting.gguf_compare import compare_gguf
 from fine_tuning.exporting.held_out import held_out
 from fine_tuning.exporting.llama_cpp import LlamaCppFailed
+from fine_tuning.run.command_line import user_path, whole_number
 from fine_tuning.run.commands import flags
 from fine_tuning.run.entry_point import run
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.markdown import table
-from fine_tuning.run.options import Options, set_environment, user_path, whole_number
+from fine_tuning.run.options import Options, set_environment
 from fine_tuning.run.workspace import Workspace
 
 

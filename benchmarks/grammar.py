@@ -19,9 +19,10 @@ from create_dataset.create_dataset import SFT_FILE, make_datasets
 from diagram import parse, score_diagram
 from fine_tuning.data.csv_rows import Row, read_rows
 from fine_tuning.data.tokens import encode_prompt
+from fine_tuning.run.command_line import user_path
 from fine_tuning.run.commands import PROJECT
 from fine_tuning.run.markdown import table
-from fine_tuning.run.options import SEED, Options, set_environment, user_path
+from fine_tuning.run.options import SEED, Options, set_environment
 from fine_tuning.run.presets import EMBEDDED
 from fine_tuning.run.workspace import Workspace
 from fine_tuning.sampling.batches import plan_batches

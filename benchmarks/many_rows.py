@@ -75,7 +75,7 @@ def measure(workspace: Path) -> dict[str, Any]:
     from fine_tuning.data.sft_csv import read_sft_rows
     from fine_tuning.data.split import split_prompts
     from fine_tuning.data.tokens import ROW_PARTS, encode_rows
-    from fine_tuning.run.options import make_parser, to_options
+    from fine_tuning.run.command_line import make_parser, to_options
     from fine_tuning.run.step_preset import preset_for
     from fine_tuning.training.base_model import load_tokenizer
     from fine_tuning.training.token_table import write_tokens

@@ -32,9 +32,10 @@ from benchmarks.smollm2 import NAME, PACKAGE, unpack
 from benchmarks.yardsticks import has_graphviz
 from fine_tuning.data.orpo_csv import read_answers
 from fine_tuning.data.split import limit_prompts, split_prompts
+from fine_tuning.run.command_line import user_path, whole_number
 from fine_tuning.run.commands import PROJECT
 from fine_tuning.run.entry_point import run
-from fine_tuning.run.options import DEFAULT_MODEL, MAX_SEED, Options, set_environment, user_path, whole_number
+from fine_tuning.run.options import DEFAULT_MODEL, MAX_SEED, Options, set_environment
 from fine_tuning.run.step_order import library_versions
 
 WHAT_IT_IS = (

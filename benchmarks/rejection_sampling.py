@@ -18,7 +18,7 @@ from collections.abc import Container, Sequence
 from random import Random
 from statistics import fmean
 
-from fine_tuning.common import Step, limit_prompts, run, split_prompts, tuned_model
+from fine_tuning.common import limit_prompts, run, split_prompts, tuned_model
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.ended import has_ended
 from fine_tuning.data.orpo_csv import read_answers
@@ -30,13 +30,14 @@ from fine_tuning.run.files import sha256
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.options import Options
 from fine_tuning.run.run_state import ADAPTER_FILE, RunState
+from fine_tuning.training_step import TrainingStep
 
 NAME = "sft_on_best"
 LOG_NAME = f"log_train_final_{NAME}"
 
 
 def main() -> None:
-    step = Step(3, __doc__)
+    step = TrainingStep(3, __doc__)
     options, workspace, preset = step.options, step.workspace, step.preset
     step.state, step.log = RunState(workspace.root / "models" / NAME), TrainingLog(workspace.log, LOG_NAME, "")
     with step.checks:

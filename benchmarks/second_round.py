@@ -29,11 +29,12 @@ from fine_tuning.common import limit_prompts, run, split_prompts
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.orpo_csv import pairs_to_train_on, read_answers
 from fine_tuning.data.sft_csv import read_sft_rows
+from fine_tuning.run.command_line import parse_options
 from fine_tuning.run.commands import flags
 from fine_tuning.run.csv_bytes import columns_of
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.files import make_folder, sha256, sync_folder, write_atomically
-from fine_tuning.run.options import MAX_SEED, Options, parse_options, set_environment
+from fine_tuning.run.options import MAX_SEED, Options, set_environment
 from fine_tuning.run.run_state import ADAPTER_FILE, RunState
 from fine_tuning.run.step_preset import preset_for
 from fine_tuning.run.workspace import Workspace

@@ -26,10 +26,11 @@ from diagram import score_diagram
 from fine_tuning.data.csv_rows import Row, read_rows
 from fine_tuning.data.prompt_frame import PromptFrame
 from fine_tuning.data.scoring import Scoring
+from fine_tuning.run.command_line import make_parser, to_options, whole_number
 from fine_tuning.run.commands import PROJECT
 from fine_tuning.run.files import sha256, write_atomically
 from fine_tuning.run.markdown import table
-from fine_tuning.run.options import SEED, Options, make_parser, set_environment, to_options, whole_number
+from fine_tuning.run.options import SEED, Options, set_environment
 from fine_tuning.run.presets import EMBEDDED
 from fine_tuning.run.run_state import ADAPTER_FILE
 from fine_tuning.run.workspace import Workspace

@@ -26,20 +26,12 @@ from fine_tuning.data.prompt_frame import stored_frame
 from fine_tuning.data.request_lines import STDIN, Request, batches, check_requests, read_requests
 from fine_tuning.data.scoring import scoring_of_answers
 from fine_tuning.data.trained_size import largest_trained
+from fine_tuning.run.command_line import add_plain, make_parser, to_options, user_path, whole_number
 from fine_tuning.run.commands import flags
 from fine_tuning.run.entry_point import printable
 from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.model_check import check_download, check_model
-from fine_tuning.run.options import (
-    MAX_SEED,
-    SEED,
-    add_plain,
-    make_parser,
-    set_environment,
-    to_options,
-    user_path,
-    whole_number,
-)
+from fine_tuning.run.options import MAX_SEED, SEED, set_environment
 from fine_tuning.run.processes import refuse_several
 from fine_tuning.run.step_order import check_step_1, check_tokenizer, latest_adapter
 from fine_tuning.run.step_preset import preset_after_step_1

@@ -1,5 +1,7 @@
 """What the three scripts share: `Step`, one run of a script, and the functions that load its model.
 
+Steps 1 and 3, which train, are a `TrainingStep`; see `training_step.py`.
+
 Importing this module does not import torch, which takes seconds: mistakes in flags and CSVs are reported before that.
 """
 
@@ -18,13 +20,14 @@ from fine_tuning.data.problems import Problems, Warnings
 from fine_tuning.data.prompt_frame import PromptFrame, captions, frame_of, stored_frame
 from fine_tuning.data.scoring import Scoring, scoring_of, stored_scoring
 from fine_tuning.data.split import limit_prompts, split_prompts
+from fine_tuning.run.command_line import parse_options
 from fine_tuning.run.commands import STEPS, restart_command, stop_suggesting_restart
 from fine_tuning.run.entry_point import run
 from fine_tuning.run.errors import Checks
 from fine_tuning.run.log import TrainingLog
 from fine_tuning.run.model_check import check_download, check_model
-from fine_tuning.run.options import Options, parse_options, set_environment
-from fine_tuning.run.presets import OrpoSettings, Preset, SftSettings
+from fine_tuning.run.options import Options, set_environment
+from fine_tuning.run.presets import Preset
 from fine_tuning.run.processes import processes
 from fine_tuning.run.report_to import check_report_to
 from fine_tuning.run.run_state import (
@@ -45,11 +48,6 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
-    from fine_tuning.sampling.validation import Validation
-    from fine_tuning.training.memory_check import Loss
-    from fine_tuning.training.orpo_trainer import OrpoTrainer
-    from fine_tuning.training.pair_batch import EncodedPair
-    from fine_tuning.training.sft_trainer import AdapterSftTrainer
     from fine_tuning.training.token_table import TokenTable
 
 __all__ = ["Step", "frame_of", "limit_prompts", "new_adapter", "run", "scoring_of", "split_prompts", "tuned_model"]
@@ -70,7 +68,6 @@ class Step:
         self._needs: dict[str, str] = {}
         self._warnings = Warnings()  # about the CSVs
         self._peak_memory = 0
-        self._validations: dict[str, Validation] = {}
         self.continues = False  # True if an earlier start did a part of this run
         self.number = number
         self.options = parse_options(description)
@@ -197,28 +194,6 @@ class Step:
         """Raise UserError if the stored run has other settings."""
         self.state.check(self.settings, f"To discard it and repeat step {self.number}: {restart_command()}")
 
-    def check_memory(self, loss_of: Loss, example: str, make_model: Callable[[], PeftModel]) -> None:
-        """Print the memory that a training step on the longest example needs; on a GPU, also try such a step.
-
-        `example` is what messages call it, "row" or "pair". Raises UserError if the memory is too small.
-        """
-        from fine_tuning.training.memory_check import check_memory
-
-        lora = self.preset.lora if self.number == 1 else replace(self.preset.lora, dropout=0.0)  # not in ORPO
-        self._needs = check_memory(self.options, replace(self.preset, lora=lora), loss_of, example, make_model)
-
-    def check_forward(self, model: PeftModel, pair: EncodedPair) -> None:
-        """Compare the forward pass of ORPO's loss with the model's own on a pair: the mean log-probability of a token.
-
-        Raises UserError if they differ.
-        """
-        from fine_tuning.training.device import choose_dtype
-        from fine_tuning.training.forward_check import check_pair_forward
-
-        options = self.options
-        difference = check_pair_forward(model, pair, choose_dtype(options.dtype), options.model_name)
-        self._needs["difference of the loss's forward pass from the model's own"] = f"{difference:.2g}"
-
     def begin(self, title: str, data: Mapping[str, Any] | None = None) -> None:
         """Lock the workspace, discard an earlier run on --restart, store the settings, and start the log.
 
@@ -250,73 +225,6 @@ class Step:
         """Write facts about the CSVs, and the warnings about them, into the log."""
         if facts := {**data, **self._warnings.facts}:
             self.log.set("Data", facts)
-
-    def trainer_arguments(self, settings: SftSettings | OrpoSettings, examples: int) -> dict[str, Any]:
-        """Trainer arguments of step 1 or 3 for a training set of `examples` examples."""
-        from fine_tuning.training.device import choose_dtype
-        from fine_tuning.training.global_batch import several_examples
-        from fine_tuning.training.trainer import trainer_arguments
-
-        folder, dtype = self.state.place / "checkpoints", choose_dtype(self.options.dtype)
-        size = self.options.examples_per_step
-        if size > 1:
-            print(several_examples(size, processes().count))
-        return trainer_arguments(self.preset, settings, dtype, self.options.seed, examples, folder, size)
-
-    def train(
-        self, trainer: AdapterSftTrainer | OrpoTrainer, bar: str, prompts: Iterable[str], tokens: int
-    ) -> dict[str, Any]:
-        """Train, from the last checkpoint if there is one, and return the figures.
-
-        `tokens` is the size of the training set. Raises UserError if the loss is not finite or the machine fails. The
-        message names the row by its prompt, which is looked up in `prompts`.
-        """
-        from tqdm import tqdm
-
-        from fine_tuning.training.dashboards import DashboardCallback, Training
-        from fine_tuning.training.device import peak_memory_mib
-        from fine_tuning.training.graph_setup import graphs_for
-        from fine_tuning.training.history import record, training_figures
-        from fine_tuning.training.reporter import Reporter
-        from fine_tuning.training.time_estimate import TimeEstimate
-        from fine_tuning.training.trainer import train
-
-        reporter = Reporter(self.log, bar)
-        trainer.add_callback(reporter)
-        if self.options.report_to and processes().is_main:
-            checkpoints = self.state.place / "checkpoints"
-            training = Training(self.state.place.name, self.workspace.log, checkpoints, self.settings)
-            trainer.add_callback(DashboardCallback(self.options.report_to, training))
-        graphs = graphs_for(trainer, self.options.plain, self.options.load_in_4bit)
-        captured = (lambda: graphs.captured) if graphs else lambda: (0, 0.0)
-        trainer.add_callback(TimeEstimate(bar, tqdm.write, captured, graphs.buckets if graphs else 0))
-        train(trainer, prompts, graphs)
-        self.log.set("How the steps were computed", trainer.way)
-        self.continues = reporter.first_step > 0
-        self._peak_memory = peak_memory_mib()
-        history, epochs = trainer.state.log_history, int(trainer.args.num_train_epochs)
-        record(self.log, history)
-        return training_figures(history, epochs, epochs * tokens, trainer.state.global_step - reporter.first_step)
-
-    def validate(
-        self, name: str, model: PeftModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]
-    ) -> dict[str, Any]:
-        """Answer the prompts of `rows` by greedy decoding, score the answers, and return the figures.
-
-        Merges the adapter into `model`, which cannot be trained afterwards. The log shows all validations of this run
-        side by side, each under its name.
-        """
-        from fine_tuning.sampling.decoder import Decoder
-        from fine_tuning.sampling.generation import merge_for_generation
-        from fine_tuning.sampling.validation import log_validation, validate
-
-        self.log.progress("Validation: answering the held-out prompts.")
-        batch_size, plain = self.preset.sampling.batch_size, self.options.plain
-        decoder = Decoder(merge_for_generation(model), tokenizer, batch_size, plain)
-        bar = f"validation {name}"
-        self._validations[name] = validate(decoder, rows, self.options.seed, bar, score=self.scoring)
-        log_validation(self.log, "Validation", self._validations, self.captions(rows))
-        return {f"validation {figure}": value for figure, value in self._validations[name].figures().items()}
 
     def captions(self, rows: Iterable[Row]) -> Callable[[str], str]:
         """A function that returns the request of a prompt in `rows`, for the contact sheets."""

@@ -19,11 +19,12 @@ from fine_tuning.exporting.alike import PROMPTS
 from fine_tuning.exporting.held_out import can_be_compared_now, to_compare
 from fine_tuning.exporting.plan import FORMATS, QUANTIZATIONS, make_plan
 from fine_tuning.exporting.target import check_target, comparison_of, files_of, is_exported, new_export
+from fine_tuning.run.command_line import make_parser, to_options, user_path, whole_number
 from fine_tuning.run.commands import flags
 from fine_tuning.run.entry_point import printable
 from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.model_check import check_download, check_model
-from fine_tuning.run.options import make_parser, set_environment, to_options, user_path, whole_number
+from fine_tuning.run.options import set_environment
 from fine_tuning.run.processes import refuse_several
 from fine_tuning.run.step_order import check_step_1, check_tokenizer, latest_adapter
 from fine_tuning.run.step_preset import preset_after_step_1

@@ -36,10 +36,11 @@ from fine_tuning.data.importing.sharing_out import ORPO_SHARE, share_out
 from fine_tuning.data.importing.table_files import Table, read_table
 from fine_tuning.data.importing.writing import check_target, csv_text, write_csvs
 from fine_tuning.data.problems import count_text
+from fine_tuning.run.command_line import user_path
 from fine_tuning.run.commands import default_workspace, flags, program, program_of
 from fine_tuning.run.entry_point import printable, run
 from fine_tuning.run.errors import Checks, UserError
-from fine_tuning.run.options import SEED, user_path
+from fine_tuning.run.options import SEED
 from fine_tuning.run.processes import refuse_several
 from fine_tuning.run.workspace import Workspace, broken_links
 

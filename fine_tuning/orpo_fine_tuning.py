@@ -15,7 +15,7 @@ You can stop it at any time. The same command continues from the last checkpoint
 from functools import partial
 from statistics import fmean
 
-from fine_tuning.common import Step, limit_prompts, run, split_prompts, tuned_model
+from fine_tuning.common import limit_prompts, run, split_prompts, tuned_model
 from fine_tuning.data.orpo_csv import held_out_references, pairs_to_train_on, read_answers
 from fine_tuning.data.preference_pairs import rejected_figures
 from fine_tuning.data.sft_csv import read_sft_rows
@@ -23,11 +23,12 @@ from fine_tuning.data.trained_size import LARGEST, largest_of
 from fine_tuning.run.errors import UserError, about
 from fine_tuning.run.files import sha256
 from fine_tuning.run.run_state import ADAPTER_FILE
+from fine_tuning.training_step import TrainingStep
 
 
 def main() -> None:
     # 1. Pair the best answer to each prompt with worse ones. All problems are reported before torch is imported.
-    step = Step(3, __doc__)
+    step = TrainingStep(3, __doc__)
     options, workspace, preset = step.options, step.workspace, step.preset
     sft_path, csv_path = map(workspace.file_to_read, (workspace.sft_csv, workspace.orpo_csv))
     with step.checks:

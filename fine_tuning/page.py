@@ -16,11 +16,12 @@ import webbrowser
 from typing import Any
 
 from fine_tuning.common import run
+from fine_tuning.run.command_line import add_plain, make_parser, to_options, whole_number
 from fine_tuning.run.commands import flags
 from fine_tuning.run.entry_point import INTERRUPTS, printable
 from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.model_check import check_model
-from fine_tuning.run.options import Options, add_plain, make_parser, set_environment, to_options, whole_number
+from fine_tuning.run.options import Options, set_environment
 from fine_tuning.run.processes import refuse_several
 from fine_tuning.web.examples import held_out_requests
 from fine_tuning.web.runs import Runs

@@ -19,6 +19,7 @@ from types import FrameType
 from fine_tuning.common import run
 from fine_tuning.data.orpo_csv import read_references
 from fine_tuning.data.sft_csv import read_sft_rows
+from fine_tuning.run.command_line import parse_options
 from fine_tuning.run.commands import (
     COMMAND,
     COMMAND_ONCE_RESTARTED,
@@ -32,7 +33,7 @@ from fine_tuning.run.commands import (
 from fine_tuning.run.entry_point import INTERRUPTS, interrupted
 from fine_tuning.run.errors import Checks, UserError
 from fine_tuning.run.model_check import check_model
-from fine_tuning.run.options import Options, parse_options
+from fine_tuning.run.options import Options
 from fine_tuning.run.processes import processes
 from fine_tuning.run.report_to import check_report_to
 

@@ -12,16 +12,17 @@ You can stop it at any time. The same command continues from the last checkpoint
 
 from statistics import fmean
 
-from fine_tuning.common import Step, frame_of, limit_prompts, new_adapter, run, scoring_of, split_prompts
+from fine_tuning.common import frame_of, limit_prompts, new_adapter, run, scoring_of, split_prompts
 from fine_tuning.data.sft_csv import read_sft_rows
 from fine_tuning.data.trained_size import LARGEST, largest_of
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.files import sha256
+from fine_tuning.training_step import TrainingStep
 
 
 def main() -> None:
     # 1. Read the rows and split them by prompt. All problems are reported together, before torch is imported.
-    step = Step(1, __doc__)
+    step = TrainingStep(1, __doc__)
     options, workspace, preset = step.options, step.workspace, step.preset
     csv_path = workspace.file_to_read(workspace.sft_csv)
     with step.checks:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.files import sha256
-from fine_tuning.run.options import make_parser, to_options
 from fine_tuning.run.run_state import RunState
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,8 +7,9 @@ from dataclasses import fields
 import pytest
 from helpers import DIAGRAM, STEP_1, STEP_2
 
+from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.run.files import sha256
-from fine_tuning.run.options import EMBEDDED_FOLDER, make_parser, to_options
+from fine_tuning.run.options import EMBEDDED_FOLDER
 from fine_tuning.run.presets import REAL
 from fine_tuning.run.run_state import RunState
 from fine_tuning.run.step_order import sampling_settings

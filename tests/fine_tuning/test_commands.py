@@ -13,7 +13,7 @@ from fine_tuning.ask import check_output
 from fine_tuning.data.csv_rows import read_rows
 from fine_tuning.data.scoring import Scoring, scoring_of_answers
 from fine_tuning.data.split import limit_prompts, references_of
-from fine_tuning.run.options import make_parser, to_options
+from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.run.report_to import PACKAGES
 
 HELP = [

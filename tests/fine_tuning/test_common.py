@@ -14,6 +14,7 @@ from fine_tuning.run.commands import continue_command
 from fine_tuning.run.errors import UserError
 from fine_tuning.run.workspace import Workspace
 from fine_tuning.training.memory_check import row_loss
+from fine_tuning.training_step import TrainingStep
 
 SETTINGS = {"seed": 2025}
 FIGURES = {  # what the verdicts of the three steps need
@@ -37,7 +38,7 @@ def start_step(monkeypatch, workspace):
     def start_step(number: int, *flags: str) -> Step:
         script = f"fine_tuning/{STEPS[number - 1]}.py"
         monkeypatch.setattr(sys, "argv", [script, "--model", "embedded", "--workspace", str(workspace), *flags])
-        return Step(number, "A step.")
+        return (Step if number == 2 else TrainingStep)(number, "A step.")
 
     yield start_step
     while lock._held:

@@ -22,7 +22,7 @@ from fine_tuning.exporting import llama_server
 from fine_tuning.exporting.merged import save_merged
 from fine_tuning.exporting.plan import make_plan
 from fine_tuning.exporting.target import is_exported, new_export
-from fine_tuning.run.options import make_parser, to_options
+from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.run.run_state import RunState
 from fine_tuning.run.step_preset import preset_for
 from fine_tuning.sampling.generation import generate_batch, merge_for_generation

@@ -11,8 +11,8 @@ from helpers import problems_of, rows_of, small_workspace
 from transformers import AutoTokenizer
 
 from fine_tuning.data.tokens import encode_row
+from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.run.errors import UserError
-from fine_tuning.run.options import make_parser, to_options
 from fine_tuning.run.run_state import RunState, library_changes
 from fine_tuning.run.step_order import check_tokenizer, library_versions
 from fine_tuning.run.workspace import Workspace

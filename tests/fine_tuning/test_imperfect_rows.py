@@ -12,7 +12,7 @@ from fine_tuning.common import Step
 from fine_tuning.data.csv_rows import read_rows
 from fine_tuning.data.scoring import scoring_of
 from fine_tuning.data.sft_csv import read_sft_rows
-from fine_tuning.run.options import make_parser, to_options
+from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.run.run_state import RunState
 from fine_tuning.sampling.generation import Answer
 from fine_tuning.sampling.samples import sample_row

@@ -29,6 +29,7 @@ ROOMS = {
         7,
     ),
     "fine_tuning.common": 6,
+    "fine_tuning.training_step": 6,
     "fine_tuning.web": 6,
     "fine_tuning.exporting": 5,
     "fine_tuning.sampling": 5,

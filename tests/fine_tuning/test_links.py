@@ -3,7 +3,7 @@
 import pytest
 from helpers import EMBEDDED_RUN, ROOT, STEP_1, STEP_2
 
-from fine_tuning.run.options import make_parser, to_options
+from fine_tuning.run.command_line import make_parser, to_options
 
 SCRIPTS = [STEP_1, STEP_2, "fine_tuning/run_all.py"]
 

@@ -9,8 +9,8 @@ from helpers import DIAGRAM, EMBEDDED_RUN, ORPO_HEADER, SFT_HEADER, STEP_1, STEP
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.split import split_prompts
 from fine_tuning.run import sample_store
+from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.run.errors import explain
-from fine_tuning.run.options import make_parser, to_options
 from fine_tuning.run.run_state import RunState
 from fine_tuning.run.step_order import sampling_settings
 from fine_tuning.run.step_preset import preset_for

@@ -12,7 +12,7 @@ import pytest
 from helpers import ROOT, finish_step_1
 from page_helpers import request
 
-from fine_tuning.run.options import make_parser, to_options
+from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.web.examples import held_out_requests
 
 PAGE = "fine_tuning/page.py"

@@ -20,8 +20,8 @@ from diagram.drawio import drawio
 from diagram.pictures import picture_bytes
 from diagram.svg import svg
 from fine_tuning.data.prompt_frame import PromptFrame
+from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.run.files import sha256
-from fine_tuning.run.options import make_parser, to_options
 from fine_tuning.web.answering import answer
 from fine_tuning.web.asked import Asked
 from fine_tuning.web.tuned import TunedModel

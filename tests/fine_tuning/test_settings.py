@@ -6,8 +6,9 @@ import pytest
 from helpers import EMBEDDED_RUN, STEP_1, STEP_2, STEP_3, problems_of
 
 from fine_tuning.run import sample_store
+from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.run.files import sha256
-from fine_tuning.run.options import Options, make_parser, to_options
+from fine_tuning.run.options import Options
 from fine_tuning.run.presets import EMBEDDED
 from fine_tuning.run.run_state import RunState, changes
 from fine_tuning.run.step_order import sampling_settings

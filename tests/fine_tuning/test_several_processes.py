@@ -7,9 +7,10 @@ import pytest
 from helpers import STEP_1, STEP_3
 from launching import launch
 
+from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.run.commands import restart_command
 from fine_tuning.run.errors import UserError
-from fine_tuning.run.options import Options, make_parser, to_options
+from fine_tuning.run.options import Options
 from fine_tuning.run.run_state import GLOBAL_BATCH, PROCESSES, RunState, changes, check_processes
 
 

@@ -13,7 +13,7 @@ from helpers import DIAGRAM, ORPO_HEADER, SFT_HEADER, finish_step_1
 
 from fine_tuning.common import new_adapter
 from fine_tuning.data.prompt_frame import PromptFrame
-from fine_tuning.run.options import make_parser, to_options
+from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.run.presets import EMBEDDED
 from fine_tuning.run.sample_parts import part_paths
 from fine_tuning.training.adapter import save_adapter

@@ -8,7 +8,7 @@ from helpers import DIAGRAM, ORPO_HEADER, STEP_1, STEP_2, STEP_3, finish_step_1
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.data.split import split_prompts
 from fine_tuning.run import sample_store
-from fine_tuning.run.options import make_parser, to_options
+from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.run.step_order import sampling_settings
 from fine_tuning.run.step_preset import preset_for
 

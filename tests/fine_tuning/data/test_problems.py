@@ -11,7 +11,7 @@ from fine_tuning.data.orpo_csv import read_references
 from fine_tuning.data.problems import MAX_RANGES, rows_text
 from fine_tuning.data.sft_csv import read_sft_rows
 from fine_tuning.data.split import limit_to
-from fine_tuning.run.options import make_parser, to_options
+from fine_tuning.run.command_line import make_parser, to_options
 
 GOOD = "".join(f"prompt {k},{DIAGRAM},1.0\n" for k in range(1, 4))  # rows 1 to 3
 

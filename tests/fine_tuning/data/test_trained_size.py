@@ -9,8 +9,8 @@ from helpers import finish_step_1
 from fine_tuning.data.sft_csv import read_sft_rows
 from fine_tuning.data.split import split_prompts
 from fine_tuning.data.trained_size import LARGEST, largest_of, largest_trained
+from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.run.files import sha256
-from fine_tuning.run.options import make_parser, to_options
 from fine_tuning.run.run_state import RunState
 
 LINE = "[{}, {}, 300, 'circle', 40, 40, 'solid arrow', (255, 228, 196), (0, 0, 0), []]"

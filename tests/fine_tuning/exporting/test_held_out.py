@@ -9,7 +9,7 @@ from fine_tuning.data.split import split_prompts
 from fine_tuning.exporting import held_out
 from fine_tuning.exporting.held_out import SKIPPED, can_be_compared_now, to_compare
 from fine_tuning.exporting.llama_cpp import LLAMA_CPP_PACKAGE
-from fine_tuning.run.options import make_parser, to_options
+from fine_tuning.run.command_line import make_parser, to_options
 
 
 def finished(folder: Path):

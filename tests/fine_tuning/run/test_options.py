@@ -5,7 +5,8 @@ import os
 import pytest
 from helpers import ROOT, problems_of
 
-from fine_tuning.run.options import Options, make_parser, set_environment, to_options
+from fine_tuning.run.command_line import make_parser, to_options
+from fine_tuning.run.options import Options, set_environment
 
 
 @pytest.mark.parametrize(("given", "used"), [(None, "0"), ("0,1", "0"), ("3,2", "3"), ("", "")])

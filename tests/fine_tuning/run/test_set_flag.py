@@ -7,8 +7,9 @@ from helpers import problems_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.run.errors import UserError
-from fine_tuning.run.options import Options, make_parser, to_options
+from fine_tuning.run.options import Options
 from fine_tuning.run.presets import EMBEDDED, REAL, SamplingSettings
 from fine_tuning.run.set_flag import SETTINGS, read_settings, setting_stored_as, settings_help, with_settings
 from fine_tuning.run.setting_kinds import as_text

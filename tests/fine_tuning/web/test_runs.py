@@ -8,8 +8,8 @@ from helpers import finish_step_1
 from PIL import Image
 
 from fine_tuning.common import LOG_NAMES
+from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.run.log import TrainingLog
-from fine_tuning.run.options import make_parser, to_options
 from fine_tuning.run.plots import loss_plot
 from fine_tuning.run.processes import Processes
 from fine_tuning.run.verdict import training_verdict
