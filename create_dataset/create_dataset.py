@@ -102,13 +102,13 @@ def make_datasets(seed: int) -> dict[str, str]:
 def _rows(
     rng: Random, seen: set[str], neurons: int, dense: int, cnns: int, sequences: int, flowcharts: int
 ) -> list[dict[str, str]]:
-    makers: list[tuple[str, Callable[[Random], Request]]] = (
-        [("dl_model", _neurons)] * neurons
-        + [("dl_model", _dense)] * dense
-        + [("dl_model", _cnn)] * cnns
-        + [("dl_model", _sequence)] * sequences
-        + [("flowchart", _flowchart)] * flowcharts
-    )
+    makers: list[tuple[str, Callable[[Random], Request]]] = [
+        *[("dl_model", _neurons)] * neurons,
+        *[("dl_model", _dense)] * dense,
+        *[("dl_model", _cnn)] * cnns,
+        *[("dl_model", _sequence)] * sequences,
+        *[("flowchart", _flowchart)] * flowcharts,
+    ]
     rng.shuffle(makers)
     return [next(_readable_rows(rng, seen, family, make)) for family, make in makers]
 

@@ -6,6 +6,7 @@ While a request is built, a character of its own stands for each shape. At the e
 import re
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import cast
 
 import networkx as nx
 
@@ -88,7 +89,7 @@ def flowchart_request(rng: Random, graph: nx.DiGraph, direction: str | None) -> 
     renumbered in the order in which the request names them.
     """
     back = graph.graph["back"]
-    forward = nx.restricted_view(graph, [], back)
+    forward = cast("nx.DiGraph[int]", nx.restricted_view(graph, [], back))  # the view of a DiGraph is one
     wordings: list[Wording] = [_steps, _bullets, _feeds, _grouped, _story]
     if all(forward.out_degree(number) <= 1 and forward.in_degree(number) <= 1 for number in forward):
         wordings = [_chain, _chain, _chain, _steps, _story]

@@ -51,8 +51,8 @@ def losses_of(stage: Stage, model: LlamaForCausalLM, auxiliary: AuxiliaryHeads, 
     losses = {"answer": _cross_entropy(model.lm_head, states[-1][:, :-1], batch.labels[:, 1:].to(device))}
     for name, layers in stage.heads.items():
         # `lines` and `shapes` share a head: attention in later layers can then match a line with a mention.
-        head = auxiliary.heads["shapes" if name == "lines" else name]
-        losses[name] = _cross_entropy(head, states[layers], getattr(batch, name).to(device))
+        linear = auxiliary.heads["shapes" if name == "lines" else name]
+        losses[name] = _cross_entropy(linear, states[layers], getattr(batch, name).to(device))
     for name, (layer, head) in stage.pointers.items():
         wanted, offered = (getattr(batch, keys).to(device) for keys in POINTERS[name])
         losses[name] = _attention_loss(model, layer, head, states[layer], wanted, offered)

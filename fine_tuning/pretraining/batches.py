@@ -84,7 +84,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, row: PretrainingRow) -> dict[str
 @lru_cache(maxsize=1)
 def _words(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Map each token to the first one with the same text, without the space at its end."""
-    texts = [tokenizer.decode([token]).rstrip() for token in range(len(tokenizer))]
+    texts = [str(tokenizer.decode([token])).rstrip() for token in range(len(tokenizer))]
     first: dict[str, int] = {}
     return [first.setdefault(text, token) for token, text in enumerate(texts)]
 

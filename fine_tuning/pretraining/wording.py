@@ -185,7 +185,8 @@ def _chain(rng: Random, graph: nx.DiGraph) -> str:
 
 def _arrows(rng: Random, graph: nx.DiGraph) -> str:
     """All shapes, then arrows between their names, or between letters that label them."""
-    letters = rng.choice(("ABCDEFGHIJKLMNOPQRST", "abcdefghijklmnopqrst", [str(k) for k in range(1, 21)], None))
+    marks = rng.choice(("ABCDEFGHIJKLMNOPQRST", "abcdefghijklmnopqrst", [str(k) for k in range(1, 21)], None))
+    letters: dict[int, str] = {}
 
     def label(shape: int, source: int | None = None) -> str:
         return _mark(letters[shape], shape, source) if letters else _named(graph, shape, source)
@@ -194,8 +195,8 @@ def _arrows(rng: Random, graph: nx.DiGraph) -> str:
     order = list(graph)
     if rng.random() < 0.3:
         rng.shuffle(order)
-    if letters:
-        letters = {number: letters[k] for k, number in enumerate(order)}
+    if marks:
+        letters = {number: marks[k] for k, number in enumerate(order)}
     listed = [f"{label(number)}{after_letter}" * bool(letters) + _named(graph, number) for number in order]
     arrow = rng.choice((" -> ", " to ", " => ", " into ", " > "))
     arrows = [
