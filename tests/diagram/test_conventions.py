@@ -46,7 +46,7 @@ def test_the_style_is_fixed_if_95_percent_of_the_shapes_have_a_look_that_occurs_
         ([reference(k, [[], []]) for k in range(50)], False),  # no connection
         ([reference(k, [[1], [2], [0]]) for k in range(50)], False),  # nothing but a loop
         ([reference(k, [[1], [2], [3], [0]]) for k in range(50)], True),  # a flow that starts again
-        ([reference(k, [[2], [2], [4], [4], [1]]) for k in range(50)], True),  # a branch that is joined from a later one
+        ([reference(k, [[2], [2], [4], [4], [1]]) for k in range(50)], True),  # joined from a later branch
         ([reference(k, [[], [0], [1]]) for k in range(50)], False),  # against the flow
         ([reference(k, FLOW, [0, 2, 1, 3]) for k in range(50)], False),  # not line by line
         ([reference(k, FLOW if k else [[1], [0]]) for k in range(20)], True),
