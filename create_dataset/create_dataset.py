@@ -12,7 +12,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 
@@ -26,7 +26,7 @@ import networkx as nx
 from create_dataset.flowchart_wording import flowchart_request
 from create_dataset.graphs import FORMS, flowchart, layer_network, neuron_network
 from create_dataset.house_style import HOUSE_STYLE, Look
-from create_dataset.layer_wording import Asked, cnn_request, dense_request, sequence_request
+from create_dataset.layer_wording import LayerRequest, cnn_request, dense_request, sequence_request
 from create_dataset.layout import (
     FLOW_DOWN,
     FLOW_RIGHT,
@@ -49,9 +49,9 @@ INSTRUCTION = (
 )
 SFT_FILE, ORPO_FILE = "sft_dataset_llm.csv", "orpo_dataset_llm.csv"
 MAX_NEURONS = 16
-DOWN = 0.25  # share of the networks drawn by layer that run from top to bottom
-ASKED = 0.4  # share of the flowcharts whose request names the direction
-_DIRECTIONS = {"right": FLOW_RIGHT, "down": FLOW_DOWN}
+NETWORKS_DOWN = 0.25  # share of the networks drawn by layer that run from top to bottom
+DIRECTION_ASKED = 0.4  # share of the flowcharts whose request names the direction
+_SPACINGS = {"right": FLOW_RIGHT, "down": FLOW_DOWN}
 MAX_TOKENS = 1500  # of a row, as `token_bound` counts them: steps 1 and 3 train on at most 1,536
 _LAYERS_TURNED = {kind: look.turned() for kind, look in HOUSE_STYLE.items() if kind.endswith(" layer")}
 
@@ -110,30 +110,31 @@ def _rows(
         *[("flowchart", _flowchart)] * flowcharts,
     ]
     rng.shuffle(makers)
-    return [next(_readable_rows(rng, seen, family, make)) for family, make in makers]
+    return [_readable_row(rng, seen, family, make) for family, make in makers]
 
 
-def _readable_rows(
-    rng: Random, seen: set[str], family: str, make: Callable[[Random], Request]
-) -> Iterator[dict[str, str]]:
-    """Yield rows whose request is new, whose diagram is readable and which are short enough."""
+def _readable_row(rng: Random, seen: set[str], family: str, make: Callable[[Random], Request]) -> dict[str, str]:
+    """Make rows until the request of one is new, its diagram is readable and it is short enough.
+
+    Its request is added to `seen`.
+    """
     while True:
         request, diagram, graph = make(rng)
         prompt, text = f"{request}\n\n{INSTRUCTION}", format(diagram)
-        if request in seen or token_bound(prompt + text) > MAX_TOKENS or not is_readable(diagram):
-            continue
-        seen.add(request)
-        yield {
-            "input_data": prompt,
-            "output_data": text,
-            "dest_shape_info": json.dumps({"task_name": family, "edges": sorted(map(list, graph.edges))}),
-        }
+        if request not in seen and token_bound(prompt + text) <= MAX_TOKENS and is_readable(diagram):
+            break
+    seen.add(request)
+    return {
+        "input_data": prompt,
+        "output_data": text,
+        "dest_shape_info": json.dumps({"task_name": family, "edges": sorted(map(list, graph.edges))}),
+    }
 
 
 def token_bound(text: str) -> float:
     """About the most tokens that deepseek-coder's tokenizer makes of a text, without the tokenizer.
 
-    It makes one token of each digit, about one of a word, and at most five of four groups of punctuation.
+    Each digit and each group of punctuation counts 1.25 tokens, each word and each line break counts 1.
     """
     marks = sum(character.isdigit() for character in text) + len(re.findall(r"[^\w\s]+", text))
     return 1.25 * marks + len(re.findall(r"[^\W\d_]+", text)) + text.count("\n")
@@ -148,12 +149,12 @@ def _neurons(rng: Random) -> Request:
 
 
 def _dense(rng: Random) -> Request:
-    down = rng.random() < DOWN
+    down = rng.random() < NETWORKS_DOWN
     return _layers(dense_request(rng, rng.randint(1, 7), down), down)
 
 
 def _cnn(rng: Random) -> Request:
-    down = rng.random() < DOWN
+    down = rng.random() < NETWORKS_DOWN
     while True:
         blocks = rng.randint(1, 4)
         even = rng.random() < 0.5
@@ -164,15 +165,15 @@ def _cnn(rng: Random) -> Request:
 
 
 def _sequence(rng: Random) -> Request:
-    down = rng.random() < DOWN
+    down = rng.random() < NETWORKS_DOWN
     while True:
-        asked = sequence_request(rng, down)
-        if len(asked[1]) <= (LAYERS_DOWN if down else LAYERS_RIGHT).along[-1][0]:
-            return _layers(asked, down)
+        asked_for = sequence_request(rng, down)
+        if len(asked_for[1]) <= (LAYERS_DOWN if down else LAYERS_RIGHT).along[-1][0]:
+            return _layers(asked_for, down)
 
 
-def _layers(asked: Asked, down: bool) -> Request:
-    request, layers = asked
+def _layers(asked_for: LayerRequest, down: bool) -> Request:
+    request, layers = asked_for
     graph = layer_network(layers)
     looks: Mapping[str, Look] = _LAYERS_TURNED if down else HOUSE_STYLE
     return request, place(graph, looks, LAYERS_DOWN if down else LAYERS_RIGHT, down), graph
@@ -182,14 +183,14 @@ def _flowchart(rng: Random) -> Request:
     """A flowchart runs to the right, unless the request asks for the other direction or only the other one fits."""
     while True:
         graph = flowchart(rng, rng.choice(FORMS))
-        possible = [name for name, spacing in _DIRECTIONS.items() if fits(graph, spacing)]
+        possible = [direction for direction, spacing in _SPACINGS.items() if fits(graph, spacing)]
         if possible:
             break
-    asked = rng.choice(possible) if rng.random() < ASKED else None
-    direction = asked or possible[0]
+    named = rng.choice(possible) if rng.random() < DIRECTION_ASKED else None
+    direction = named or possible[0]
     name_shapes(rng, graph)
-    request, graph = flowchart_request(rng, graph, asked)
-    return request, place(graph, HOUSE_STYLE, _DIRECTIONS[direction], direction == "down"), graph
+    request, graph = flowchart_request(rng, graph, named)
+    return request, place(graph, HOUSE_STYLE, _SPACINGS[direction], direction == "down"), graph
 
 
 def _to_csv(rows: list[dict[str, str]]) -> str:

@@ -1,6 +1,6 @@
 """Requests for flowcharts, in many wordings. The shapes are numbered in the order in which a request names them.
 
-While a request is built, a character of its own stands for each shape. At the end the name takes its place.
+While a request is built, marks stand for its shapes (create_dataset/marks.py).
 """
 
 import re
@@ -10,6 +10,8 @@ from typing import cast
 
 import networkx as nx
 
+from create_dataset.flowchart_listing import bullets, code, letters, notes, paths, shapes_then_arrows, table
+from create_dataset.marks import mark, marked, with_names
 from create_dataset.wording import count, enumerate_words
 
 _OPENERS = (
@@ -39,7 +41,7 @@ _OPENERS = (
     "Our process, as a diagram{}:",
 )
 _COUNTED = ("Draw a flowchart of {}{}.", "A diagram with {}{}.", "There are {}{}.", "I need {}, connected like this{}.")
-_DIRECTIONS = {
+_DIRECTION_PHRASES = {
     "down": (" from top to bottom", ", top down", ", vertically", " running downwards", " (vertical)"),
     "right": (" from left to right", ", horizontally", ", left to right", " (horizontal)"),
 }
@@ -76,8 +78,8 @@ _BACK = (
     " Add an arrow from the {} back to the {}.",
 )
 _TYPOS = 0.04  # share of the requests with a spelling mistake
-_MARK = 0xE000  # the first of the private-use characters, which occur in no request
-_MARKS = re.compile(f"[{chr(_MARK)}-{chr(_MARK + 99)}]")
+# A request must still say where its diagram runs: of the words for it, these are never misspelled.
+_SPARED = ("bottom", "right", "horizontally")
 
 Wording = Callable[[Random, "nx.DiGraph[int]"], str]
 
@@ -90,18 +92,18 @@ def flowchart_request(rng: Random, graph: nx.DiGraph, direction: str | None) -> 
     """
     back = graph.graph["back"]
     forward = cast("nx.DiGraph[int]", nx.restricted_view(graph, [], back))  # the view of a DiGraph is one
-    wordings: list[Wording] = [_steps, _bullets, _feeds, _grouped, _story]
+    wordings: list[Wording] = [_steps, bullets, _feeds, _grouped, _story]
     if all(forward.out_degree(number) <= 1 and forward.in_degree(number) <= 1 for number in forward):
         wordings = [_chain, _chain, _chain, _steps, _story]
-    whole: list[Wording] = [_shapes_then_arrows, _letters, _paths, _notes, _code, _table]  # they show loops as well
+    whole: list[Wording] = [shapes_then_arrows, letters, paths, notes, code, table]  # they show loops as well
     wording = rng.choice([*wordings, *wordings, *whole])
     body = wording(rng, graph if wording in whole else forward)
     text = f"{_opener(rng, graph, direction)} {body}".replace(" \n", "\n")
     if wording not in whole:
-        text += "".join(rng.choice(_BACK).format(_mark(start), _mark(end)) for start, end in back)
-    order = [ord(mark) - _MARK for mark in dict.fromkeys(_MARKS.findall(text))]
+        text += "".join(rng.choice(_BACK).format(mark(start), mark(end)) for start, end in back)
+    order = marked(text)
     numbers = {old: new for new, old in enumerate(order)}
-    text = _MARKS.sub(lambda mark: graph.nodes[ord(mark[0]) - _MARK]["name"], text)
+    text = with_names(text, lambda number: str(graph.nodes[number]["name"]))
     renumbered: nx.DiGraph[int] = nx.DiGraph()
     renumbered.add_nodes_from((numbers[old], graph.nodes[old]) for old in order)
     renumbered.add_edges_from((numbers[start], numbers[end]) for start, end in graph.edges)
@@ -109,7 +111,7 @@ def flowchart_request(rng: Random, graph: nx.DiGraph, direction: str | None) -> 
 
 
 def _opener(rng: Random, graph: nx.DiGraph, direction: str | None) -> str:
-    where = rng.choice(_DIRECTIONS[direction]) if direction else ""
+    where = rng.choice(_DIRECTION_PHRASES[direction]) if direction else ""
     if rng.random() < 0.2:
         opener = rng.choice(_COUNTED).format(count(rng, len(graph), rng.choice(("shape", "box"))), where)
         opener = opener.replace("boxs", "boxes")
@@ -120,7 +122,7 @@ def _opener(rng: Random, graph: nx.DiGraph, direction: str | None) -> str:
 
 def _mistyped(rng: Random, text: str) -> str:
     """Swap two letters inside a word, or leave one out."""
-    words = [match for match in re.finditer(r"[a-z]{5,}", text) if match[0] not in ("bottom", "right", "horizontally")]
+    words = [match for match in re.finditer(r"[a-z]{5,}", text) if match[0] not in _SPARED]
     if not words:
         return text
     at = rng.choice(words).start() + rng.randint(1, 3)
@@ -128,12 +130,8 @@ def _mistyped(rng: Random, text: str) -> str:
     return text[:at] + swapped + text[at + 2 :]
 
 
-def _mark(number: int) -> str:
-    return chr(_MARK + number)
-
-
 def _the(numbers: Sequence[int]) -> str:
-    return enumerate_words([f"the {_mark(number)}" for number in numbers])
+    return enumerate_words([f"the {mark(number)}" for number in numbers])
 
 
 def _several(graph: nx.DiGraph, number: int) -> bool:
@@ -142,7 +140,7 @@ def _several(graph: nx.DiGraph, number: int) -> bool:
 
 
 def _chain(rng: Random, graph: nx.DiGraph) -> str:
-    names = [_mark(number) for number in nx.topological_sort(graph)]
+    names = [mark(number) for number in nx.topological_sort(graph)]
     form = rng.randrange(9)
     if form == 0:
         return rng.choice((" -> ", " => ", " > ", " --> ")).join(names)
@@ -173,15 +171,15 @@ def _steps(rng: Random, graph: nx.DiGraph) -> str:
         sources = sorted(graph.predecessors(number))
         if number == 0:
             sentences.append(
-                f"{rng.choice(('First', 'It starts with', 'We begin with', 'At the beginning:'))} the {_mark(number)}."
+                f"{rng.choice(('First', 'It starts with', 'We begin with', 'At the beginning:'))} the {mark(number)}."
             )
         elif not sources:
             sentences.append(
-                f"{rng.choice(('We also have', 'Another source:', 'Add', 'Separately:'))} the {_mark(number)}."
+                f"{rng.choice(('We also have', 'Another source:', 'Add', 'Separately:'))} the {mark(number)}."
             )
         else:
             lead = "Finally" if number == len(graph) - 1 else rng.choice(("Then", "Next", "After that", "Then"))
-            sentences.append(f"{lead} the {_mark(number)} {takes[_several(graph, number)]} {_the(sources)}.")
+            sentences.append(f"{lead} the {mark(number)} {takes[_several(graph, number)]} {_the(sources)}.")
     return " ".join(sentences)
 
 
@@ -189,7 +187,7 @@ def _feeds(rng: Random, graph: nx.DiGraph) -> str:
     """One sentence per shape with outgoing connections: the shape and its targets."""
     feeds = rng.choice(_FEEDS)
     return " ".join(
-        f"The {_mark(number)} {feeds[_several(graph, number)]} {_the(sorted(graph.successors(number)))}."
+        f"The {mark(number)} {feeds[_several(graph, number)]} {_the(sorted(graph.successors(number)))}."
         for number in graph
         if graph.out_degree(number)
     )
@@ -200,12 +198,12 @@ def _story(rng: Random, graph: nx.DiGraph) -> str:
     sentences = []
     for number in graph:
         targets = sorted(graph.successors(number))
-        happens = [f"{rng.choice(_HAPPENS[graph.nodes[target]['kind']])} the {_mark(target)}" for target in targets]
+        happens = [f"{rng.choice(_HAPPENS[graph.nodes[target]['kind']])} the {mark(target)}" for target in targets]
         if targets and graph.nodes[number]["kind"] == "person":
-            sentences.append(f"The {_mark(number)} {rng.choice(('works with', 'turns to', 'uses'))} {_the(targets)}.")
+            sentences.append(f"The {mark(number)} {rng.choice(('works with', 'turns to', 'uses'))} {_the(targets)}.")
         elif targets:
             verb = "are" if _several(graph, number) else "is"
-            sentences.append(f"The {_mark(number)} {verb} {enumerate_words(happens)}.")
+            sentences.append(f"The {mark(number)} {verb} {enumerate_words(happens)}.")
     return " ".join(sentences)
 
 
@@ -218,98 +216,5 @@ def _grouped(rng: Random, graph: nx.DiGraph) -> str:
         if sources:
             together = _the(sources)
             verb = feeds[len(sources) > 1 or _several(graph, sources[0])]
-            sentences.append(f"{together[0].upper()}{together[1:]} {verb} the {_mark(number)}.")
+            sentences.append(f"{together[0].upper()}{together[1:]} {verb} the {mark(number)}.")
     return " ".join(sentences)
-
-
-def _in_some_order(rng: Random, graph: nx.DiGraph) -> list[int]:
-    """The nodes in their order, or in some requests in a random order."""
-    numbers = list(graph)
-    if rng.random() < 0.15:
-        rng.shuffle(numbers)
-    return numbers
-
-
-def _shapes_then_arrows(rng: Random, graph: nx.DiGraph) -> str:
-    """A list of all shapes, then a list of all connections."""
-    listed = enumerate_words([_mark(number) for number in _in_some_order(rng, graph)])
-    shapes = f"{rng.choice(('The shapes are', 'It has', 'Shapes:', 'Parts:', 'Nodes:'))} {listed}."
-    arrows = "; ".join(_arrows(rng, graph, _mark))
-    return f"{shapes} {rng.choice(('Connections:', 'Arrows:', 'Connect', 'Links:'))} {arrows}."
-
-
-def _arrows(rng: Random, graph: nx.DiGraph, label: Callable[[int], str]) -> list[str]:
-    """Return a text such as "A -> B and C" for each node with outgoing connections."""
-    arrow = rng.choice((" -> ", " to ", " --> "))
-    return [
-        f"{label(number)}{arrow}{enumerate_words([label(target) for target in sorted(graph.successors(number))])}"
-        for number in graph
-        if graph.out_degree(number)
-    ]
-
-
-def _letters(rng: Random, graph: nx.DiGraph) -> str:
-    """One line per shape, labelled with a letter or a number, then the connections between these."""
-    signs = rng.choice(("ABCDEFGHIJKLMNOPQRST", "abcdefghijklmnopqrst", [str(k) for k in range(1, 21)]))
-    order = _in_some_order(rng, graph)
-    sign = {number: signs[k] for k, number in enumerate(order)}
-    after = rng.choice((": ", ") ", " = "))
-    shapes = "\n".join(f"{sign[number]}{after}{_mark(number)}" for number in order)
-    return f"\n{shapes}\n{', '.join(_arrows(rng, graph, sign.__getitem__))}"
-
-
-def _bullets(rng: Random, graph: nx.DiGraph) -> str:
-    """One line per shape, with the names of the shapes that point to it."""
-    word = rng.choice(("from", "after", "input:", "needs"))
-    lines = []
-    for number in graph:
-        sources = [_mark(source) for source in sorted(graph.predecessors(number))]
-        lines.append(f"- {_mark(number)} ({word} {enumerate_words(sources)})" if sources else f"- {_mark(number)}")
-    return "\n" + "\n".join(lines)
-
-
-def _paths(rng: Random, graph: nx.DiGraph) -> str:
-    """Lines such as "a -> b -> c" that cover every connection once."""
-    arrow = rng.choice((" -> ", " => ", " --> "))
-    left = {number: sorted(graph.successors(number)) for number in graph}
-    paths = []
-    for number in graph:
-        while left[number]:
-            path = [number]
-            while left[path[-1]]:
-                path.append(left[path[-1]].pop(0))
-            paths.append(arrow.join(map(_mark, path)))
-    return "\n" + "\n".join(paths)
-
-
-def _notes(rng: Random, graph: nx.DiGraph) -> str:
-    """Notes in the form of YAML: each shape and what it needs."""
-    name, needs = rng.choice((("name", "needs"), ("step", "after"), ("id", "inputs")))
-    lines = ["steps:"]
-    for number in _in_some_order(rng, graph):
-        lines.append(f"  - {name}: {_mark(number)}")
-        if sources := sorted(graph.predecessors(number)):
-            lines.append(f"    {needs}: [{', '.join(map(_mark, sources))}]")
-    return "\n" + "\n".join(lines)
-
-
-def _code(rng: Random, graph: nx.DiGraph) -> str:
-    """The connections in the form of a program, or of another diagram language."""
-    form = rng.randrange(3)
-    if form == 0:
-        lines = [f'  "{_mark(start)}" -> "{_mark(end)}";' for start, end in graph.edges]
-        return "\ndigraph {\n" + "\n".join(lines) + "\n}"
-    if form == 1:
-        ids = {number: f"{'nsp'[len(graph) % 3]}{number}" for number in graph}
-        lines = [f"  {ids[number]}[{_mark(number)}]" for number in graph]
-        lines += [f"  {ids[start]} --> {ids[end]}" for start, end in graph.edges]
-        return "\ngraph\n" + "\n".join(lines)
-    call = rng.choice(("connect", "edge", "add_edge"))
-    return "\n" + "\n".join(f'{call}("{_mark(start)}", "{_mark(end)}")' for start, end in graph.edges)
-
-
-def _table(rng: Random, graph: nx.DiGraph) -> str:
-    """A table with one connection per line."""
-    head = rng.choice(("from | to", "source | target", "| from | to |"))
-    ends = ("| ", " |") if head.startswith("|") else ("", "")
-    return "\n" + "\n".join([head, *(f"{ends[0]}{_mark(a)} | {_mark(b)}{ends[1]}" for a, b in graph.edges)])

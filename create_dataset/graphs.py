@@ -16,6 +16,7 @@ MAX_COLUMNS = 7
 MAX_ROWS = 7
 MAX_SHAPES = 18
 FORMS = ("chain", "branch", "join", "diamond", "fan", "mixed", "mixed", "large", "loop", "loop")
+_SHORT = {"convolution layer": "conv", "pooling layer": "pool"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,30 @@ class Layer:
 
     kind: str
     label: str
+
+
+def layer_name(kind: str) -> str:
+    """The label of a layer if the request says nothing but its kind: "conv" for "convolution layer"."""
+    return _SHORT.get(kind, kind.removesuffix(" layer"))
+
+
+def counted_layers(hidden: int) -> list[Layer]:
+    """The layers of a dense network whose request only counts the hidden ones: these are hidden 1, hidden 2 and so on.
+
+    A single hidden layer is called hidden.
+    """
+    names = ["hidden"] if hidden == 1 else [f"hidden {k}" for k in range(1, hidden + 1)]
+    return [Layer(kind, name) for kind, name in zip(_dense_kinds(hidden), ["input", *names, "output"], strict=True)]
+
+
+def sized_layers(units: Sequence[int]) -> list[Layer]:
+    """The layers of a dense network whose request gives the units of each layer, from the input to the output."""
+    kinds = _dense_kinds(len(units) - 2)
+    return [Layer(kind, f"{layer_name(kind)} {size}") for kind, size in zip(kinds, units, strict=True)]
+
+
+def _dense_kinds(hidden: int) -> list[str]:
+    return ["input layer", *["hidden layer"] * hidden, "output layer"]
 
 
 def neuron_network(sizes: Sequence[int]) -> nx.DiGraph:
@@ -79,7 +104,7 @@ def _forward(rng: Random, form: str) -> nx.DiGraph:
         for row, number in enumerate(columns[-1]):
             graph.add_node(number, column=column, row=row)
     for column, (left, right) in enumerate(pairwise(columns)):
-        if form in ("mixed", "large", "loop", "loop"):
+        if form in ("mixed", "large", "loop"):
             ends = [number for number in left if graph.in_degree(number)]
             if len(left) > 1 and ends and rng.random() < 0.3:
                 left = _without(left, rng.choice(ends))  # a branch ends here
@@ -96,7 +121,7 @@ def _column_counts(rng: Random, form: str) -> list[int]:
         elif form == "fan":
             width = rng.randint(4, MAX_ROWS)
             counts = [1, *[width] * rng.randint(1, 2), *[1] * rng.randint(0, 2)]
-        elif form in ("mixed", "large", "loop", "loop"):
+        elif form in ("mixed", "large", "loop"):
             choices = (1, 1, 1, 2, 3) if form == "loop" else (1, 1, 2, 2, 3, 3, 4, 5)
             counts = [rng.choice(choices) for _ in range(rng.randint(3, MAX_COLUMNS))]
         else:
@@ -134,7 +159,7 @@ def _add_back_connections(rng: Random, graph: nx.DiGraph) -> None:
         starts = [number for number in graph if column[number] > 0 and graph.in_degree(number)]
         start = rng.choice(starts)
         ends = [number for number in graph if 1 <= column[start] - column[number] <= 3 and graph.out_degree(number)]
-        end = rng.choice(ends) if ends else None
-        if end is not None and not graph.has_edge(start, end):
+        end = rng.choice(ends)  # never empty: every column but the last is connected to the next one
+        if not graph.has_edge(start, end):
             graph.add_edge(start, end)
             graph.graph["back"].append((start, end))

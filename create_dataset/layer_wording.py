@@ -1,17 +1,17 @@
 """Requests for networks that are drawn layer by layer: dense, convolutional, recurrent ones and transformers.
 
 Each function returns a request and the layers that it asks for. A label says what the request says about its layer:
-"dense 256" if it gives the number of units, else "dense".
+"dense 256" if it gives the number of units, else "dense". Hidden layers that a request only counts are called hidden 1,
+hidden 2 and so on.
 """
 
 from collections.abc import Sequence
 from itertools import groupby
 from random import Random
 
-from create_dataset.graphs import Layer
+from create_dataset.graphs import Layer, counted_layers, layer_name, sized_layers
 from create_dataset.wording import ASK, count, enumerate_words, join_sentences, number
 
-MAX_LAYERS = 11
 _BY_LAYER = (
     "Draw one box per layer.",
     "Show it layer by layer.",
@@ -26,23 +26,14 @@ _DOWN = (
     "It should run from top to bottom, with one box per layer.",
 )
 _UNITS = (8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 100, 128, 200, 256, 300, 400, 512, 784)
-_NAMES = {"convolution layer": "conv", "pooling layer": "pool"}
 
-Asked = tuple[str, list[Layer]]
-
-
-def how_to_draw(rng: Random, down: bool) -> str:
-    """The sentence that asks for one shape per layer, from left to right or from top to bottom."""
-    return rng.choice(_DOWN if down else _BY_LAYER)
+LayerRequest = tuple[str, list[Layer]]
 
 
-def dense_request(rng: Random, hidden: int, down: bool) -> Asked:
+def dense_request(rng: Random, hidden: int, down: bool) -> LayerRequest:
     """Ask for a dense network with `hidden` hidden layers."""
     sizes = sorted((rng.choice(_UNITS) for _ in range(hidden + 2)), reverse=True)
-    kinds = ["input layer", *["hidden layer"] * hidden, "output layer"]
-    sized = [Layer(kind, f"{_name(kind)} {size}") for kind, size in zip(kinds, sizes, strict=True)]
-    middle = ["hidden"] if hidden == 1 else [f"hidden {k}" for k in range(1, hidden + 1)]
-    plain = [Layer(kind, name) for kind, name in zip(kinds, ["input", *middle, "output"], strict=True)]
+    sized, plain = sized_layers(sizes), counted_layers(hidden)
     form = rng.randrange(7)
     if form == 0:
         body = f"a dense network with an input layer, {count(rng, hidden, 'hidden layer')} and an output layer"
@@ -53,7 +44,7 @@ def dense_request(rng: Random, hidden: int, down: bool) -> Asked:
         body = f"a network with {sizes[0]} inputs, hidden layer{plural} of {units} units and {sizes[-1]} outputs"
         text, layers = rng.choice(ASK).format(body), sized
     elif form == 2:
-        lines = [f"- {kind}, {size} units" for kind, size in zip(kinds, sizes, strict=True)]
+        lines = [f"- {layer.kind}, {size} units" for layer, size in zip(sized, sizes, strict=True)]
         opening = rng.choice(("A dense network:", "Layers of the network:", "Draw these layers:"))
         text, layers = "\n".join([opening, *lines, ""]), sized
     elif form == 3:
@@ -68,10 +59,10 @@ def dense_request(rng: Random, hidden: int, down: bool) -> Asked:
     else:
         body = f"an MLP with layer sizes {', '.join(map(str, sizes))}"
         text, layers = rng.choice(ASK).format(body), sized
-    return join_sentences(rng, text, how_to_draw(rng, down)), layers
+    return join_sentences(rng, text, _how_to_draw(rng, down)), layers
 
 
-def cnn_request(rng: Random, convolutions: Sequence[int], dense: int, down: bool) -> Asked:
+def cnn_request(rng: Random, convolutions: Sequence[int], dense: int, down: bool) -> LayerRequest:
     """Ask for a convolutional network: blocks of convolutions, each with a pooling layer, then dense layers."""
     body = [kind for times in convolutions for kind in ["convolution layer"] * times + ["pooling layer"]]
     kinds = ["input layer", *body, *["dense layer"] * dense, "output layer"]
@@ -80,13 +71,13 @@ def cnn_request(rng: Random, convolutions: Sequence[int], dense: int, down: bool
         inside = f"{count(rng, convolutions[0], 'convolution layer')} and a pooling layer"
         tail = f"{count(rng, dense, 'dense layer')} and the output layer" if dense else "the output layer"
         text = f"a CNN with an input layer, {count(rng, len(convolutions), 'block')} of {inside}, then {tail}"
-        layers = [Layer(kind, _name(kind)) for kind in kinds]
-        return join_sentences(rng, rng.choice(ASK).format(text), how_to_draw(rng, down)), layers
+        layers = [Layer(kind, layer_name(kind)) for kind in kinds]
+        return join_sentences(rng, rng.choice(ASK).format(text), _how_to_draw(rng, down)), layers
     details = rng.choice(("none", "some", "all", "all"))
     layers, filters, units = [], rng.choice((8, 16, 32)), rng.choice((512, 256, 128))
     kernel, side = rng.choice(("3x3", "3x3", "5x5", "7x7")), rng.choice(("28x28", "32x32", "64x64", "224x224"))
     for kind in kinds:
-        label = _name(kind)
+        label = layer_name(kind)
         if kind == "convolution layer" and details != "none":
             label = f"conv {filters}" if details == "some" else f"conv {kernel}, {filters}"
         elif kind == "pooling layer":
@@ -100,7 +91,7 @@ def cnn_request(rng: Random, convolutions: Sequence[int], dense: int, down: bool
     return _listing(rng, layers, rng.choice(("CNN", "convolutional network", "image classifier")), down), layers
 
 
-def sequence_request(rng: Random, down: bool) -> Asked:
+def sequence_request(rng: Random, down: bool) -> LayerRequest:
     """Ask for a recurrent network or a transformer."""
     width = rng.choice((64, 128, 256, 512))
     ends = Layer("input layer", "input"), Layer("output layer", f"output {rng.choice((2, 3, 5, 10, 50, 1000))}")
@@ -111,9 +102,8 @@ def sequence_request(rng: Random, down: bool) -> Asked:
         if rng.random() < 0.3:
             inner.append(Layer("attention layer", "attention"))
         inner += [Layer("dense layer", f"dense {2 ** rng.randint(4, 6)}") for _ in range(rng.randint(0, 2))]
-        return _listing(rng, [ends[0], embedding, *inner, ends[1]], f"{cell} network", down), [
-            ends[0], embedding, *inner, ends[1],
-        ]  # fmt: skip
+        layers = [ends[0], embedding, *inner, ends[1]]
+        return _listing(rng, layers, f"{cell} network", down), layers
     block = [
         Layer("attention layer", "attention"),
         Layer("norm layer", "norm"),
@@ -148,7 +138,7 @@ def _listing(rng: Random, layers: Sequence[Layer], what: str, down: bool) -> str
     else:
         lines = [f"{k}. {layer.label}" for k, layer in enumerate(layers, start=1)]
         text = "\n".join([f"{_opening(rng, what)}, from input to output:", *lines, ""])
-    return join_sentences(rng, text, how_to_draw(rng, down))
+    return join_sentences(rng, text, _how_to_draw(rng, down))
 
 
 def _opening(rng: Random, what: str) -> str:
@@ -163,9 +153,10 @@ def _in_a_row(rng: Random, layers: Sequence[Layer]) -> str:
 
 
 def _with_article(layer: Layer) -> str:
-    article = "an" if layer.label[0] in "aeioLMR" and not layer.label.startswith(("Layer", "max")) else "a"
+    article = "an" if layer.label[0] in "aeioLMR" else "a"  # an LSTM, an MLP, an RNN
     return f"{article} {layer.label}" + (" layer" if layer.label in ("conv", "pool", "dense", "norm") else "")
 
 
-def _name(kind: str) -> str:
-    return _NAMES.get(kind, kind.removesuffix(" layer"))
+def _how_to_draw(rng: Random, down: bool) -> str:
+    """The sentence that asks for one shape per layer, from left to right or from top to bottom."""
+    return rng.choice(_DOWN if down else _BY_LAYER)

@@ -7,7 +7,7 @@ from random import Random
 
 import networkx as nx
 
-# For each field and kind: its share of the names, the topics, and the nouns.
+# For each field and kind: its weight among the kinds that are allowed at a place, the topics, and the nouns.
 FIELDS: dict[str, dict[str, tuple[int, str, str]]] = {
     "machine learning": {
         "data": (4, "training test validation raw sensor image feature label weather demand", "data dataset features"),
@@ -94,7 +94,8 @@ def name_shapes(rng: Random, graph: nx.DiGraph) -> None:
             words = [*rng.sample(topics.split(), 1 + long), noun] if topics else [noun]
             name = " ".join(words)
             others = [(f" {a} ", f" {b} ") for other in names for a, b in ((name, other), (other, name))]
-            if not any(noun.startswith(topic) for topic in words[:-1]) and not any(a in b for a, b in others):
+            repeats = any(noun.startswith(topic) for topic in words[:-1])  # as in "token tokens"
+            if not repeats and not any(a in b for a, b in others):
                 break
         names.append(name)
         graph.nodes[number].update(kind=kind, name=name)

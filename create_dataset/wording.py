@@ -1,4 +1,7 @@
-"""Words that the requests of all families share. Numbers are written as digits or as words."""
+"""Words that the requests share. Numbers are written as digits or as words.
+
+Requests for networks alone use ASK and `join_sentences`.
+"""
 
 from collections.abc import Sequence
 from random import Random

@@ -1,10 +1,10 @@
 """Auxiliary losses on the middle layers of the embedded model: which shape a token is about, and where to attend.
 
-A request names each shape once or several times, but a diagram's lines only have the shapes' numbers. So the look of
-the k-th line depends on the k-th name in the request. Trained on answers alone, a model of this size learns too slowly
-to number the names and to find them again. Two kinds of auxiliary losses teach it these steps one by one: linear heads
-that predict what a token is about (CLASSES), and losses on the attention weights of single heads (POINTERS). The linear
-heads are discarded after pre-training; the model that is kept is an ordinary Llama.
+A request names each shape once or several times. The label and the look of the k-th line depend on the k-th name in the
+request, and its targets are the numbers of other names. Trained on answers alone, a model of this size learns too
+slowly to number the names, to find them again and to copy them. Two kinds of auxiliary losses teach it these steps one
+by one: linear heads that predict what a token is about (CLASSES), and losses on the attention weights of single heads
+(POINTERS). The linear heads are discarded after pre-training; the model that is kept is an ordinary Llama.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,8 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from fine_tuning.pretraining.batches import EDGES, IGNORE, MAX_SHAPES, Batch
+from create_dataset.graphs import MAX_SHAPES
+from fine_tuning.pretraining.batches import EDGES, IGNORE, Batch
 from fine_tuning.pretraining.rows import KINDS
 from fine_tuning.pretraining.stages import Stage
 
@@ -26,10 +27,9 @@ CLASSES = {"firsts": MAX_SHAPES, "shapes": MAX_SHAPES, "edges": EDGES, "kinds": 
 # Attention losses: the fields of Batch with the keys of the tokens that attend and of the tokens they should attend to.
 POINTERS = {
     "again": ("phrases", "phrases"),  # from words to where they occurred before
-    "found": ("lines", "named"),  # from a line of the answer to the name of its shape
     "copies": ("copies", "copied"),  # from a label that is being written to the same words in the request
     "linked": ("connects", "connected"),  # from the number of a target to where the prompt states the connection
-    "grouped": ("grouped", "groups"),  # from a line of the answer to the name of its group
+    "grouped": ("grouped", "groups"),  # from a line of the answer to the name of its shape or group
 }
 
 

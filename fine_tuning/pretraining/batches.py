@@ -9,12 +9,12 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from create_dataset.create_dataset import INSTRUCTION
+from create_dataset.graphs import MAX_SHAPES
 from fine_tuning.data.tokens import encode_completion, encode_prompt
+from fine_tuning.pretraining.mentions import Mention
 from fine_tuning.pretraining.rows import PretrainingRow
-from fine_tuning.pretraining.wording import Mention
 
 IGNORE = -100
-MAX_SHAPES = 18
 LENGTH_MULTIPLE = 32  # batches are padded to a multiple of this: each new size costs time and memory
 EDGES = 1 + 2 * MAX_SHAPES  # classes: no connection, connected from shape k, connected to shape k
 _TOKENS = 1 << 16  # more than the vocabulary has
@@ -48,7 +48,6 @@ class Batch:
 
     # Keys. All but `copies`, `copied` and `connects` are at the last token of a mention.
     phrases: torch.Tensor  # number of the words: equal words have equal numbers
-    named: torch.Tensor  # number of the shape, if the mention is its name and not a letter
     copies: torch.Tensor  # group and text of the next token, which belongs to a label
     copied: torch.Tensor  # group and text of a token of a mention
     connects: torch.Tensor  # connection to the target whose number is the next token of the answer
@@ -56,7 +55,7 @@ class Batch:
 
     # Groups of shapes.
     starts: torch.Tensor  # class, at all tokens of a group's name: number of its first shape
-    groups: torch.Tensor  # key, at the last token of a name: number of the group
+    groups: torch.Tensor  # key, at the last token of a name, not of a letter or number for it: number of the group
     grouped: torch.Tensor  # key, at the tokens of an answer: group of the shape that the line describes
 
 
@@ -120,7 +119,7 @@ def _fill_prompt(
         last = tokens[-1]
         encoded["phrases"][last] = phrases.setdefault(phrase, len(phrases))
         if len(phrase) > 1 and not phrase.isdigit():  # a letter or a number: the prompt gives the name elsewhere
-            encoded["named"][last] = encoded["groups"][last] = mention.shape
+            encoded["groups"][last] = mention.shape
         if mention.source is not None:
             encoded["connected"][last] = _connection(mention.source, mention.shape)
         elif mention.target is not None:

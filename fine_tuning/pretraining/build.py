@@ -21,8 +21,9 @@ from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from create_dataset.create_dataset import INSTRUCTION
+from create_dataset.graphs import MAX_SHAPES
 from fine_tuning.pretraining.auxiliary_heads import AuxiliaryHeads, losses_of
-from fine_tuning.pretraining.batches import MAX_SHAPES, Batch, batches_of
+from fine_tuning.pretraining.batches import Batch, batches_of
 from fine_tuning.pretraining.build_tokenizer import build_tokenizer
 from fine_tuning.pretraining.rows import pretraining_row
 from fine_tuning.pretraining.stages import BATCH_SIZE, GROUP, SEED, STAGES, Stage, rows_of
@@ -66,7 +67,7 @@ def main() -> None:
         before = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32) if folder else None
         # The folder's name contains a hash of all stages so far: the result depends on each of them.
         made_by.update(f"{stage} {steps}".encode())
-        folder = args.work / f"{stage.name.replace(' ', '-')}-{made_by.hexdigest()[:12]}"
+        folder = args.work / f"{stage.name}-{made_by.hexdigest()[:12]}"
         if not folder.exists():
             torch.manual_seed(SEED)
             model = before or LlamaForCausalLM(_config(tokenizer))

@@ -1,6 +1,9 @@
-"""The network requests that the embedded model is pre-trained on. Their wordings differ from those of the CSVs.
+"""The network requests that the embedded model is pre-trained on. No prompt is the same as one of the CSVs.
 
-The name of a layer, or of a run of equal layers, is marked as a group of shapes (wording.py). Each node of a graph has
+They share the graphs, the kinds of layers and many words with the requests of the CSVs. They differ in the requests as
+a whole and in how layers and sizes are combined.
+
+The name of a layer, or of a run of equal layers, is marked as a group of shapes (mentions.py). Each node of a graph has
 the number of its `group`. Each public function returns a marked request and its graph.
 """
 
@@ -10,9 +13,10 @@ from random import Random
 
 import networkx as nx
 
-from create_dataset.graphs import Layer, layer_network, neuron_network
+from create_dataset.graphs import Layer, counted_layers, layer_name, layer_network, neuron_network, sized_layers
 from create_dataset.wording import enumerate_words
-from fine_tuning.pretraining.wording import in_words, mark_group
+from fine_tuning.pretraining.mentions import mark_group
+from fine_tuning.pretraining.wording import in_words
 
 _NEURONS = (
     "neuron by neuron", "single neurons", "every neuron a circle", "each node visible",
@@ -126,7 +130,6 @@ def sizes(rng: Random) -> tuple[str, nx.DiGraph]:
     """A dense network drawn layer by layer. The request gives the units of each layer, but names few layers."""
     hidden = rng.randint(1, 8)
     units = sorted((rng.choice(_UNITS) for _ in range(hidden + 2)), reverse=rng.random() < 0.7)
-    whole = [Layer(kind, f"{_name(kind)} {size}") for kind, size in zip(_dense(hidden), units, strict=True)]
     first, *inner, last = (mark_group(str(size), k, k) for k, size in enumerate(units))
     listed = rng.choice((enumerate_words(inner), ", ".join(inner), " then ".join(inner)))
     body = rng.choice((
@@ -138,7 +141,7 @@ def sizes(rng: Random) -> tuple[str, nx.DiGraph]:
         f"input of {first}, after it hidden {', hidden '.join(inner)}, output of {last}",
         f"widths {first}-{'-'.join(inner)}-{last}",
     ))  # fmt: skip
-    return _by_layer(rng, body, whole, list(range(hidden + 2)))
+    return _by_layer(rng, body, sized_layers(units), list(range(hidden + 2)))
 
 
 def totals(rng: Random) -> tuple[str, nx.DiGraph]:
@@ -154,15 +157,13 @@ def totals(rng: Random) -> tuple[str, nx.DiGraph]:
         f"{ends[0]} then {count} inner then {ends[1]}",
         f"{count} hidden {rng.choice(('layers', 'boxes'))} between {ends[0]} and {ends[1]}",
     ))  # fmt: skip
-    names = ["hidden"] if hidden == 1 else [f"hidden {k}" for k in range(1, hidden + 1)]
-    whole = [Layer(kind, name) for kind, name in zip(_dense(hidden), ["input", *names, "output"], strict=True)]
-    return _by_layer(rng, body, whole, [0, *[1] * hidden, 2])
+    return _by_layer(rng, body, counted_layers(hidden), [0, *[1] * hidden, 2])
 
 
 def _layer(rng: Random, kind: str) -> Layer:
     """A layer, with a label that says its size or does not."""
     units = rng.choice(_UNITS)
-    name = _name(kind)
+    name = layer_name(kind)
     if kind == "recurrent layer":
         name = rng.choice(("LSTM", "GRU", "RNN"))
     elif kind == "dense layer" and rng.random() < 0.2:
@@ -194,14 +195,6 @@ def _run(rng: Random, layer: Layer, times: int, groups: list[int]) -> str:
     forms = (f"{in_words(rng, times)} {name}", f"{in_words(rng, times)} x {name}", f"{name} x {times}",
              f"{in_words(rng, times)} {name} layers", f"{name} ({times} times)")  # fmt: skip
     return mark_group(rng.choice(forms), shape, group)
-
-
-def _dense(hidden: int) -> list[str]:
-    return ["input layer", *["hidden layer"] * hidden, "output layer"]
-
-
-def _name(kind: str) -> str:
-    return {"convolution layer": "conv", "pooling layer": "pool"}.get(kind, kind.removesuffix(" layer"))
 
 
 def _by_layer(rng: Random, body: str, whole: Sequence[Layer], groups: Sequence[int]) -> tuple[str, nx.DiGraph]:

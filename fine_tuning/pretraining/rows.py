@@ -1,6 +1,7 @@
 """The rows that the embedded base model is pre-trained on: requests and diagrams in general, not the task.
 
-The rows have their own wordings, distances and style. Every prompt ends with the fixed instruction, but only some are
+The rows share graphs, the words of names and many phrases with the CSVs. They have their own requests, combinations of
+names, distances and style; no prompt is the same. Every prompt ends with the fixed instruction, but only some are
 answered with a diagram; others are answered with a list of the shapes. So the base model learns to read requests and to
 write well-formed diagrams. Fine-tuning teaches the rest: when to write a diagram, the house style and the layout.
 """
@@ -15,8 +16,9 @@ from create_dataset.create_dataset import INSTRUCTION
 from create_dataset.house_style import HOUSE_STYLE, Look
 from create_dataset.layout import Spacing, place
 from diagram import CANVAS_HEIGHT, CANVAS_WIDTH, LINES, SHAPES, Diagram, format
+from fine_tuning.pretraining.mentions import Mention, unmark
 from fine_tuning.pretraining.networks import blocks, layers, neurons, sizes, stacks, totals
-from fine_tuning.pretraining.wording import Mention, flow, framed, unmark
+from fine_tuning.pretraining.wording import flow, framed
 
 _LEVELS = (0, 99, 150, 203, 240)
 _GREYS = tuple((level, level, level) for level in _LEVELS)
@@ -26,8 +28,6 @@ PALETTE = (
     + ((255, 255, 255), (255, 228, 196), (255, 250, 205), (224, 255, 255), (230, 230, 250), (255, 192, 203))
     + ((0, 0, 139), (139, 0, 0), (0, 100, 0), (255, 140, 0), (128, 0, 128), (70, 130, 180))
 )
-
-
 KINDS = tuple(HOUSE_STYLE)
 _SIZES = tuple(dict.fromkeys(size for look in HOUSE_STYLE.values() for size in (look.width, look.height)))
 
@@ -47,6 +47,7 @@ def _base_style() -> dict[str, Look]:
     for k, kind in enumerate(KINDS):
         other = HOUSE_STYLE[KINDS[(k + 7) % len(KINDS)]]
         look = _random_look(rng)
+        # At most as wide as a rectangle of the house style: wider shapes would often overlap those of the next column.
         style[kind] = replace(look, width=min(look.width, 110), fill=other.fill, outline=other.outline)
     return style
 
@@ -56,7 +57,10 @@ MANY_SHAPES = 10
 # Distances that depend on the number of steps, as in the CSVs, but other ones.
 _RIGHT = Spacing(((3, 200, 290), (6, 120, 150), (20, 50, 70)), ((3, 150), (20, 80)))
 _DOWN = Spacing(((3, 100, 180), (6, 60, 96), (20, 30, 44)), ((3, 240), (20, 120)))
-RANDOM_SPACING, ASKED, DOWN = 0.4, 0.3, 0.15  # shares of diagrams, so that all distances and positions occur
+RANDOM_LOOKS = 0.1  # share of the diagrams with random looks, so that all colours and sizes occur
+RANDOM_SPACING = 0.4  # share of the diagrams with random distances, so that all positions occur
+DIRECTION_ASKED = 0.3  # share of the requests that name a direction; half of these ask for one that runs down
+DOWN = 0.15  # share of the other diagrams that run down
 _LIST_HEADING = "[Shapes:"  # begins as a diagram does: else "[" would never become certain
 
 
@@ -66,7 +70,6 @@ class Mix:
 
     flows: int
     lists: float  # share of the rows that are answered with a list
-    random_looks: float = 0.1  # share of the diagrams with random looks, so that all colours and sizes occur
     large: float = 0.0  # share of the rows that must have MANY_SHAPES or more
 
 
@@ -91,11 +94,11 @@ def pretraining_row(rng: Random, max_shapes: int, mix: Mix) -> PretrainingRow:
         body, graph = rng.choice(makers)(rng)
         if least <= len(graph) <= max_shapes:
             break
-    asked = rng.random() < ASKED
-    down = rng.random() < (0.5 if asked else DOWN)
-    request, mentions = unmark(framed(rng, body, down if asked else None))
+    names_direction = rng.random() < DIRECTION_ASKED
+    down = rng.random() < (0.5 if names_direction else DOWN)
+    request, mentions = unmark(framed(rng, body, down if names_direction else None))
     is_diagram = rng.random() >= mix.lists
-    answer = format(_place_at_random(rng, graph, mix, down)) if is_diagram else _listed(rng, graph)
+    answer = format(_place_at_random(rng, graph, down)) if is_diagram else _listed(rng, graph)
     groups = [mention for mention in mentions if mention.group is not None]
     mentions = [mention for mention in mentions if mention.group is None]
     nodes = [graph.nodes[number] for number in sorted(graph)]
@@ -113,10 +116,10 @@ def _listed(rng: Random, graph: nx.DiGraph) -> str:
     return "\n".join([_LIST_HEADING, *lines])
 
 
-def _place_at_random(rng: Random, graph: nx.DiGraph, mix: Mix, down: bool) -> Diagram:
+def _place_at_random(rng: Random, graph: nx.DiGraph, down: bool) -> Diagram:
     """Place the graph in the base style; at random, vary looks, distances or positions."""
     looks: Mapping[str, Look] = BASE_STYLE
-    if rng.random() < mix.random_looks:
+    if rng.random() < RANDOM_LOOKS:
         looks = {kind: _random_look(rng) for kind in sorted({node["kind"] for _, node in graph.nodes(data=True)})}
     spacing = _DOWN if down else _RIGHT
     if rng.random() < RANDOM_SPACING:

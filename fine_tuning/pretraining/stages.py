@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from random import Random
 
-from fine_tuning.pretraining.batches import MAX_SHAPES
+from create_dataset.graphs import MAX_SHAPES
 from fine_tuning.pretraining.rows import Mix, PretrainingRow, pretraining_row
 
 SEED = 2025

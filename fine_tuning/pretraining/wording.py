@@ -1,11 +1,10 @@
-"""The flowchart requests that the embedded model is pre-trained on. Their wordings differ from those of the CSVs.
+"""The flowchart requests that the embedded model is pre-trained on. No prompt is the same as one of the CSVs.
 
-While a request is built, each name in it is enclosed in marks. They hold the number of the shape and of the shape it is
-connected to, if any. `unmark` removes the marks and returns what they held and where they were.
+They share the graphs, the topics and nouns of names, and many verbs and phrases with the requests of the CSVs. They
+differ in the requests as a whole and in how topics and nouns are combined. The names in a request are marked
+(mentions.py).
 """
 
-import re
-from dataclasses import dataclass
 from random import Random
 
 import networkx as nx
@@ -13,6 +12,7 @@ import networkx as nx
 from create_dataset.graphs import FORMS, flowchart
 from create_dataset.names import FIELDS, KIND_OF_NOUN
 from create_dataset.wording import NUMBER_WORDS, enumerate_words
+from fine_tuning.pretraining.mentions import mark, renumber, shapes_in
 
 TOPICS = tuple(
     dict.fromkeys(topic for kinds in FIELDS.values() for _, topics, _ in kinds.values() for topic in topics.split())
@@ -49,56 +49,6 @@ _LEAD = ("Then", "Next", "After that", "Finally", "Also", "Now", "Later", "Secon
 _SOURCE = (
     "First comes", "It starts with", "We begin with", "There is also", "Another source is", "Add", "Take", "Given",
 )  # fmt: skip
-_OPEN, _CLOSE, _ZERO = "\ue000", "\ue001", 0xE100  # private-use characters: they occur in no request
-_GROUPS = 500  # a mark names a group if its second number is at least this
-_MARKED = re.compile(f"{_OPEN}(.)(.)([^{_CLOSE}]*){_CLOSE}")
-
-
-@dataclass(frozen=True, slots=True)
-class Mention:
-    """The characters from `start` to `end` of a request, which name `shape`.
-
-    If they also state a connection, `source` is the shape that points to `shape`, or `target` is the shape that it
-    points to. In a network they name a `group` of shapes, counted from 0, and `shape` is the first of the group.
-    """
-
-    start: int
-    end: int
-    shape: int
-    source: int | None = None
-    target: int | None = None
-    group: int | None = None
-
-
-def _mark(text: str, shape: int, source: int | None = None, target: int | None = None) -> str:
-    partner = 0
-    if target is not None:
-        partner = 101 + target
-    elif source is not None:
-        partner = 1 + source
-    return f"{_OPEN}{chr(_ZERO + shape)}{chr(_ZERO + partner)}{text}{_CLOSE}"
-
-
-def mark_group(text: str, shape: int, group: int) -> str:
-    """Mark the text as the name of a group of shapes whose first is `shape`."""
-    return f"{_OPEN}{chr(_ZERO + shape)}{chr(_ZERO + _GROUPS + group)}{text}{_CLOSE}"
-
-
-def unmark(text: str) -> tuple[str, list[Mention]]:
-    """Return the text without its marks, and a mention for each of them."""
-    plain, mentions, length, done = [], [], 0, 0
-    for match in _MARKED.finditer(text):
-        plain.append(text[done : match.start()])
-        length += len(plain[-1])
-        shape, partner = ord(match[1]) - _ZERO, ord(match[2]) - _ZERO
-        source = partner - 1 if 0 < partner <= 100 else None
-        target = partner - 101 if 100 < partner < _GROUPS else None
-        group = partner - _GROUPS if partner >= _GROUPS else None
-        mentions.append(Mention(length, length + len(match[3]), shape, source, target, group))
-        plain.append(match[3])
-        length += len(match[3])
-        done = match.end()
-    return "".join([*plain, text[done:]]), mentions
 
 
 def framed(rng: Random, body: str, down: bool | None) -> str:
@@ -131,7 +81,10 @@ def flow(rng: Random) -> tuple[str, nx.DiGraph]:
 
 
 def _name_shapes(rng: Random, graph: nx.DiGraph) -> None:
-    """Give each node a name: mostly one or two topics and a noun. A fifth of the topics are words that do not exist."""
+    """Give each node a `kind` and a `name`: a noun after one topic (75 % of the draws), none (12.5 %) or two (12.5 %).
+
+    A fifth of the topics are words that do not exist. No name is equal to another one or the end of one.
+    """
     names: list[str] = []
     for number in graph:
         while True:
@@ -153,24 +106,16 @@ def _word(rng: Random) -> str:
 
 def _renumbered(text: str, graph: nx.DiGraph) -> tuple[str, nx.DiGraph]:
     """Number the shapes in the order in which the marked text mentions them first."""
-    order = list(dict.fromkeys(ord(match[1]) - _ZERO for match in _MARKED.finditer(text)))
+    order = shapes_in(text)
     number = {old: new for new, old in enumerate(order)}
-
-    def renumber(match: re.Match[str]) -> str:
-        partner = ord(match[2]) - _ZERO
-        if partner:
-            base = 101 if partner > 100 else 1
-            partner = base + number[partner - base]
-        return f"{_OPEN}{chr(_ZERO + number[ord(match[1]) - _ZERO])}{chr(_ZERO + partner)}{match[3]}{_CLOSE}"
-
     renumbered: nx.DiGraph[int] = nx.DiGraph()
     renumbered.add_nodes_from((number[old], graph.nodes[old]) for old in order)
     renumbered.add_edges_from((number[start], number[end]) for start, end in graph.edges)
-    return _MARKED.sub(renumber, text), renumbered
+    return renumber(text, number), renumbered
 
 
 def _named(graph: nx.DiGraph, shape: int, source: int | None = None, target: int | None = None) -> str:
-    return _mark(graph.nodes[shape]["name"], shape, source, target)
+    return mark(graph.nodes[shape]["name"], shape, source, target)
 
 
 def _chain(rng: Random, graph: nx.DiGraph) -> str:
@@ -189,7 +134,7 @@ def _arrows(rng: Random, graph: nx.DiGraph) -> str:
     letters: dict[int, str] = {}
 
     def label(shape: int, source: int | None = None) -> str:
-        return _mark(letters[shape], shape, source) if letters else _named(graph, shape, source)
+        return mark(letters[shape], shape, source) if letters else _named(graph, shape, source)
 
     after_letter = rng.choice((": ", " = ", ") "))
     order = list(graph)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from create_dataset.graphs import MAX_SHAPES
 from create_dataset.names import KIND_OF_NOUN
 from diagram import parse
 from fine_tuning.pretraining.auxiliary_heads import POINTERS, AuxiliaryHeads, losses_of
-from fine_tuning.pretraining.batches import IGNORE, MAX_SHAPES, batches_of
+from fine_tuning.pretraining.batches import IGNORE, batches_of
 from fine_tuning.pretraining.build import _config
 from fine_tuning.pretraining.rows import KINDS, Mix, pretraining_row
 from fine_tuning.pretraining.stages import GROUP, STAGES, rows_of
@@ -95,7 +96,7 @@ def test_the_last_token_of_a_mention_has_keys_for_its_words_and_its_shape(tokeni
     for row in flows[:100]:
         (batch,) = batches_of(tokenizer, [row], size=1)
         mentions = sorted(row.mentions, key=lambda mention: mention.start)
-        phrases, named = tokens_of(batch, "phrases"), tokens_of(batch, "named")
+        phrases, groups = tokens_of(batch, "phrases"), tokens_of(batch, "groups")
         places = [place for place, phrase in enumerate(phrases) if phrase != IGNORE]
         decoded = [
             words_at(tokenizer, batch, place, words) for place, words in zip(places, phrases_of(row), strict=True)
@@ -105,9 +106,8 @@ def test_the_last_token_of_a_mention_has_keys_for_its_words_and_its_shape(tokeni
         assert [phrases[place] for place in places] == [numbers[words] for words in decoded]
         assert len(set(numbers.values())) == len(numbers)
         for mention, words, place in zip(mentions, decoded, places, strict=True):
-            assert named[place] == (mention.shape if is_name(words) else IGNORE)
-            assert tokens_of(batch, "groups")[place] == named[place]
-        assert sum(shape != IGNORE for shape in named) == sum(map(is_name, decoded))
+            assert groups[place] == (mention.shape if is_name(words) else IGNORE)
+        assert sum(shape != IGNORE for shape in groups) == sum(map(is_name, decoded))
 
 
 def test_only_the_first_use_of_words_has_a_target_in_firsts(tokenizer, flows):
@@ -138,19 +138,30 @@ def test_every_line_of_a_network_has_the_same_key_as_the_name_of_its_group(token
 
 
 def test_the_token_before_one_of_a_label_has_the_same_key_as_the_same_token_of_the_name(tokenizer, flows, networks):
+    checked = {"flowchart": 0, "network": 0}
     for row in [*flows[:100], *networks[:100]]:
         if not row.is_diagram:
             continue
         (batch,) = batches_of(tokenizer, [row], size=1)
-        copies, copied = tokens_of(batch, "copies"), set(tokens_of(batch, "copied"))
-        text, found = "", 0
-        for place, key in enumerate(copies):
+        lines, copied = tokens_of(batch, "lines"), set(tokens_of(batch, "copied"))
+        written, missing = {}, set()
+        for place, key in enumerate(tokens_of(batch, "copies")):
             if key != IGNORE:
-                text += tokenizer.decode(batch.ids[0, place + 1])
-                found += key in copied
-        assert text == "".join(node.label for node in parse(row.answer).nodes)
+                shape = lines[place + 1]
+                written[shape] = written.get(shape, "") + tokenizer.decode(batch.ids[0, place + 1])
+                if key not in copied:
+                    missing.add(shape)
+        labels = [node.label for node in parse(row.answer).nodes]
+        assert [written[shape] for shape in range(len(labels))] == labels
         if row.mentions:  # a flowchart: every word is in the request
-            assert found == sum(key != IGNORE for key in copies), row.prompt
+            assert not missing, row.prompt
+            checked["flowchart"] += len(labels)
+        names = {mention.group: row.prompt[mention.start : mention.end] for mention in row.groups}
+        for shape, group in enumerate(row.members):  # a network: some requests name its layers, some only sizes
+            if re.search(rf"\b{re.escape(labels[shape])}\b", names[group]):
+                assert shape not in missing, row.prompt
+                checked["network"] += 1
+    assert min(checked.values()) > 200, checked
 
 
 def test_the_shapes_of_a_group_have_the_same_kind(networks):

@@ -13,11 +13,12 @@ from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from create_dataset.create_dataset import INSTRUCTION
+from create_dataset.graphs import MAX_SHAPES
 from create_dataset.house_style import HOUSE_STYLE
 from diagram import parse
 from fine_tuning.data.tokens import decode_answer, encode_completion
 from fine_tuning.pretraining import build, stages
-from fine_tuning.pretraining.batches import IGNORE, MAX_SHAPES, batches_of
+from fine_tuning.pretraining.batches import IGNORE, batches_of
 from fine_tuning.pretraining.build_tokenizer import CHAT_TEMPLATE
 from fine_tuning.pretraining.rows import BASE_STYLE, MANY_SHAPES, Mix, pretraining_row
 from fine_tuning.pretraining.stages import EASY_SHAPES, GROUP, LAST, MORE_LISTS, STAGES, rows_of
@@ -36,7 +37,7 @@ def rows():
     for name in ("sft_dataset_llm.csv", "orpo_dataset_llm.csv"):
         with open(ROOT / "create_dataset" / name, encoding="utf-8", newline="") as file:
             found += list(csv.DictReader(file))
-    return found[:900]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +241,7 @@ def build_in(tmp_path, monkeypatch):
 def test_a_build_that_was_stopped_several_times_ends_with_the_same_weights(build_in, monkeypatch):
     expected = build_in("uninterrupted")
     assert len(expected) > 8 * 7
-    stops = ["losses_of", "_save", "save_pretrained", "_save", "save_pretrained"]  # in the first two stages
+    stops = ["losses_of", "_save", "save_pretrained", "_save", "save_pretrained"]  # in both stages
 
     def stopping(owner, name):
         function = getattr(owner, name)
