@@ -36,6 +36,25 @@ def test_the_users_own_setting_to_be_online_is_kept(monkeypatch):
     assert os.environ["HF_HUB_OFFLINE"] == "0"
 
 
+@pytest.mark.parametrize(
+    ("model", "processors", "given", "threads"),
+    [
+        ("embedded", 1, None, "1"),
+        ("embedded", 2, None, "1"),
+        ("embedded", 2, "2", "2"),
+        ("embedded", 8, None, None),
+        ("someone/some-model", 2, None, None),
+    ],
+)
+def test_the_embedded_model_uses_one_thread_on_two_processors(monkeypatch, model, processors, given, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", given or "")  # so monkeypatch restores the old value after the test
+    if given is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    set_environment(Options(model))
+    assert os.environ.get("OMP_NUM_THREADS") == threads
+
+
 @pytest.mark.parametrize("flag", ["--seed", "--max-rows"])
 def test_a_number_of_thousands_of_digits_is_refused_with_what_is_right(capsys, flag):
     with pytest.raises(SystemExit):
