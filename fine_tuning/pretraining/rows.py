@@ -40,8 +40,9 @@ def _random_look(rng: Random) -> Look:
 def _base_style() -> dict[str, Look]:
     """A look for each kind, none of them its house look.
 
-    Every colour of the house style occurs, but on other kinds. A colour that hardly occurs keeps so short an embedding
-    that no hidden state makes it almost certain, and a LoRA adapter does not change embeddings.
+    Every colour of the house style occurs, on other kinds and, by chance, on three of its own. A colour that hardly
+    occurs keeps so short an embedding that no hidden state makes it almost certain, and a LoRA adapter does not change
+    embeddings.
     """
     rng, style = Random("base style"), {}
     for k, kind in enumerate(KINDS):

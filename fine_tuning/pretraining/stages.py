@@ -11,7 +11,7 @@ SEED = 2025
 BATCH_SIZE = 32
 GROUP = 16  # batches are made in groups of this many: rows of similar length can then share a batch
 EASY_SHAPES = 4
-MORE_LISTS = 0.6  # share of lists in the easy part of a stage and in its last part
+MORE_LISTS = 0.6  # share of lists in the easy part of a stage and in its last part: fine-tuning teaches to draw
 LAST = 0.9  # share of the steps after which the last part begins
 
 
@@ -38,8 +38,7 @@ _POINTERS = {"again": (2, 0), "grouped": (5, 0), "copies": (5, 1), "linked": (6,
 _HEADS = {"firsts": 4, "shapes": 5, "starts": 5, "lines": 5, "edges": 6, "kinds": 6}
 STAGES = (
     Stage("first", 4500, Mix(flows=10, lists=0.15, large=0.3), 3e-3, 2e-3, 0.25, _HEADS, _POINTERS),
-    # Mostly lists at the end: it is fine-tuning that teaches the model to answer with a diagram.
-    Stage("last", 300, Mix(flows=10, lists=0.6, large=0.3), 5e-4, 2e-3, 0.0, {}, _POINTERS),
+    Stage("more", 2200, Mix(flows=16, lists=0.15, large=0.4), 1.5e-3, 1e-3, 0.0, _HEADS, _POINTERS),
 )
 
 

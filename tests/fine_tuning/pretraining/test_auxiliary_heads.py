@@ -18,13 +18,16 @@ from fine_tuning.pretraining.rows import KINDS, Mix, pretraining_row
 from fine_tuning.pretraining.stages import GROUP, STAGES, rows_of
 from fine_tuning.run.options import EMBEDDED_FOLDER
 
-ROWS = {"first": "", "last": ""}  # SHA-256 of some rows of each stage
-WEIGHTS = "721a540e9bafa419fe8adb86de961ced9197886b84aeb2a7806775e8d383bf5b"  # SHA-256 of the committed weights
+ROWS = {  # SHA-256 of some rows of each stage
+    "first": "a054d032d60149733c57a2f62a06b0d4936eca5fe083c5c42e2b012881659766",
+    "last": "839a01cdb27ee033b8852ee25f3441f06ee779e45266bff99706ff441a9e871f",
+}
+WEIGHTS = "57952c97d9b2f9c5c96a8b7cd2d7c4c09513388e0360c4ffc662a202848c27fa"  # SHA-256 of the committed weights
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return AutoTokenizer.from_pretrained("/tmp/w/newtok")
+    return AutoTokenizer.from_pretrained(EMBEDDED_FOLDER)
 
 
 @pytest.fixture(scope="module")
