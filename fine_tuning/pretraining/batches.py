@@ -18,6 +18,7 @@ IGNORE = -100
 LENGTH_MULTIPLE = 32  # batches are padded to a multiple of this: each new size costs time and memory
 EDGES = 1 + 2 * MAX_SHAPES  # classes: no connection, connected from shape k, connected to shape k
 _TOKENS = 1 << 16  # more than the vocabulary has
+_SIGN = re.compile(r"[A-Za-z]?\d*")  # a letter, a number or an id such as w3, in place of a name
 _NUMBER = re.compile(r"\[?(\d+)")
 _LABEL = re.compile(r"^\[\d+, '([^']*)'", re.MULTILINE)
 _TARGETS = re.compile(r"\[([\d, ]*)\]\]$", re.MULTILINE)
@@ -112,13 +113,13 @@ def _fill_prompt(
         tokens = _tokens_of(mention, offsets, before)
         phrase = request[mention.start : mention.end]
         for k in tokens:
-            encoded["shapes"][k], encoded["edges"][k] = mention.shape, _edge(mention)
+            encoded["shapes"][k], encoded["edges"][k] = mention.shape, IGNORE if row.unmarked else _edge(mention)
             encoded["copied"][k] = _TOKENS * mention.shape + words[k]
             if phrase not in phrases:
                 encoded["firsts"][k] = mention.shape
         last = tokens[-1]
         encoded["phrases"][last] = phrases.setdefault(phrase, len(phrases))
-        if len(phrase) > 1 and not phrase.isdigit():  # a letter or a number: the prompt gives the name elsewhere
+        if not _SIGN.fullmatch(phrase):  # if it is one, the prompt gives the name elsewhere
             encoded["groups"][last] = mention.shape
         if mention.source is not None:
             encoded["connected"][last] = _connection(mention.source, mention.shape)
@@ -160,6 +161,8 @@ def _fill_answer(
             if start < match.end(1) and end > match.start(1):
                 group = row.members[line] if row.members else line
                 encoded["copies"][k - 1] = _TOKENS * group + words[k]
+    if row.unmarked:
+        return
     sources = [shape for shape in shapes if shape is not None]  # every line of a diagram has a number
     for source, match in zip(sources, _TARGETS.finditer(row.answer), strict=True):
         for target in re.finditer(r"\d+", match[1]):

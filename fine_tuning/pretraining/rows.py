@@ -8,6 +8,7 @@ write well-formed diagrams. Fine-tuning teaches the rest: when to write a diagra
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 
 import networkx as nx
@@ -72,6 +73,7 @@ class Mix:
     flows: int
     lists: float  # share of the rows that are answered with a list
     large: float = 0.0  # share of the rows that must have MANY_SHAPES or more
+    more_forms: bool = False  # more forms of requests for flowcharts
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,23 @@ class PretrainingRow:
     kinds: tuple[int, ...]  # of each shape, as an index into KINDS
     groups: tuple[Mention, ...]  # mentions of groups of shapes, in a network
     members: tuple[int, ...]  # for each shape of a network, the number of its group
+    unmarked: bool = False  # True if the request states connections, but no mention does
 
 
 def pretraining_row(rng: Random, max_shapes: int, mix: Mix) -> PretrainingRow:
     """Draw a row with at most `max_shapes` shapes. `max_shapes` must be 4 or more."""
-    makers = [neurons, neurons, layers, layers, layers, stacks, blocks, sizes, totals, *[flow] * mix.flows]
+    makers = [
+        neurons,
+        neurons,
+        layers,
+        layers,
+        layers,
+        stacks,
+        blocks,
+        sizes,
+        totals,
+        *[partial(flow, more_forms=mix.more_forms)] * mix.flows,
+    ]
     least = min(MANY_SHAPES, max_shapes) if mix.large and rng.random() < mix.large else 0
     while True:
         body, graph = rng.choice(makers)(rng)
@@ -105,8 +119,9 @@ def pretraining_row(rng: Random, max_shapes: int, mix: Mix) -> PretrainingRow:
     nodes = [graph.nodes[number] for number in sorted(graph)]
     members = tuple(node["group"] for node in nodes if node.get("group") is not None)
     kinds = tuple(KINDS.index(node["kind"]) for node in nodes)
+    unmarked = graph.graph.get("unmarked", False)
     return PretrainingRow(
-        f"{request}\n\n{INSTRUCTION}", answer, is_diagram, tuple(mentions), kinds, tuple(groups), members
+        f"{request}\n\n{INSTRUCTION}", answer, is_diagram, tuple(mentions), kinds, tuple(groups), members, unmarked
     )
 
 

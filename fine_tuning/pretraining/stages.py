@@ -38,7 +38,7 @@ _POINTERS = {"again": (2, 0), "grouped": (5, 0), "copies": (5, 1), "linked": (6,
 _HEADS = {"firsts": 4, "shapes": 5, "starts": 5, "lines": 5, "edges": 6, "kinds": 6}
 STAGES = (
     Stage("first", 4500, Mix(flows=10, lists=0.15, large=0.3), 3e-3, 2e-3, 0.25, _HEADS, _POINTERS),
-    Stage("more", 2200, Mix(flows=16, lists=0.15, large=0.4), 1.5e-3, 1e-3, 0.0, _HEADS, _POINTERS),
+    Stage("more", 2200, Mix(flows=16, lists=0.15, large=0.4, more_forms=True), 2e-3, 1.5e-3, 0.0, _HEADS, _POINTERS),
 )
 
 

@@ -5,7 +5,9 @@ differ in the requests as a whole and in how topics and nouns are combined. The 
 (mentions.py).
 """
 
+from collections.abc import Callable
 from random import Random
+from typing import cast
 
 import networkx as nx
 
@@ -45,6 +47,18 @@ _BEFORE = (
     "feeds", "goes to", "leads to", "points to", "passes on to", "is followed by", "is connected to", "sends to",
     "gives to", "serves", "fills", "calls", "writes to", "starts", "triggers", "flows into",
 )  # fmt: skip
+_MEET = (
+    "feed", "lead to", "meet in", "come together in", "run into", "end in", "join", "flow into", "are merged into",
+    "are collected by", "go on to", "connect to",
+)  # fmt: skip
+_DONE = (
+    "kept by", "sent along to", "drawn in", "checked by", "copied to", "handled by", "passed to", "mixed into",
+    "loaded into", "handed over to", "used by", "written to", "read by", "put into", "split by", "followed by",
+)  # fmt: skip
+_AGAIN = (
+    "One arrow returns from {} to {}", "And from {} back to {}", "Then repeat: {} to {}", "A way from {} to {} again",
+    "On failure, {} goes back to {}", "A feedback loop runs from {} to {}",
+)  # fmt: skip
 _LEAD = ("Then", "Next", "After that", "Finally", "Also", "Now", "Later", "Second", "And then")
 _SOURCE = (
     "First comes", "It starts with", "We begin with", "There is also", "Another source is", "Add", "Take", "Given",
@@ -64,10 +78,11 @@ def in_words(rng: Random, value: int) -> str:
     return str(value) if value >= len(NUMBER_WORDS) or rng.random() < 0.5 else NUMBER_WORDS[value]
 
 
-def flow(rng: Random) -> tuple[str, nx.DiGraph]:
+def flow(rng: Random, more_forms: bool = False) -> tuple[str, nx.DiGraph]:
     """Return a marked request for a flowchart, and its graph, numbered in the order in which the request names shapes.
 
-    Each node has a `kind` and the `name` that the request uses.
+    Each node has a `kind` and the `name` that the request uses. With `more_forms`, half of the requests are in other
+    forms, such as sentences with several sources, and sentences about loops at the end.
     """
     graph = flowchart(rng, rng.choice(FORMS))
     _name_shapes(rng, graph)
@@ -77,6 +92,8 @@ def flow(rng: Random) -> tuple[str, nx.DiGraph]:
     form = rng.choice((_arrows, _arrows, _sentences, _sentences, _table, _forward, _pairs, _mapping))
     if is_chain and rng.random() < 0.6:
         form = _chain
+    elif more_forms and rng.random() < 0.5:
+        form = rng.choice((_merged, _merged, _merged, _told, _told, _looped, _paths, _two_lines, _ids))
     return _renumbered(counted + form(rng, graph), graph)
 
 
@@ -111,6 +128,7 @@ def _renumbered(text: str, graph: nx.DiGraph) -> tuple[str, nx.DiGraph]:
     renumbered: nx.DiGraph[int] = nx.DiGraph()
     renumbered.add_nodes_from((number[old], graph.nodes[old]) for old in order)
     renumbered.add_edges_from((number[start], number[end]) for start, end in graph.edges)
+    renumbered.graph["unmarked"] = graph.graph.get("unmarked", False)
     return renumber(text, number), renumbered
 
 
@@ -225,4 +243,102 @@ def _mapping(rng: Random, graph: nx.DiGraph) -> str:
         for b in graph:
             if sources := [_named(graph, a, target=b) for a in sorted(graph.predecessors(b))]:
                 lines.append(f"{_named(graph, b)}{word}{before}{between.join(sources)}{after}")
+    return "\n" + "\n".join(lines)
+
+
+def _looped(rng: Random, graph: nx.DiGraph) -> str:
+    """All forward connections, then one sentence for each that leads back."""
+    return _with_loops(rng, graph, rng.choice((_sentences, _forward)))
+
+
+def _merged(rng: Random, graph: nx.DiGraph) -> str:
+    """One sentence for each shape with incoming connections: its sources together, then the shape.
+
+    The names are marked without their connections: at a source, its target is not known yet.
+    """
+    article, meet = rng.choice(("the ", "the ", "")), rng.choice(_MEET)
+    graph.graph["unmarked"] = True
+
+    def sentences(rng: Random, graph: nx.DiGraph) -> str:
+        parts = []
+        for number in graph:
+            if sources := [article + _named(graph, source) for source in sorted(graph.predecessors(number))]:
+                parts.append(f"{enumerate_words(sources)} {meet} {article}{_named(graph, number)}")
+        return ". ".join(parts)
+
+    return _with_loops(rng, graph, sentences, states=False)
+
+
+def _told(rng: Random, graph: nx.DiGraph) -> str:
+    """As _forward, with another verb for each target."""
+    article, verb = rng.choice(("the ", "the ", "")), rng.choice(("is", "are", "gets", "will be"))
+
+    def sentences(rng: Random, graph: nx.DiGraph) -> str:
+        parts = []
+        for number in graph:
+            ends = [
+                f"{rng.choice(_DONE)} {article}{_named(graph, end, source=number)}"
+                for end in sorted(graph.successors(number))
+            ]
+            if ends:
+                parts.append(f"{article}{_named(graph, number)} {verb} {enumerate_words(ends)}")
+        return ". ".join(parts)
+
+    return _with_loops(rng, graph, sentences)
+
+
+def _with_loops(
+    rng: Random, graph: nx.DiGraph, body: Callable[[Random, "nx.DiGraph[int]"], str], states: bool = True
+) -> str:
+    """The text of `body` for the forward connections, then sentences for those that lead back.
+
+    `states` tells whether marks state connections.
+    """
+    back = graph.graph["back"]
+    forward = cast("nx.DiGraph[int]", nx.restricted_view(graph, [], back))
+    sentences = [
+        rng.choice(_AGAIN).format(_named(graph, a), _named(graph, b, source=a if states else None)) for a, b in back
+    ]
+    return ". ".join([body(rng, forward).removesuffix("."), *sentences])
+
+
+def _paths(rng: Random, graph: nx.DiGraph) -> str:
+    """Lines such as "a > b > c" that cover every connection once."""
+    arrow = rng.choice((" > ", " -> ", " to ", ", then ", " | ", " >> "))
+    left = {number: sorted(graph.successors(number)) for number in graph}
+    lines = []
+    for number in graph:
+        while left[number]:
+            at, path = number, [_named(graph, number)]
+            while left[at]:
+                end = left[at].pop(0)
+                path.append(_named(graph, end, source=at))
+                at = end
+            lines.append(arrow.join(path))
+    return "\n" + "\n".join(lines)
+
+
+def _two_lines(rng: Random, graph: nx.DiGraph) -> str:
+    """Each shape, and in a line of its own what it gets."""
+    shape, gets = rng.choice((("shape", "source"), ("- box", "from"), ("part:", "input:"), ("* task:", "uses:")))
+    opening, closing = rng.choice((("[", "]"), ("", "")))
+    lines = []
+    for number in graph:
+        lines.append(f"{shape} {_named(graph, number)}")
+        if sources := [_named(graph, source, target=number) for source in sorted(graph.predecessors(number))]:
+            lines.append(f"    {gets} {opening}{', '.join(sources)}{closing}")
+    return "\n" + "\n".join(lines)
+
+
+def _ids(rng: Random, graph: nx.DiGraph) -> str:
+    """Each shape with an id such as v3, then the connections between the ids."""
+    letter, first = rng.choice("bknqsvwx"), rng.randint(0, 1)
+    opening, closing = rng.choice((("(", ")"), ("[", "]"), (' "', '"'), (": ", "")))
+    arrow = rng.choice((" -> ", " --> ", " to ", " - "))
+    lines = [
+        f"{mark(f'{letter}{number + first}', number)}{opening}{_named(graph, number)}{closing}" for number in graph
+    ]
+    lines += [
+        f"{mark(f'{letter}{a + first}', a)}{arrow}{mark(f'{letter}{b + first}', b, source=a)}" for a, b in graph.edges
+    ]
     return "\n" + "\n".join(lines)
