@@ -18,7 +18,7 @@ IGNORE = -100
 LENGTH_MULTIPLE = 32  # batches are padded to a multiple of this: each new size costs time and memory
 EDGES = 1 + 2 * MAX_SHAPES  # classes: no connection, connected from shape k, connected to shape k
 _TOKENS = 1 << 16  # more than the vocabulary has
-_SIGN = re.compile(r"[A-Za-z]?\d*")  # a letter, a number or an id such as w3, in place of a name
+SIGN = re.compile(r"[A-Za-z]?\d*")  # a letter, a number or an id such as w3, in place of a name
 _NUMBER = re.compile(r"\[?(\d+)")
 _LABEL = re.compile(r"^\[\d+, '([^']*)'", re.MULTILINE)
 _TARGETS = re.compile(r"\[([\d, ]*)\]\]$", re.MULTILINE)
@@ -119,7 +119,7 @@ def _fill_prompt(
                 encoded["firsts"][k] = mention.shape
         last = tokens[-1]
         encoded["phrases"][last] = phrases.setdefault(phrase, len(phrases))
-        if not _SIGN.fullmatch(phrase):  # if it is one, the prompt gives the name elsewhere
+        if not SIGN.fullmatch(phrase):  # if it is one, the prompt gives the name elsewhere
             encoded["groups"][last] = mention.shape
         if mention.source is not None:
             encoded["connected"][last] = _connection(mention.source, mention.shape)

@@ -3,6 +3,7 @@
 import csv
 import functools
 import sys
+from itertools import permutations
 from random import Random
 
 import pytest
@@ -18,7 +19,7 @@ from create_dataset.house_style import HOUSE_STYLE
 from diagram import parse
 from fine_tuning.data.tokens import decode_answer, encode_completion
 from fine_tuning.pretraining import build, stages
-from fine_tuning.pretraining.batches import IGNORE, batches_of
+from fine_tuning.pretraining.batches import IGNORE, SIGN, batches_of
 from fine_tuning.pretraining.build_tokenizer import CHAT_TEMPLATE
 from fine_tuning.pretraining.rows import BASE_STYLE, MANY_SHAPES, Mix, pretraining_row
 from fine_tuning.pretraining.stages import EASY_SHAPES, GROUP, LAST, MORE_LISTS, STAGES, rows_of
@@ -43,7 +44,7 @@ def rows():
 @pytest.fixture(scope="module")
 def pretraining_rows():
     rng = Random(1)
-    return [pretraining_row(rng, MAX_SHAPES, Mix(flows=9, lists=0.3)) for _ in range(5000)]
+    return [pretraining_row(rng, MAX_SHAPES, Mix(flows=9, lists=0.3, more_forms=True)) for _ in range(5000)]
 
 
 def test_it_is_at_most_8_megabytes_and_loads_as_an_ordinary_llama():
@@ -152,9 +153,7 @@ def test_each_shape_has_one_name_and_shapes_are_first_mentioned_in_the_order_of_
             named.setdefault(mention.shape, set()).add(row.prompt[mention.start : mention.end])
         if named:
             assert sorted(named) == list(range(len(named)))
-            assert all(
-                len({name for name in names if len(name) > 1 and not name.isdigit()}) == 1 for names in named.values()
-            )
+            assert all(len({name for name in names if not SIGN.fullmatch(name)}) == 1 for names in named.values())
         firsts = [min(m.start for m in row.mentions if m.shape == shape) for shape in sorted(named)]
         assert firsts == sorted(firsts)
 
@@ -168,6 +167,27 @@ def test_the_mentioned_connections_are_those_of_the_answer(pretraining_rows):
             assert edges == set(diagram.edges)
             checked += 1
     assert checked > 100
+
+
+def test_a_request_whose_mentions_state_no_connection_still_states_those_of_the_answer(pretraining_rows):
+    """In "the log and the table feed the filter", no name alone tells which other shape it is connected to."""
+    unmarked = [row for row in pretraining_rows if row.unmarked and row.is_diagram]
+    assert len(unmarked) > 100
+    for row in unmarked:
+        assert all(mention.source is mention.target is None for mention in row.mentions)
+        together = {
+            (a.shape, b.shape)
+            for a, b in permutations(row.mentions, 2)
+            if a.start < b.start and ". " not in row.prompt[a.start : b.end]
+        }
+        assert set(parse(row.answer).edges) <= together
+
+
+def test_such_a_request_gives_its_connections_no_targets(tokenizer, pretraining_rows):
+    row = next(row for row in pretraining_rows if row.unmarked and row.is_diagram)
+    (batch,) = batches_of(tokenizer, [row], size=1)
+    for targets in (batch.edges, batch.connects, batch.connected):
+        assert targets.unique().tolist() == [IGNORE]
 
 
 def test_the_targets_of_prompt_tokens_are_the_shapes_and_connections_they_mention(tokenizer, pretraining_rows):
