@@ -6,7 +6,7 @@ answered with a diagram; others are answered with a list of the shapes. So the b
 write well-formed diagrams. Fine-tuning teaches the rest: when to write a diagram, the house style and the layout.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
@@ -92,18 +92,9 @@ class PretrainingRow:
 
 def pretraining_row(rng: Random, max_shapes: int, mix: Mix) -> PretrainingRow:
     """Draw a row with at most `max_shapes` shapes. `max_shapes` must be 4 or more."""
-    makers = [
-        neurons,
-        neurons,
-        layers,
-        layers,
-        layers,
-        stacks,
-        blocks,
-        sizes,
-        totals,
-        *[partial(flow, more_forms=mix.more_forms)] * mix.flows,
-    ]
+    flows = partial(flow, more_forms=mix.more_forms)
+    makers: list[Callable[[Random], tuple[str, nx.DiGraph[int]]]]
+    makers = [neurons, neurons, layers, layers, layers, stacks, blocks, sizes, totals, *[flows] * mix.flows]
     least = min(MANY_SHAPES, max_shapes) if mix.large and rng.random() < mix.large else 0
     while True:
         body, graph = rng.choice(makers)(rng)
