@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,8 @@ def forking_launcher() -> Iterator[Start]:
     def start(count: int, module: str, words: list[str], folder: Path) -> Job:
         nonlocal last
         if last and not last.has_ended:  # a test has failed before its end
-            os.killpg(last.launcher, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it is done
+                os.killpg(last.launcher, signal.SIGKILL)
             last.end()
         folder.mkdir(exist_ok=True)
         launch = {"count": count, "module": module, "words": words, "folder": str(folder)}
