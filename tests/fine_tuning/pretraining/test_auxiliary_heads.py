@@ -22,7 +22,7 @@ ROWS = {  # SHA-256 of some rows of each stage
     "first": "a054d032d60149733c57a2f62a06b0d4936eca5fe083c5c42e2b012881659766",
     "more": "f5a5078c6f9861587d0fe988e4bd890e2abbf84f3df27acc37f7674cf203a702",
 }
-WEIGHTS = "57952c97d9b2f9c5c96a8b7cd2d7c4c09513388e0360c4ffc662a202848c27fa"  # SHA-256 of the committed weights
+WEIGHTS = "14ae26ff24147401b2bfae5ee32ba20b50922b53f0984eb888d163369c3b2639"  # SHA-256 of the committed weights
 
 
 @pytest.fixture(scope="module")
