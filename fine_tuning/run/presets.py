@@ -139,7 +139,7 @@ EMBEDDED = Preset(
     ),
     sft=SftSettings(learning_rate=1e-3),
     sampling=SamplingSettings(temperature=1.5, batch_size=50),
-    orpo=OrpoSettings(learning_rate=1e-4, epochs=2, lambda_=25.0, min_margin=0.01),
+    orpo=OrpoSettings(learning_rate=1e-4, lambda_=25.0, min_margin=0.01),
     gradient_checkpointing=False,
     save_steps=200,
 )
