@@ -7,7 +7,7 @@ were not trained on (140 of the SFT CSV, 40 of the ORPO CSV), once greedily and 
 so few prompts, a small difference can be chance. So the two tuned models also answer about 700 fresh prompts, which
 `create_dataset.py` generates from another seed.
 
-A seed takes about 15 minutes on two CPU cores. If you stop it, the same command resumes.
+A seed takes less than half an hour on two CPU cores. If you stop it, the same command resumes.
 """
 
 import json
