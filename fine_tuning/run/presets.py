@@ -130,9 +130,9 @@ def _named(step: str, settings: Any) -> dict[str, Any]:
 
 
 REAL = Preset()
-# A model of a few million parameters needs a higher learning rate, and adapters on its MLPs too. At temperature 1 most
-# of its samples are flawless and leave few pairs for ORPO. At a higher temperature it prefers the chosen answers from
-# the start, so the odds ratio's gradient is small and lambda must be large.
+# A model of a few million parameters needs a higher learning rate, and adapters on its MLPs too. Pairs with
+# samples drawn at temperature 1 helped no more than at 1.5 (benchmarks/EXPERIMENTS.md). At this temperature it prefers
+# the chosen answers from the start, so the odds ratio's gradient is small and lambda must be large.
 EMBEDDED = Preset(
     lora=LoraSettings(
         dropout=0.0, modules=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
