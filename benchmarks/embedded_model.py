@@ -7,7 +7,7 @@ were not trained on (140 of the SFT CSV, 40 of the ORPO CSV), once greedily and 
 so few prompts, a small difference can be chance. So the two tuned models also answer about 700 fresh prompts, which
 `create_dataset.py` generates from another seed.
 
-A seed takes about 15 minutes on two CPU cores. If you stop it, the same command resumes.
+A seed takes less than half an hour on two CPU cores. If you stop it, the same command resumes.
 """
 
 import json
@@ -39,13 +39,13 @@ BOTH = "mean of both"  # of greedy and sampled, with equal weight
 FRESH_WAYS = {f"{way}, fresh": temperature for way, (temperature, _) in WAYS.items()}
 NEW = "new diagrams"  # those that are not the answer of any training row
 FIGURES = (
-    "score", "well-formed answers", "ended by itself", "graph exactly right", "layout flawless",
-    "layout flawless and complete", "flawless answers", "connections", "style", "score of networks",
+    "score", "well-formed answers", "ended by itself", "graph exactly right", "labels right",
+    "layout flawless", "layout flawless and complete", "flawless answers", "connections", "style", "score of networks",
     "score of flowcharts", f"score of {NEW}", f"graph exactly right of {NEW}", "tokens per answer",
 )  # fmt: skip
 FRESH_FIGURES = (
-    "score", "well-formed answers", "ended by itself", "graph exactly right", "layout flawless", "flawless answers",
-    f"score of {NEW}", f"graph exactly right of {NEW}",
+    "score", "well-formed answers", "ended by itself", "graph exactly right", "labels right", "layout flawless",
+    "flawless answers", f"score of {NEW}", f"graph exactly right of {NEW}",
 )  # fmt: skip
 MADE_BY = (*evaluation.MADE_BY, "benchmarks/embedded_model.py")
 SHEET_ROWS = 6

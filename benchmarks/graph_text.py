@@ -43,7 +43,7 @@ class Kinds:
     labelled: bool
 
     def look_of(self, written: str) -> Look:
-        """The look of a kind as a model has written it: the longest kind with which it ends, as in "product text"."""
+        """The look of a kind as a model has written it: the longest kind with which it ends, as in "product data"."""
         words = f" {' '.join(written.lower().split())}"
         known = [name for name in self.looks if words.endswith(f" {name.lower()}")]
         return self.looks[max(known, key=len)] if known else self.usual

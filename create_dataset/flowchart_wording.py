@@ -1,162 +1,220 @@
-"""Requests for flowcharts, in many wordings. Each wording names the shapes in the order of their numbers."""
+"""Requests for flowcharts, in many wordings. The shapes are numbered in the order in which a request names them.
 
-from collections.abc import Sequence
+While a request is built, marks stand for its shapes (create_dataset/marks.py).
+"""
+
+import re
+from collections.abc import Callable, Sequence
 from random import Random
+from typing import cast
 
 import networkx as nx
 
-from create_dataset.network_wording import count, enumerate_words
+from create_dataset.flowchart_listing import bullets, code, letters, notes, paths, shapes_then_arrows, table
+from create_dataset.marks import mark, marked, with_names
+from create_dataset.wording import count, enumerate_words
 
-NOUNS = {
-    "data": ("data",),
-    "text": ("text", "document"),
-    "picture": ("picture", "image"),
-    "database": ("database",),
-    "chart": ("chart", "plot"),
-    "function": ("function",),
-    "process": ("process", "step"),
-    "model": ("model",),
-}
-TOPICS = {
-    "data": "sales customer sensor weather traffic order price survey health sports energy training test log bank",
-    "text": "review news email contract legal product support travel medical school blog letter court press manual",
-    "picture": "street satellite face x-ray plant road product animal crop drone night kitchen harbour cell leaf",
-    "database": "user stock film patient music library payment address recipe parts ticket museum flight tax station",
-    "chart": "revenue bar line error trend profit growth pie risk demand result summary cost monthly yearly",
-    "function": "cleaning sorting filter scaling counting parsing merging hashing rounding cropping joining split mean "
-    "lookup ranking",
-    "process": "approval shipping checking packing billing labelling printing backup audit planning booking delivery "
-    "repair sign-up refund",
-    "model": "language forecast vision sentiment ranking fraud speech churn topic translation detection pricing "
-    "matching routing scoring",
-}
 _OPENERS = (
-    "Draw a flowchart.",
-    "Please draw this flow.",
-    "I need a flow diagram.",
-    "Sketch our pipeline.",
-    "Make a flowchart of the following.",
-    "Here is how our system works.",
-    "Can you draw this?",
-    "Flowchart:",
-    "A flow diagram, please.",
-    "Show this as a diagram.",
+    "Draw a flowchart{}.",
+    "Please draw this flow{}.",
+    "I need a flow diagram{}.",
+    "Sketch our pipeline{}.",
+    "Make a flowchart of the following{}.",
+    "Here is how our system works, draw it{}.",
+    "Can you draw this{}?",
+    "A flow diagram{}, please.",
+    "Show this as a diagram{}.",
+    "Create a diagram of this workflow{}.",
+    "Visualize the following process{}.",
+    "Generate a flowchart for this{}.",
+    "Illustrate how these parts work together{}.",
+    "Give me a simple block diagram{}.",
+    "Turn these notes into a flowchart{}.",
+    "I have to explain this architecture to my team, draw it{}.",
+    "We want a picture of this for our documentation{}.",
+    "Could you make a chart of the steps below{}?",
+    "Design a diagram representing this{}.",
+    "hi, pls draw this{}",
+    "For a slide{}:",
+    "Flowchart{}:",
+    "Workflow diagram{}:",
+    "Our process, as a diagram{}:",
 )
-_TAKES = ("takes", "reads", "uses", "gets", "follows", "receives", "is fed by", "comes after")
-_FEEDS = ("feeds", "goes to", "leads to", "points to", "passes on to", "is followed by", "is connected to")
+_COUNTED = ("Draw a flowchart of {}{}.", "A diagram with {}{}.", "There are {}{}.", "I need {}, connected like this{}.")
+_DIRECTION_PHRASES = {
+    "down": (" from top to bottom", ", top down", ", vertically", " running downwards", " (vertical)"),
+    "right": (" from left to right", ", horizontally", ", left to right", " (horizontal)"),
+}
+# Each verb for one thing and for several, such as "records".
+_TAKES = (
+    ("takes", "take"), ("reads", "read"), ("uses", "use"), ("gets", "get"), ("follows", "follow"),
+    ("receives", "receive"), ("is fed by", "are fed by"), ("comes after", "come after"), ("depends on", "depend on"),
+    ("needs", "need"),
+)  # fmt: skip
+_FEEDS = (
+    ("feeds", "feed"), ("goes to", "go to"), ("leads to", "lead to"), ("points to", "point to"),
+    ("is passed on to", "are passed on to"), ("is followed by", "are followed by"),
+    ("is connected to", "are connected to"), ("triggers", "trigger"),
+)  # fmt: skip
+# For each kind, how a story tells what happens with something that goes there.
+_HAPPENS = {
+    "data": ("turned into", "collected as", "written to"),
+    "document": ("summed up in", "written into", "copied into"),
+    "picture": ("rendered as", "compared with"),
+    "database": ("stored in", "saved in", "kept in"),
+    "chart": ("shown in", "plotted in", "displayed in"),
+    "function": ("passed through", "processed by", "handed to"),
+    "process": ("used in", "followed by", "passed on to"),
+    "model": ("fed into", "given to", "handed to"),
+    "service": ("sent to", "posted to", "delivered to"),
+    "person": ("sent to", "shown to", "handed to"),
+    "decision": ("examined in", "put to", "subject to"),
+}
+_BACK = (
+    " From the {} an arrow goes back to the {}.",
+    " From the {} there is a way back to the {}.",
+    " There is also a loop from the {} to the {}.",
+    " If something is wrong, go from the {} back to the {}.",
+    " Add an arrow from the {} back to the {}.",
+)
+_TYPOS = 0.04  # share of the requests with a spelling mistake
+# A request must still say where its diagram runs: of the words for it, these are never misspelled.
+_SPARED = ("bottom", "right", "horizontally")
+
+Wording = Callable[[Random, "nx.DiGraph[int]"], str]
 
 
-def name_shapes(rng: Random, graph: nx.DiGraph) -> list[str]:
-    """Return a name such as "sales data" for each node, in the order of the node numbers. No name occurs twice."""
-    names: list[str] = []
-    for number in sorted(graph):
-        kind = graph.nodes[number]["kind"]
-        free = [topic for topic in TOPICS[kind].split() if not any(name.startswith(topic + " ") for name in names)]
-        names.append(f"{rng.choice(free)} {rng.choice(NOUNS[kind])}")
-    return names
+def flowchart_request(rng: Random, graph: nx.DiGraph, direction: str | None) -> tuple[str, nx.DiGraph]:
+    """Ask for a flowchart, in a random wording that fits the graph. Every node needs a `name`.
+
+    `direction` is "down" or "right" to ask for it, else None. Returns the request, and the graph with its nodes
+    renumbered in the order in which the request names them.
+    """
+    back = graph.graph["back"]
+    forward = cast("nx.DiGraph[int]", nx.restricted_view(graph, [], back))  # the view of a DiGraph is one
+    wordings: list[Wording] = [_steps, bullets, _feeds, _grouped, _story]
+    if all(forward.out_degree(number) <= 1 and forward.in_degree(number) <= 1 for number in forward):
+        wordings = [_chain, _chain, _chain, _steps, _story]
+    whole: list[Wording] = [shapes_then_arrows, letters, paths, notes, code, table]  # they show loops as well
+    wording = rng.choice([*wordings, *wordings, *whole])
+    body = wording(rng, graph if wording in whole else forward)
+    text = f"{_opener(rng, graph, direction)} {body}".replace(" \n", "\n")
+    if wording not in whole:
+        text += "".join(rng.choice(_BACK).format(mark(start), mark(end)) for start, end in back)
+    order = marked(text)
+    numbers = {old: new for new, old in enumerate(order)}
+    text = with_names(text, lambda number: str(graph.nodes[number]["name"]))
+    renumbered: nx.DiGraph[int] = nx.DiGraph()
+    renumbered.add_nodes_from((numbers[old], graph.nodes[old]) for old in order)
+    renumbered.add_edges_from((numbers[start], numbers[end]) for start, end in graph.edges)
+    return text, renumbered
 
 
-def flowchart_request(rng: Random, graph: nx.DiGraph) -> str:
-    """Ask for a flowchart, in a random wording that fits the graph."""
-    names = name_shapes(rng, graph)
-    wordings = [_steps, _shapes_then_arrows, _bullets, _letters]
-    if all(graph.out_degree(number) <= 1 and graph.in_degree(number) <= 1 for number in graph):
-        wordings = [_chain, _chain, _steps, _bullets]
-    elif named_in_order(graph):
-        wordings.append(_feeds)
-    opener = rng.choice(_OPENERS)
-    if rng.random() < 0.25:
-        opener = f"Draw a flowchart of {count(rng, len(names), 'shape')}."
-    return f"{opener} {rng.choice(wordings)(rng, graph, names)}"
+def _opener(rng: Random, graph: nx.DiGraph, direction: str | None) -> str:
+    where = rng.choice(_DIRECTION_PHRASES[direction]) if direction else ""
+    if rng.random() < 0.2:
+        opener = rng.choice(_COUNTED).format(count(rng, len(graph), rng.choice(("shape", "box"))), where)
+        opener = opener.replace("boxs", "boxes")
+    else:
+        opener = rng.choice(_OPENERS).format(where)
+    return _mistyped(rng, opener) if rng.random() < _TYPOS else opener
 
 
-def _chain(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
-    form = rng.randrange(5)
+def _mistyped(rng: Random, text: str) -> str:
+    """Swap two letters inside a word, or leave one out."""
+    words = [match for match in re.finditer(r"[a-z]{5,}", text) if match[0] not in _SPARED]
+    if not words:
+        return text
+    at = rng.choice(words).start() + rng.randint(1, 3)
+    swapped = text[at + 1] + text[at] if rng.random() < 0.5 else text[at]
+    return text[:at] + swapped + text[at + 2 :]
+
+
+def _the(numbers: Sequence[int]) -> str:
+    return enumerate_words([f"the {mark(number)}" for number in numbers])
+
+
+def _several(graph: nx.DiGraph, number: int) -> bool:
+    """True if the name is a plural."""
+    return str(graph.nodes[number]["name"]).endswith("s")
+
+
+def _chain(rng: Random, graph: nx.DiGraph) -> str:
+    names = [mark(number) for number in nx.topological_sort(graph)]
+    form = rng.randrange(9)
     if form == 0:
-        return " -> ".join(names)
+        return rng.choice((" -> ", " => ", " > ", " --> ")).join(names)
     if form == 1:
-        return (
-            f"First the {names[0]}, "
-            + "".join(f"then the {name}, " for name in names[1:-1])
-            + f"finally the {names[-1]}."
-        )
+        middle = "".join(f"then the {name}, " for name in names[1:-1])
+        return f"First the {names[0]}, {middle}finally the {names[-1]}."
     if form == 2:
         return f"It goes from the {names[0]} through the {enumerate_words(names[1:-1])} to the {names[-1]}."
     if form == 3:
         return f"In this order: {', '.join(names)}."
-    return "\n" + "\n".join(f"{k}. {name}" for k, name in enumerate(names, start=1))
+    if form == 4:
+        return "\n" + "\n".join(f"{k}. {name}" for k, name in enumerate(names, start=1))
+    if form == 5:
+        middle = enumerate_words(names[1:-1])
+        return f"It starts with the {names[0]}, continues with the {middle}, and ends with the {names[-1]}."
+    if form == 6:
+        return f"From the {names[0]} to the {', from there to the '.join(names[1:])}."
+    if form == 7:
+        return "\n" + "\n".join(f"step {k}: {name}" for k, name in enumerate(names, start=1))
+    return f"{', then '.join(names)}. That is all."
 
 
-def _steps(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
+def _steps(rng: Random, graph: nx.DiGraph) -> str:
     """One sentence per shape: the shape and where its input comes from."""
     takes = rng.choice(_TAKES)
     sentences = []
-    for number, name in enumerate(names):
-        sources = [f"the {names[source]}" for source in sorted(graph.predecessors(number))]
+    for number in graph:
+        sources = sorted(graph.predecessors(number))
         if number == 0:
             sentences.append(
-                rng.choice((f"First comes the {name}.", f"It starts with the {name}.", f"We begin with the {name}."))
+                f"{rng.choice(('First', 'It starts with', 'We begin with', 'At the beginning:'))} the {mark(number)}."
             )
         elif not sources:
             sentences.append(
-                rng.choice((f"There is also the {name}.", f"Another source is the {name}.", f"Add the {name}."))
+                f"{rng.choice(('We also have', 'Another source:', 'Add', 'Separately:'))} the {mark(number)}."
             )
         else:
-            lead = "Finally" if number == len(names) - 1 else rng.choice(("Then", "Next", "After that", "Then"))
-            sentences.append(f"{lead} the {name} {takes} {enumerate_words(sources)}.")
+            lead = "Finally" if number == len(graph) - 1 else rng.choice(("Then", "Next", "After that", "Then"))
+            sentences.append(f"{lead} the {mark(number)} {takes[_several(graph, number)]} {_the(sources)}.")
     return " ".join(sentences)
 
 
-def _shapes_then_arrows(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
-    """A list of all shapes, then a list of all connections."""
-    shapes = f"{rng.choice(('The shapes are', 'It has', 'Shapes:'))} {enumerate_words(names)}."
-    arrows = _arrows(rng, graph, names)
-    return f"{shapes} {rng.choice(('Connections:', 'Arrows:', 'Connect'))} {'; '.join(arrows)}."
-
-
-def _arrows(rng: Random, graph: nx.DiGraph, labels: Sequence[str]) -> list[str]:
-    """Return a text such as "A -> B and C" for each node with outgoing connections."""
-    arrow = rng.choice((" -> ", " to "))
-    return [
-        f"{labels[number]}{arrow}{enumerate_words([labels[target] for target in sorted(graph.successors(number))])}"
-        for number in sorted(graph)
-        if graph.out_degree(number)
-    ]
-
-
-def _bullets(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
-    """One line per shape, with the names of the shapes that point to it."""
-    word = rng.choice(("from", "after", "input:"))
-    lines = []
-    for number, name in enumerate(names):
-        sources = [names[source] for source in sorted(graph.predecessors(number))]
-        lines.append(f"- {name} ({word} {enumerate_words(sources)})" if sources else f"- {name}")
-    return "\n" + "\n".join(lines)
-
-
-def _letters(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
-    """One line per shape, labelled with a letter, then the connections between the letters."""
-    letters = "ABCDEFGHIJKLMNO"
-    shapes = "\n".join(f"{letters[number]}: {name}" for number, name in enumerate(names))
-    arrows = _arrows(rng, graph, letters)
-    return f"\n{shapes}\n{', '.join(arrows)}"
-
-
-def _feeds(rng: Random, graph: nx.DiGraph, names: Sequence[str]) -> str:
+def _feeds(rng: Random, graph: nx.DiGraph) -> str:
     """One sentence per shape with outgoing connections: the shape and its targets."""
     feeds = rng.choice(_FEEDS)
+    return " ".join(
+        f"The {mark(number)} {feeds[_several(graph, number)]} {_the(sorted(graph.successors(number)))}."
+        for number in graph
+        if graph.out_degree(number)
+    )
+
+
+def _story(rng: Random, graph: nx.DiGraph) -> str:
+    """As _feeds, with a verb that fits what each target is: "stored in the", "shown in the"."""
     sentences = []
-    for number in sorted(graph):
-        targets = [f"the {names[target]}" for target in sorted(graph.successors(number))]
-        if targets:
-            sentences.append(f"The {names[number]} {feeds} {enumerate_words(targets)}.")
+    for number in graph:
+        targets = sorted(graph.successors(number))
+        happens = [f"{rng.choice(_HAPPENS[graph.nodes[target]['kind']])} the {mark(target)}" for target in targets]
+        if targets and graph.nodes[number]["kind"] == "person":
+            sentences.append(f"The {mark(number)} {rng.choice(('works with', 'turns to', 'uses'))} {_the(targets)}.")
+        elif targets:
+            verb = "are" if _several(graph, number) else "is"
+            sentences.append(f"The {mark(number)} {verb} {enumerate_words(happens)}.")
     return " ".join(sentences)
 
 
-def named_in_order(graph: nx.DiGraph) -> bool:
-    """True if naming each shape with its targets, as _feeds does, mentions the shapes in the order of their numbers."""
-    order: list[int] = []
-    for number in sorted(graph):
-        if graph.out_degree(number):
-            order += [node for node in (number, *sorted(graph.successors(number))) if node not in order]
-    return order == sorted(graph)
+def _grouped(rng: Random, graph: nx.DiGraph) -> str:
+    """One sentence per shape with incoming connections: its sources together."""
+    feeds = rng.choice((("feeds", "feed"), ("goes into", "go into"), ("leads to", "lead to")))
+    sentences = []
+    for number in graph:
+        sources = sorted(graph.predecessors(number))
+        if sources:
+            together = _the(sources)
+            verb = feeds[len(sources) > 1 or _several(graph, sources[0])]
+            sentences.append(f"{together[0].upper()}{together[1:]} {verb} the {mark(number)}.")
+    return " ".join(sentences)

@@ -4,8 +4,9 @@ The style is fixed if at least 95 % of all shapes have a look (shape, size, line
 more. Otherwise an answer could not know which look to use.
 
 The order is fixed if at least 95 % of the references with a connection number their shapes along the flow: 0, 1, 2 and
-so on by line, and every connection leads to a higher number or back to the same shape. It takes at least five such
-references. Otherwise the numbers follow no rule that an answer could learn, and other numbers cost nothing.
+so on by line, and more than two thirds of the connections lead to a higher number or back to the same shape. The others
+may close a loop or join a branch that is named later. It takes at least five such references. Otherwise the numbers
+follow no rule that an answer could learn, and other numbers cost nothing.
 """
 
 from collections import Counter
@@ -18,6 +19,7 @@ from diagram.nodes import Look
 
 ENOUGH = 5  # shapes with one look, or references with a connection
 NEARLY_ALL = 0.95
+MOST = 2 / 3  # of the connections of a reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +80,5 @@ def conventions_of(references: Iterable[str]) -> Conventions:
 
 def _follows_the_flow(diagram: Diagram) -> bool:
     numbers = [node.number for node in diagram.nodes]
-    return numbers == list(range(len(numbers))) and all(start <= end for start, end in diagram.edges)
+    onwards = sum(start <= end for start, end in diagram.edges)
+    return numbers == list(range(len(numbers))) and onwards > MOST * len(diagram.edges)

@@ -16,6 +16,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 EMBEDDED = ROOT / "fine_tuning" / "embedded_model"
+VOCABULARY = json.loads((EMBEDDED / "config.json").read_text(encoding="utf-8"))["vocab_size"]
 
 CHATML = (
     "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}"
@@ -203,7 +204,7 @@ def tiny_model(folder: Path, family: str, template: str | None = None, positions
         tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
     small = {
-        "vocab_size": -(-len(tokenizer) // 64) * 64,  # as in real models, the embedding has more rows than tokens
+        "vocab_size": (len(tokenizer) // 64 + 1) * 64,  # as in real models, the embedding has more rows than tokens
         "hidden_size": 64,
         "intermediate_size": 128,
         "num_hidden_layers": 2,

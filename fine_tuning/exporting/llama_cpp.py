@@ -103,7 +103,13 @@ class LlamaCpp:
 
     def log_probabilities(self, prompt: Sequence[int], number: int = SEVERAL) -> dict[int, float]:
         """The most likely next tokens after a prompt, and their log-probabilities."""
-        result = self.post("completion", prompt=list(prompt), n_predict=1, temperature=0, n_probs=number)
+        # The server leaves them out if it chooses a part of a character. So it is made to choose a letter; the bias
+        # does not change the probabilities that it gives.
+        letter = self.post("tokenize", content="a", add_special=False)["tokens"][0]
+        bias = [[letter, 1000]]
+        result = self.post(
+            "completion", prompt=list(prompt), n_predict=1, temperature=0, n_probs=number, logit_bias=bias
+        )
         return {each["id"]: each["logprob"] for each in result["completion_probabilities"][0]["top_logprobs"]}
 
     def _first_line(self) -> str:

@@ -1,10 +1,10 @@
 """Auxiliary losses on the middle layers of the embedded model: which shape a token is about, and where to attend.
 
-A request names each shape once or several times, but a diagram's lines only have the shapes' numbers. So the look of
-the k-th line depends on the k-th name in the request. Trained on answers alone, a model of this size learns too slowly
-to number the names and to find them again. Two kinds of auxiliary losses teach it these steps one by one: linear heads
-that predict what a token is about (CLASSES), and losses on the attention weights of single heads (POINTERS). The linear
-heads are discarded after pre-training; the model that is kept is an ordinary Llama.
+A request names each shape once or several times. The label and the look of the k-th line depend on the k-th name in the
+request, and its targets are the numbers of other names. Trained on answers alone, a model of this size learns too
+slowly to number the names, to find them again and to copy them. Two kinds of auxiliary losses teach it these steps one
+by one: linear heads that predict what a token is about (CLASSES), and losses on the attention weights of single heads
+(POINTERS). The linear heads are discarded after pre-training; the model that is kept is an ordinary Llama.
 """
 
 from collections.abc import Iterable
@@ -15,21 +15,22 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from fine_tuning.pretraining.batches import EDGES, IGNORE, MAX_SHAPES, Batch
+from create_dataset.graphs import MAX_SHAPES
+from fine_tuning.pretraining.batches import EDGES, IGNORE, Batch
 from fine_tuning.pretraining.rows import KINDS
 from fine_tuning.pretraining.stages import Stage
 
 TARGET_MULTIPLE = 512  # targets are padded to a multiple of this: each new size costs time and memory
+QUERY_MULTIPLE = 16  # the same for the tokens of a row that attend
 # Linear heads: the field of Batch that each one predicts, and its number of classes.
 CLASSES = {"firsts": MAX_SHAPES, "shapes": MAX_SHAPES, "edges": EDGES, "kinds": len(KINDS), "starts": MAX_SHAPES}
 # Attention losses: the fields of Batch with the keys of the tokens that attend and of the tokens they should attend to.
 POINTERS = {
     "again": ("phrases", "phrases"),  # from words to where they occurred before
-    "found": ("lines", "named"),  # from a line of the answer to the name of its shape
+    "copies": ("copies", "copied"),  # from a label that is being written to the same words in the request
     "linked": ("connects", "connected"),  # from the number of a target to where the prompt states the connection
-    "grouped": ("grouped", "groups"),  # from a line of the answer to the name of its group
+    "grouped": ("grouped", "groups"),  # from a line of the answer to the name of its shape or group
 }
-HEAD = 0  # the attention losses train this head of a layer
 
 
 class AuxiliaryHeads(nn.Module):
@@ -50,34 +51,41 @@ def losses_of(stage: Stage, model: LlamaForCausalLM, auxiliary: AuxiliaryHeads, 
     losses = {"answer": _cross_entropy(model.lm_head, states[-1][:, :-1], batch.labels[:, 1:].to(device))}
     for name, layers in stage.heads.items():
         # `lines` and `shapes` share a head: attention in later layers can then match a line with a mention.
-        head = auxiliary.heads["shapes" if name == "lines" else name]
-        losses[name] = _cross_entropy(head, states[layers], getattr(batch, name).to(device))
-    for name, layer in stage.pointers.items():
+        linear = auxiliary.heads["shapes" if name == "lines" else name]
+        losses[name] = _cross_entropy(linear, states[layers], getattr(batch, name).to(device))
+    for name, (layer, head) in stage.pointers.items():
         wanted, offered = (getattr(batch, keys).to(device) for keys in POINTERS[name])
-        losses[name] = _attention_loss(model, layer, states[layer], wanted, offered)
+        losses[name] = _attention_loss(model, layer, head, states[layer], wanted, offered)
     return losses
 
 
-def _attention_loss(model: LlamaForCausalLM, layer: int, states: Tensor, wanted: Tensor, offered: Tensor) -> Tensor:
-    """Return the mean of -log of the attention that a layer's HEAD gives to the right tokens.
+def _attention_loss(
+    model: LlamaForCausalLM, layer: int, head: int, states: Tensor, wanted: Tensor, offered: Tensor
+) -> Tensor:
+    """Return the mean of -log of the attention that a layer's head gives to the right tokens.
 
     `states` [B, T, H] are the layer's input. For a token with a key in `wanted` [B, T], the right tokens are the
     earlier ones with the same key in `offered` [B, T], or the first token of the row if there are none.
     """
+    asked = wanted != IGNORE
+    # The tokens that attend come first, and only these are computed: in most rows they are few.
+    most = -(-int(asked.sum(1).max()) // QUERY_MULTIPLE) * QUERY_MULTIPLE
+    at = asked.int().argsort(dim=1, descending=True, stable=True)[:, :most]  # [B, Q], positions
+    asked, wanted = asked.gather(1, at), wanted.gather(1, at)
+
     block = model.model.layers[layer]
     width = block.self_attn.head_dim
-    rows = slice(HEAD * width, (HEAD + 1) * width)
+    rows = slice(head * width, (head + 1) * width)
     x = block.input_layernorm(states)
     query = nn.functional.linear(x, block.self_attn.q_proj.weight[rows])
     key = nn.functional.linear(x, block.self_attn.k_proj.weight[rows])
-    positions = torch.arange(x.shape[1], device=x.device)[None]
-    query, key = apply_rotary_pos_emb(query[:, None], key[:, None], *model.model.rotary_emb(x, positions))
-    scores = (query[:, 0] @ key[:, 0].mT).float() / width**0.5  # [B, T, T]
-    earlier = torch.ones(scores.shape[1:], dtype=torch.bool, device=x.device).tril(-1)
-    goals = (wanted[:, :, None] == offered[:, None, :]) & earlier
+    positions = torch.arange(x.shape[1], device=x.device)
+    query, key = apply_rotary_pos_emb(query[:, None], key[:, None], *model.model.rotary_emb(x, positions[None]))
+    query = query[:, 0].gather(1, at[:, :, None].expand(-1, -1, width))
+    scores = (query @ key[:, 0].mT).float() / width**0.5  # [B, Q, T]
+    goals = (wanted[:, :, None] == offered[:, None, :]) & (positions < at[:, :, None])
     goals[:, :, 0] |= ~goals.any(-1)
-    asked = wanted != IGNORE
-    scores = scores.masked_fill(~(earlier | torch.eye(len(earlier), dtype=torch.bool, device=x.device)), -torch.inf)
+    scores = scores.masked_fill(positions > at[:, :, None], -torch.inf)
     shares = scores.logsumexp(-1) - scores.masked_fill(~goals, -torch.inf).logsumexp(-1)
     return torch.where(asked, shares, 0.0).sum() / asked.sum().clamp(min=1)
 

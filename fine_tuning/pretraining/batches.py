@@ -3,20 +3,24 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from create_dataset.create_dataset import INSTRUCTION
+from create_dataset.graphs import MAX_SHAPES
 from fine_tuning.data.tokens import encode_completion, encode_prompt
+from fine_tuning.pretraining.mentions import Mention
 from fine_tuning.pretraining.rows import PretrainingRow
-from fine_tuning.pretraining.wording import Mention
 
 IGNORE = -100
-MAX_SHAPES = 16
 LENGTH_MULTIPLE = 32  # batches are padded to a multiple of this: each new size costs time and memory
 EDGES = 1 + 2 * MAX_SHAPES  # classes: no connection, connected from shape k, connected to shape k
+_TOKENS = 1 << 16  # more than the vocabulary has
+SIGN = re.compile(r"[A-Za-z]?\d*")  # a letter, a number or an id such as w3, in place of a name
 _NUMBER = re.compile(r"\[?(\d+)")
+_LABEL = re.compile(r"^\[\d+, '([^']*)'", re.MULTILINE)
 _TARGETS = re.compile(r"\[([\d, ]*)\]\]$", re.MULTILINE)
 
 
@@ -43,15 +47,16 @@ class Batch:
     lines: torch.Tensor  # number of the shape that the line describes
     kinds: torch.Tensor  # kind of that shape
 
-    # Keys. All but `connects` are at the last token of a mention.
+    # Keys. All but `copies`, `copied` and `connects` are at the last token of a mention.
     phrases: torch.Tensor  # number of the words: equal words have equal numbers
-    named: torch.Tensor  # number of the shape, if the mention is its name and not a letter
+    copies: torch.Tensor  # group and text of the next token, which belongs to a label
+    copied: torch.Tensor  # group and text of a token of a mention
     connects: torch.Tensor  # connection to the target whose number is the next token of the answer
     connected: torch.Tensor  # connection stated by the mention
 
     # Groups of shapes.
     starts: torch.Tensor  # class, at all tokens of a group's name: number of its first shape
-    groups: torch.Tensor  # key, at the last token of a name: number of the group
+    groups: torch.Tensor  # key, at the last token of a name, not of a letter or number for it: number of the group
     grouped: torch.Tensor  # key, at the tokens of an answer: group of the shape that the line describes
 
 
@@ -69,9 +74,19 @@ def _encode(tokenizer: PreTrainedTokenizerBase, row: PretrainingRow) -> dict[str
     encoded["labels"][len(prompt) :] = completion
     request = row.prompt.removesuffix(f"\n\n{INSTRUCTION}")
     # The request starts at the third token: BOS and the heading of the instruction take one token each.
-    _fill_prompt(encoded, row, request, _offsets(tokenizer, request, prompt, 2), 2)
-    _fill_answer(encoded, row, _offsets(tokenizer, row.answer, completion, 0), len(prompt))
+    words = _words(tokenizer)
+    encoded_words = [words[token] for token in encoded["ids"]]
+    _fill_prompt(encoded, encoded_words, row, request, _offsets(tokenizer, request, prompt, 2), 2)
+    _fill_answer(encoded, encoded_words, row, _offsets(tokenizer, row.answer, completion, 0), len(prompt))
     return encoded
+
+
+@lru_cache(maxsize=1)
+def _words(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Map each token to the first one with the same text, without the space at its end."""
+    texts = [str(tokenizer.decode([token])).rstrip() for token in range(len(tokenizer))]
+    first: dict[str, int] = {}
+    return [first.setdefault(text, token) for token, text in enumerate(texts)]
 
 
 def _offsets(tokenizer: PreTrainedTokenizerBase, text: str, whole: list[int], before: int) -> Sequence[tuple[int, int]]:
@@ -87,6 +102,7 @@ def _offsets(tokenizer: PreTrainedTokenizerBase, text: str, whole: list[int], be
 
 def _fill_prompt(
     encoded: dict[str, list[int]],
+    words: Sequence[int],
     row: PretrainingRow,
     request: str,
     offsets: Sequence[tuple[int, int]],
@@ -97,13 +113,14 @@ def _fill_prompt(
         tokens = _tokens_of(mention, offsets, before)
         phrase = request[mention.start : mention.end]
         for k in tokens:
-            encoded["shapes"][k], encoded["edges"][k] = mention.shape, _edge(mention)
+            encoded["shapes"][k], encoded["edges"][k] = mention.shape, IGNORE if row.unmarked else _edge(mention)
+            encoded["copied"][k] = _TOKENS * mention.shape + words[k]
             if phrase not in phrases:
                 encoded["firsts"][k] = mention.shape
         last = tokens[-1]
         encoded["phrases"][last] = phrases.setdefault(phrase, len(phrases))
-        if len(phrase) > 1:  # a single letter is a label: the prompt gives the name elsewhere
-            encoded["named"][last] = encoded["groups"][last] = mention.shape
+        if not SIGN.fullmatch(phrase):  # if it is one, the prompt gives the name elsewhere
+            encoded["groups"][last] = mention.shape
         if mention.source is not None:
             encoded["connected"][last] = _connection(mention.source, mention.shape)
         elif mention.target is not None:
@@ -113,6 +130,8 @@ def _fill_prompt(
         tokens = _tokens_of(mention, offsets, before)
         for k in tokens:
             encoded["starts"][k] = mention.shape
+            if mention.group is not None:
+                encoded["copied"][k] = _TOKENS * mention.group + words[k]
         if mention.group is not None:
             encoded["groups"][tokens[-1]] = mention.group
 
@@ -122,16 +141,27 @@ def _tokens_of(mention: Mention, offsets: Sequence[tuple[int, int]], before: int
 
 
 def _fill_answer(
-    encoded: dict[str, list[int]], row: PretrainingRow, offsets: Sequence[tuple[int, int]], before: int
+    encoded: dict[str, list[int]],
+    words: Sequence[int],
+    row: PretrainingRow,
+    offsets: Sequence[tuple[int, int]],
+    before: int,
 ) -> None:
     shapes = [int(match[1]) if (match := _NUMBER.match(line)) else None for line in row.answer.split("\n")]
     for k, (_, end) in enumerate(offsets, before):
         shape = shapes[row.answer.count("\n", 0, end)]
         # In a list, a line break has no target: a list can be in any order, so the next shape is not known yet.
-        if shape is not None and (row.is_diagram or not row.answer[end - 1].isspace()):
+        if shape is not None and (row.is_diagram or row.answer[end - 1] != "\n"):
             encoded["lines"][k], encoded["kinds"][k] = shape, row.kinds[shape]
             encoded["grouped"][k] = row.members[shape] if row.members else shape
     if not row.is_diagram:
+        return
+    for line, match in enumerate(_LABEL.finditer(row.answer)):
+        for k, (start, end) in enumerate(offsets, before):
+            if start < match.end(1) and end > match.start(1):
+                group = row.members[line] if row.members else line
+                encoded["copies"][k - 1] = _TOKENS * group + words[k]
+    if row.unmarked:
         return
     sources = [shape for shape in shapes if shape is not None]  # every line of a diagram has a number
     for source, match in zip(sources, _TARGETS.finditer(row.answer), strict=True):

@@ -1,6 +1,6 @@
 """Build the embedded base model and its tokenizer from scratch.
 
-    python fine_tuning/pretraining/build.py [--steps N N N N N N N N N N N] [--output DIR] [--work DIR] [--bf16]
+    python fine_tuning/pretraining/build.py [--steps N N] [--output DIR] [--work DIR] [--bf16]
 
 Pre-trains a small Llama in stages (stages.py) on rows that it generates (rows.py), and saves the weights in bfloat16.
 You can stop it at any moment: the same command resumes from the last checkpoint in --work.
@@ -21,8 +21,9 @@ from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from create_dataset.create_dataset import INSTRUCTION
+from create_dataset.graphs import MAX_SHAPES
 from fine_tuning.pretraining.auxiliary_heads import AuxiliaryHeads, losses_of
-from fine_tuning.pretraining.batches import MAX_SHAPES, Batch, batches_of
+from fine_tuning.pretraining.batches import Batch, batches_of
 from fine_tuning.pretraining.build_tokenizer import build_tokenizer
 from fine_tuning.pretraining.rows import pretraining_row
 from fine_tuning.pretraining.stages import BATCH_SIZE, GROUP, SEED, STAGES, Stage, rows_of
@@ -66,10 +67,10 @@ def main() -> None:
         before = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32) if folder else None
         # The folder's name contains a hash of all stages so far: the result depends on each of them.
         made_by.update(f"{stage} {steps}".encode())
-        folder = args.work / f"{stage.name.replace(' ', '-')}-{made_by.hexdigest()[:12]}"
+        folder = args.work / f"{stage.name}-{made_by.hexdigest()[:12]}"
         if not folder.exists():
             torch.manual_seed(SEED)
-            model = add_layers(before, stage.new_layers) if before else LlamaForCausalLM(_config(tokenizer))
+            model = before or LlamaForCausalLM(_config(tokenizer))
             _pretrain(stage, steps, tokenizer, model, folder, args.bf16)
 
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
@@ -149,7 +150,7 @@ def _config(tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
         vocab_size=len(tokenizer),
         hidden_size=192,
         intermediate_size=512,
-        num_hidden_layers=6,
+        num_hidden_layers=8,
         num_attention_heads=6,
         num_key_value_heads=6,
         max_position_embeddings=tokenizer.model_max_length,
@@ -158,22 +159,6 @@ def _config(tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-
-
-def add_layers(model: LlamaForCausalLM, new_layers: tuple[int, ...]) -> LlamaForCausalLM:
-    """Return a copy with new layers at these positions. Until they are trained, they do not change the output."""
-    count = len(model.model.layers) + len(new_layers)
-    larger = LlamaForCausalLM(LlamaConfig.from_dict(model.config.to_dict() | {"num_hidden_layers": count}))
-    larger.model.embed_tokens.load_state_dict(model.model.embed_tokens.state_dict())
-    larger.model.norm.load_state_dict(model.model.norm.state_dict())
-    old = iter(model.model.layers)
-    for place, layer in enumerate(larger.model.layers):
-        if place in new_layers:
-            nn.init.zeros_(layer.self_attn.o_proj.weight)
-            nn.init.zeros_(layer.mlp.down_proj.weight)
-        else:
-            layer.load_state_dict(next(old).state_dict())
-    return larger
 
 
 def _optimizers(stage: Stage, model: LlamaForCausalLM, auxiliary: AuxiliaryHeads) -> list[torch.optim.Optimizer]:

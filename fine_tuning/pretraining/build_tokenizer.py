@@ -1,8 +1,10 @@
 """The embedded model's tokenizer: byte-level BPE that encodes the frequent parts of a diagram as single tokens.
 
-The text is first split into pieces: numbers, colours and quoted names, each with the comma before it, words, and the
-punctuation between two lines. Tokens are merged only inside a piece. The fixed instruction of every prompt is one
-token. The special tokens have the same roles as deepseek-coder's, and the chat template has the same structure.
+The text is first split into pieces: numbers and colours with the comma before them, the quoted names of shapes and
+lines, words with the space after them, and the punctuation between two lines. Tokens are merged only inside a piece.
+A space belongs to the word before it, so that the name "fraud classifier" starts with the same token in a request and
+in a label, after a quotation mark. The fixed instruction of every prompt is one token. The special tokens have the same
+roles as deepseek-coder's, and the chat template has the same structure.
 """
 
 from collections.abc import Iterable
@@ -10,9 +12,14 @@ from collections.abc import Iterable
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from diagram import LINES, SHAPES
+
 BOS, EOS, PAD = "<|begin|>", "<|EOT|>", "<|pad|>"
-VOCABULARY = 1536
-PIECES = r"(?:, )?\(\d+, \d+, \d+\)|(?:, )?\d+|, '[a-z ]+'| ?[A-Za-z-]+|[^\dA-Za-z('\s]+[^\dA-Za-z(']*|[^\dA-Za-z]"
+VOCABULARY = 1792
+PIECES = (
+    r"(?:, )?\(\d+, \d+, \d+\)|(?:, )?\d+|, '(?:" + "|".join((*SHAPES, *LINES)) + r")'|, '|[A-Za-z][A-Za-z-]* ?"
+    r"|[^\dA-Za-z('\s]+[^\dA-Za-z(']*|[^\dA-Za-z]"
+)
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
     "{% for message in messages %}"

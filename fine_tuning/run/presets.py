@@ -130,16 +130,16 @@ def _named(step: str, settings: Any) -> dict[str, Any]:
 
 
 REAL = Preset()
-# A model of a few million parameters needs a higher learning rate, and adapters on its MLPs too. At temperature 1 most
-# of its samples are flawless and leave few pairs for ORPO. At a higher temperature it prefers the chosen answers from
-# the start, so the odds ratio's gradient is small and lambda must be large.
+# A model of a few million parameters needs a higher learning rate, and adapters on its MLPs too. Pairs with
+# samples drawn at temperature 1 helped no more than at 1.5 (benchmarks/EXPERIMENTS.md). At this temperature it prefers
+# the chosen answers from the start, so the odds ratio's gradient is small and lambda must be large.
 EMBEDDED = Preset(
     lora=LoraSettings(
         dropout=0.0, modules=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     ),
     sft=SftSettings(learning_rate=1e-3),
     sampling=SamplingSettings(temperature=1.5, batch_size=50),
-    orpo=OrpoSettings(learning_rate=1e-4, epochs=2, lambda_=25.0, min_margin=0.01),
+    orpo=OrpoSettings(learning_rate=1e-4, lambda_=25.0, min_margin=0.01),
     gradient_checkpointing=False,
     save_steps=200,
 )

@@ -21,10 +21,9 @@ class Verdict:
 
 def training_verdict(figures: Mapping[str, Any]) -> Verdict:
     """The verdict on supervised fine-tuning or ORPO. Figures that the run did not measure are left out."""
-    lines = [
-        f"Final average training loss: {figures['final average training loss']:g} over {figures['training steps']:,} "
-        f"steps, {figures['training loss in the last epoch']:g} in the last epoch"
-    ]
+    average, last = figures["final average training loss"], figures["training loss in the last epoch"]
+    loss = f"Final average training loss: {average:g} over {figures['training steps']:,} steps"
+    lines = [loss if average == last else f"{loss}, {last:g} in the last epoch"]
     validation = []
     if "validation loss" in figures:
         validation.append(f"Validation loss: {figures['validation loss']:g}")
@@ -39,6 +38,8 @@ def training_verdict(figures: Mapping[str, Any]) -> Verdict:
         lines.append(f"Answers that ended by themselves: {_before_and_after(figures, _ENDED, _percent)}")
     lines.append(_cost(figures))
     elsewhere = {"training steps", "training loss in the last epoch"}
+    if average == last:  # one epoch, whose loss the table by epoch shows
+        elsewhere.add("final average training loss")
     elsewhere |= {name for name in figures if name.startswith("rejected answers ")}
     elsewhere |= {name for name in figures if name.startswith(("validation ", "chosen preferred "))}
     return Verdict(lines, elsewhere)

@@ -1,6 +1,7 @@
 """Lengths of examples, rounded up so that few CUDA graphs serve all examples.
 
-A graph is for one shape. With the committed rows these roundings give some 20 shapes, and an eighth is padding.
+A graph is for one shape. With the committed rows these roundings give 6 shapes in step 1 and some 30 in step 3, and a
+tenth is padding.
 Finer ones would need more graphs, each of which takes a second or two to capture; coarser ones more padding.
 """
 

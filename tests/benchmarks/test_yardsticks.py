@@ -158,8 +158,8 @@ def test_a_kind_gives_the_look_and_an_unknown_kind_the_usual_one(kinds):
 
 
 def test_a_kind_may_have_words_in_front_of_it(kinds):
-    first, second = shapes_of(read_graph('a [kind="product  text"] b [kind="context"]'), kinds).nodes
-    assert first.look == kinds.looks["text"] and second.look == kinds.usual
+    first, second = shapes_of(read_graph('a [kind="product  data"] b [kind="metadata"]'), kinds).nodes
+    assert first.look == kinds.looks["data"] and second.look == kinds.usual
 
 
 def test_a_shape_grows_until_its_label_fits():

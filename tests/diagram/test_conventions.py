@@ -21,7 +21,8 @@ def reference(k: int, targets: list[list[int]], numbers: list[int] | None = None
 def test_the_committed_references_fix_style_and_order(name):
     found = conventions_of(row["output_data"] for row in rows_of(ROOT / "create_dataset" / name))
     assert (found.style_fixed, found.order_fixed) == (True, True)
-    assert (found.looks, found.common, found.in_order) == (17, found.shapes, found.connected)
+    assert found.labelled == found.shapes
+    assert found.common > 0.99 * found.shapes
 
 
 def test_the_style_is_free_if_looks_do_not_repeat():
@@ -43,7 +44,9 @@ def test_the_style_is_fixed_if_95_percent_of_the_shapes_have_a_look_that_occurs_
         ([reference(k, FLOW) for k in range(4)], False),  # too few to decide
         ([reference(k, [[0, 1], [1]]) for k in range(5)], True),  # shapes that point to themselves
         ([reference(k, [[], []]) for k in range(50)], False),  # no connection
-        ([reference(k, [[1], [2], [0]]) for k in range(50)], False),  # a loop
+        ([reference(k, [[1], [2], [0]]) for k in range(50)], False),  # nothing but a loop
+        ([reference(k, [[1], [2], [3], [0]]) for k in range(50)], True),  # a flow that starts again
+        ([reference(k, [[2], [2], [4], [4], [1]]) for k in range(50)], True),  # joined from a later branch
         ([reference(k, [[], [0], [1]]) for k in range(50)], False),  # against the flow
         ([reference(k, FLOW, [0, 2, 1, 3]) for k in range(50)], False),  # not line by line
         ([reference(k, FLOW if k else [[1], [0]]) for k in range(20)], True),

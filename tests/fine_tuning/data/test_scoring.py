@@ -84,7 +84,7 @@ def test_a_run_json_of_an_earlier_version_without_the_decision_takes_it_from_the
     store(options, {name: value for name, value in (options.settings() | free).items() if name not in missing})
     scoring = stored_scoring(options)
     assert scoring.settings() == {"style fixed": True, "order fixed": True}
-    assert scoring.facts is not None and scoring.facts["style"].startswith("fixed: 17 looks")
+    assert scoring.facts is not None and scoring.facts["style"].startswith("fixed: 34 looks")
 
 
 def test_without_a_run_the_csv_decides(options):

@@ -5,7 +5,7 @@ import string
 
 import pytest
 import torch
-from families import FAMILIES, tiny_tokenizer
+from families import FAMILIES, VOCABULARY, tiny_tokenizer
 from helpers import ROOT, SFT_CSV, problems_of, rows_of
 from llama_cpp import LlamaCpp
 from tokenizers import Tokenizer
@@ -40,7 +40,7 @@ LLAMA3 = {
     }
 }
 SMALL = {
-    "vocab_size": 1600,
+    "vocab_size": VOCABULARY + 64,
     "hidden_size": 128,
     "intermediate_size": 256,
     "num_hidden_layers": 2,
@@ -204,6 +204,20 @@ def test_llama_cpp_computes_the_same_probabilities(tmp_path, llama, family, chan
     assert len(theirs) == 20 and max(abs(ours[k].item() - value) for k, value in theirs.items()) < 0.05
 
 
+def test_the_likely_tokens_are_known_also_where_the_likeliest_begins_a_character(tmp_path, llama):
+    first_bytes = {*map(chr, range(0xC3, 0xF5))}  # of characters of several bytes, as byte-level tokens spell them
+    model, tokenizer = make_model("llama"), split_like(next(iter(PRE_TOKENIZERS)))
+
+    def starts(scores):
+        number = scores[: len(tokenizer)].argmax().item()
+        return number == scores.argmax() and tokenizer.convert_ids_to_tokens(number)[-1] in first_bytes
+
+    likeliest = (([number], next_log_probabilities(model, [number])) for number in range(3, len(tokenizer)))
+    ids, ours = next(found for found in likeliest if starts(found[1]))
+    theirs = llama(write(tmp_path / "tiny.gguf", model, tokenizer)).log_probabilities(ids, 5)
+    assert max(theirs, key=theirs.__getitem__) == ours.argmax()
+
+
 def test_eight_bits_are_close_to_sixteen(tmp_path, llama):
     model, tokenizer = make_model("llama"), split_like(next(iter(PRE_TOKENIZERS)))
     path = write(tmp_path / "tiny.gguf", model, tokenizer, quantization="q8_0")
@@ -262,10 +276,10 @@ def test_a_weight_that_float16_cannot_hold_is_refused(tmp_path):
 
 @pytest.mark.parametrize("family", ["tinyllama", "mistral", "gemma"])
 def test_a_sentencepiece_tokenizer_is_refused(family):
-    (problem,) = problems_of(vocabulary, tiny_tokenizer(FAMILIES[family]), 1600)
+    (problem,) = problems_of(vocabulary, tiny_tokenizer(FAMILIES[family]), VOCABULARY)
     assert "is not a byte-level BPE" in problem
 
 
 def test_the_embedded_models_tokenizer_is_refused():
-    (problem,) = problems_of(vocabulary, AutoTokenizer.from_pretrained(EMBEDDED), 1536)
+    (problem,) = problems_of(vocabulary, AutoTokenizer.from_pretrained(EMBEDDED), VOCABULARY)
     assert "splits text in its own way" in problem and "deepseek-coder" in problem

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from families import FAMILIES, tiny_tokenizer
+from families import FAMILIES, VOCABULARY, tiny_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from fine_tuning.exporting.compatible import config_for_both, tokenizer_config_for_both
@@ -47,7 +47,7 @@ def make_model(folder, family, **changes):
     tiny_tokenizer(kind).save_pretrained(folder / "base")
     torch.manual_seed(0)
     small = {
-        "vocab_size": 1600,
+        "vocab_size": VOCABULARY + 64,  # the embedding has more rows than tokens
         "hidden_size": 64,
         "intermediate_size": 128,
         "num_hidden_layers": 2,
@@ -147,9 +147,10 @@ def test_generation_is_greedy_and_ends_with_the_token_that_ends_answers(tmp_path
 
 
 def test_padding_outside_of_the_embedding_is_left_out(tmp_path):
-    model, tokenizer = make_model(tmp_path, "llama", vocab_size=1536)
+    _, tokenizer = make_model(tmp_path, "llama")
+    model, _ = make_model(tmp_path, "llama", vocab_size=len(tokenizer))
     tokenizer.add_special_tokens({"pad_token": "<|fill|>"})
-    assert tokenizer.pad_token_id == 1536
+    assert tokenizer.pad_token_id == model.config.vocab_size
     save_merged(model, tokenizer, tmp_path / "merged")
     read = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert read.config.pad_token_id is None

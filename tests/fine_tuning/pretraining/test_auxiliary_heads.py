@@ -8,29 +8,21 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from create_dataset.flowchart_wording import NOUNS
+from create_dataset.graphs import MAX_SHAPES
+from create_dataset.names import KIND_OF_NOUN
 from diagram import parse
-from fine_tuning.pretraining.auxiliary_heads import HEAD, POINTERS, AuxiliaryHeads, losses_of
-from fine_tuning.pretraining.batches import IGNORE, MAX_SHAPES, batches_of
+from fine_tuning.pretraining.auxiliary_heads import POINTERS, AuxiliaryHeads, losses_of
+from fine_tuning.pretraining.batches import IGNORE, batches_of
 from fine_tuning.pretraining.build import _config
 from fine_tuning.pretraining.rows import KINDS, Mix, pretraining_row
 from fine_tuning.pretraining.stages import GROUP, STAGES, rows_of
 from fine_tuning.run.options import EMBEDDED_FOLDER
 
-ROWS = {
-    "first": "8aa0767cabd977889bac7d60388113b83e9845aa200b14ffa949ae23c0823017",
-    "second": "1ecfeba6128f15e0a4d5bd81818792b2c84c74f06045e8d2857a87317c3d8c91",
-    "third": "cc2331ca08c2f9a959e9c8e77569b008f3722574e8e26835f314d8694e448379",
-    "fourth": "e2e0f5ef8674cc7a497db739a91da705da6af1775d5a9bdd889f5ab82d5e723a",
-    "last": "72b0c90dd481505d4b0cf4813c9009464db0dd32e176f4526a33cfe807145e13",
-    "again": "f603a04c08d5a6f3b2a0e489d77c9d80d588a2a7ae06d632e329c9bd2c0f7944",
-    "last again": "e92200a1ac9b517a79c81f8fc6d329c68786e37e0f56ddd5a84033d7dc62a584",
-    "bracketed": "5eb4d0128acf9272406f7bdbc2fb4ff8061583fc19838db4f0fab341789c0327",
-    "last bracketed": "b85e36442d74f473c12a79bbea3d7cdf2ee6e780355aa2a1e4204d3352ba8f42",
-    "runs": "968a2aeed563df46af77dd4be7d5661ad5a66e7f605163d24c1d1efb378fd47b",
-    "last runs": "ec93879a3f856149f976327161e41d63fdfc8185d08b2261629b37faee0ad13c",
-}  # SHA-256 of some rows of each stage
-WEIGHTS = "721a540e9bafa419fe8adb86de961ced9197886b84aeb2a7806775e8d383bf5b"  # SHA-256 of the committed weights
+ROWS = {  # SHA-256 of some rows of each stage
+    "first": "a054d032d60149733c57a2f62a06b0d4936eca5fe083c5c42e2b012881659766",
+    "more": "f5a5078c6f9861587d0fe988e4bd890e2abbf84f3df27acc37f7674cf203a702",
+}
+WEIGHTS = "14ae26ff24147401b2bfae5ee32ba20b50922b53f0984eb888d163369c3b2639"  # SHA-256 of the committed weights
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +32,18 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def flows():
-    """Requests for flowcharts, half of them answered with a shuffled list."""
+    """Requests for flowcharts, half of them answered with a list."""
     rng = Random(3)
-    rows = (pretraining_row(rng, MAX_SHAPES, Mix(flows=6, lists=0.5, shuffled=True)) for _ in range(400))
+    rows = (pretraining_row(rng, MAX_SHAPES, Mix(flows=9, lists=0.5)) for _ in range(400))
     return [row for row in rows if row.mentions]
 
 
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    layers = 1 + max([*STAGES[-1].pointers.values(), *STAGES[-1].heads.values()])
+    layers = 1 + max([*(layer for layer, _ in STAGES[0].pointers.values()), *STAGES[0].heads.values()])
     config = LlamaConfig(
-        vocab_size=1536, hidden_size=64, intermediate_size=96, num_hidden_layers=layers, num_attention_heads=4
+        vocab_size=1792, hidden_size=64, intermediate_size=96, num_hidden_layers=layers, num_attention_heads=4
     )
     return LlamaForCausalLM._from_config(config, attn_implementation="eager").eval()
 
@@ -59,8 +51,7 @@ def model():
 @pytest.fixture(scope="module")
 def networks():
     rng = Random(5)
-    mix = Mix(flows=0, lists=0.1, shuffled=True, more_wordings=True, more_networks=True, more_runs=True)
-    rows = (pretraining_row(rng, MAX_SHAPES, mix) for _ in range(300))
+    rows = (pretraining_row(rng, MAX_SHAPES, Mix(flows=0, lists=0.1)) for _ in range(300))
     return [row for row in rows if row.is_diagram]
 
 
@@ -68,10 +59,18 @@ def tokens_of(batch, name):
     return getattr(batch, name)[0].tolist()
 
 
+def is_name(words):
+    """False for a letter or a number that stands for a shape."""
+    return len(words) > 1 and not words.isdigit()
+
+
 def words_at(tokenizer, batch, place, phrase):
-    """Decode the tokens that end at `place`, one token for each word of the phrase."""
-    first = place + 1 - len(phrase.split())
-    return tokenizer.decode(batch.ids[0, first : place + 1]).strip()
+    """Decode the tokens that end at `place`, as many as the phrase has."""
+    text = ""
+    while phrase not in text:
+        text = tokenizer.decode(batch.ids[0, place]) + text
+        place -= 1
+    return text.strip("\"', ")
 
 
 def phrases_of(row):
@@ -93,14 +92,14 @@ def test_the_targets_of_answer_tokens_are_the_shape_and_the_kind_of_their_line(t
         else:
             assert [lines[int(line.split()[0])] for line in row.answer.split("\n")[1:]] == row.answer.split("\n")[1:]
             nouns = {shape: text.split()[-1] for shape, text in lines.items()}
-            assert all(noun in NOUNS[KINDS[row.kinds[shape]]] for shape, noun in nouns.items())
+            assert all(KIND_OF_NOUN[noun] == KINDS[row.kinds[shape]] for shape, noun in nouns.items())
 
 
 def test_the_last_token_of_a_mention_has_keys_for_its_words_and_its_shape(tokenizer, flows):
     for row in flows[:100]:
         (batch,) = batches_of(tokenizer, [row], size=1)
         mentions = sorted(row.mentions, key=lambda mention: mention.start)
-        phrases, named = tokens_of(batch, "phrases"), tokens_of(batch, "named")
+        phrases, groups = tokens_of(batch, "phrases"), tokens_of(batch, "groups")
         places = [place for place, phrase in enumerate(phrases) if phrase != IGNORE]
         decoded = [
             words_at(tokenizer, batch, place, words) for place, words in zip(places, phrases_of(row), strict=True)
@@ -110,9 +109,8 @@ def test_the_last_token_of_a_mention_has_keys_for_its_words_and_its_shape(tokeni
         assert [phrases[place] for place in places] == [numbers[words] for words in decoded]
         assert len(set(numbers.values())) == len(numbers)
         for mention, words, place in zip(mentions, decoded, places, strict=True):
-            assert named[place] == (mention.shape if len(words) > 1 else IGNORE)
-            assert tokens_of(batch, "groups")[place] == named[place]
-        assert sum(shape != IGNORE for shape in named) == sum(len(words) > 1 for words in decoded)
+            assert groups[place] == (mention.shape if is_name(words) else IGNORE)
+        assert sum(shape != IGNORE for shape in groups) == sum(map(is_name, decoded))
 
 
 def test_only_the_first_use_of_words_has_a_target_in_firsts(tokenizer, flows):
@@ -120,7 +118,8 @@ def test_only_the_first_use_of_words_has_a_target_in_firsts(tokenizer, flows):
         (batch,) = batches_of(tokenizer, [row], size=1)
         tokens = zip(*(tokens_of(batch, name) for name in ("ids", "firsts")), strict=True)
         firsts = tokenizer.decode([token for token, first in tokens if first != IGNORE])
-        assert firsts.replace(" ", "") == "".join(dict.fromkeys(phrases_of(row))).replace(" ", "")
+        expected = "".join(dict.fromkeys(phrases_of(row)))
+        assert re.sub(r"\W", "", firsts) == re.sub(r"\W", "", expected)
 
 
 def test_every_line_of_a_network_has_the_same_key_as_the_name_of_its_group(tokenizer, networks):
@@ -130,7 +129,7 @@ def test_every_line_of_a_network_has_the_same_key_as_the_name_of_its_group(token
         places = [place for place, group in enumerate(tokens_of(batch, "groups")) if group != IGNORE]
         for mention, place in zip(names, places, strict=True):
             words = row.prompt[mention.start : mention.end]
-            assert words.endswith(tokenizer.decode(batch.ids[0, place]).strip(", "))
+            assert words.endswith(tokenizer.decode(batch.ids[0, place]).strip(", \n*"))
             assert tokens_of(batch, "groups")[place] == mention.group
             assert tokens_of(batch, "starts")[place] == mention.shape == row.members.index(mention.group)
         lines, grouped = tokens_of(batch, "lines"), tokens_of(batch, "grouped")
@@ -139,6 +138,33 @@ def test_every_line_of_a_network_has_the_same_key_as_the_name_of_its_group(token
             for shape, group in zip(lines, grouped, strict=True)
         )
         assert set(row.members) == {mention.group for mention in names}
+
+
+def test_the_token_before_one_of_a_label_has_the_same_key_as_the_same_token_of_the_name(tokenizer, flows, networks):
+    checked = {"flowchart": 0, "network": 0}
+    for row in [*flows[:100], *networks[:100]]:
+        if not row.is_diagram:
+            continue
+        (batch,) = batches_of(tokenizer, [row], size=1)
+        lines, copied = tokens_of(batch, "lines"), set(tokens_of(batch, "copied"))
+        written, missing = {}, set()
+        for place, key in enumerate(tokens_of(batch, "copies")):
+            if key != IGNORE:
+                shape = lines[place + 1]
+                written[shape] = written.get(shape, "") + tokenizer.decode(batch.ids[0, place + 1])
+                if key not in copied:
+                    missing.add(shape)
+        labels = [node.label for node in parse(row.answer).nodes]
+        assert [written[shape] for shape in range(len(labels))] == labels
+        if row.mentions:  # a flowchart: every word is in the request
+            assert not missing, row.prompt
+            checked["flowchart"] += len(labels)
+        names = {mention.group: row.prompt[mention.start : mention.end] for mention in row.groups}
+        for shape, group in enumerate(row.members):  # a network: some requests name its layers, some only sizes
+            if re.search(rf"\b{re.escape(labels[shape])}\b", names[group]):
+                assert shape not in missing, row.prompt
+                checked["network"] += 1
+    assert min(checked.values()) > 200, checked
 
 
 def test_the_shapes_of_a_group_have_the_same_kind(networks):
@@ -171,13 +197,14 @@ def test_the_token_before_a_target_number_has_the_same_key_as_the_mention_of_the
     assert checked > 50
 
 
-@pytest.mark.parametrize(("stage", "loss"), [(stage, loss) for stage in STAGES[1:] for loss in stage.pointers])
+@pytest.mark.parametrize(("stage", "loss"), [(stage, loss) for stage in STAGES[:1] for loss in stage.pointers])
 def test_an_attention_loss_agrees_with_the_models_own_attention(tokenizer, flows, model, stage, loss):
     wanted, offered = POINTERS[loss]
     (batch,) = batches_of(tokenizer, flows[:4], size=4)
     with torch.no_grad():
         found = losses_of(stage, model, AuxiliaryHeads(model.config.hidden_size, stage.heads), batch)[loss]
-        attention = model(batch.ids, output_attentions=True).attentions[stage.pointers[loss]][:, HEAD]
+        layer, head = stage.pointers[loss]
+        attention = model(batch.ids, output_attentions=True).attentions[layer][:, head]
     shares = []
     for row in range(len(batch.ids)):
         keys = getattr(batch, offered)[row].tolist()
@@ -189,11 +216,12 @@ def test_an_attention_loss_agrees_with_the_models_own_attention(tokenizer, flows
     assert len(shares) > 4
 
 
-@pytest.mark.parametrize("stage", STAGES[1:], ids=lambda stage: stage.name)
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 def test_an_auxiliary_loss_trains_only_the_layers_up_to_its_own(tokenizer, flows, networks, model, stage):
     auxiliary = AuxiliaryHeads(model.config.hidden_size, stage.heads)
     (batch,) = batches_of(tokenizer, [*flows[:2], *networks[:2]], size=4)
-    for name, layers in {**stage.heads, **stage.pointers}.items():
+    pointers = {name: layer for name, (layer, _) in stage.pointers.items()}
+    for name, layers in {**stage.heads, **pointers}.items():
         model.zero_grad()
         losses_of(stage, model, auxiliary, batch)[name].backward()
         reached = [
@@ -208,7 +236,7 @@ def test_a_row_without_mentions_trains_the_answer_but_not_the_losses_on_mentions
     rng = Random(4)
     row = next(row for row in iter(lambda: pretraining_row(rng, MAX_SHAPES, STAGES[-1].mix), None) if not row.mentions)
     (batch,) = batches_of(tokenizer, [row], size=1)
-    stage = next(stage for stage in STAGES if stage.name == "third")
+    stage = STAGES[0]
     losses = losses_of(stage, model, AuxiliaryHeads(model.config.hidden_size, stage.heads), batch)
     assert losses["again"] == losses["firsts"] == losses["edges"] == 0
     assert losses["answer"] > 0 and all(loss.isfinite() for loss in losses.values())
@@ -217,10 +245,8 @@ def test_a_row_without_mentions_trains_the_answer_but_not_the_losses_on_mentions
 def test_the_auxiliary_losses_of_a_stage_use_only_layers_that_its_model_has(tokenizer):
     layers = _config(tokenizer).num_hidden_layers
     for stage in STAGES:
-        layers += len(stage.new_layers)
-        assert max(stage.new_layers, default=0) < layers
         assert max(stage.heads.values(), default=0) <= layers
-        assert max(stage.pointers.values(), default=0) < layers
+        assert max(layer for layer, _ in stage.pointers.values()) < layers
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)

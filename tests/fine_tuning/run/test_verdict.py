@@ -46,6 +46,12 @@ def test_the_verdict_on_a_training():
     ]
 
 
+def test_the_loss_of_a_single_epoch_is_said_once():
+    verdict = training_verdict(TRAINING | {"training loss in the last epoch": 0.0623})
+    assert verdict.lines[0] == "Final average training loss: 0.0623 over 2,240 steps"
+    assert "final average training loss" in verdict.in_other_tables
+
+
 def test_the_verdict_on_orpo_compares_with_the_model_before():
     assert training_verdict(TRAINING | BEFORE).lines[1:4] == [
         "Validation loss: 0.00461; chosen answer preferred in 97.57 % of pairs before, 97.9 % after",

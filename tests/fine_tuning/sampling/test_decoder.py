@@ -28,7 +28,7 @@ def tasks(tokenizer):
     limits = [token_limit(len(encode_completion(tokenizer, row["output_data"]))) for row in rows]
     prompts = [encode_prompt(tokenizer, row["input_data"]) for row in rows]
     found = [
-        Task(prompt, min(limit, 45), sample)
+        Task(prompt, min(limit, 65), sample)
         for prompt, limit in zip(prompts, limits, strict=True)
         for sample in (None, 0, 1)
     ]
@@ -76,7 +76,8 @@ def test_batches_are_answered_in_order_wherever_the_work_begins(model, tokenizer
 
 
 def test_a_batch_is_given_as_soon_as_it_is_done_not_after_all(model, tokenizer, tasks):
-    batches = [tasks[k : k + 3] for k in range(0, 12, 3)]
+    limited = [Task(task.prompt, 10 + 12 * (k % 3), task.sample) for k, task in enumerate(tasks)]
+    batches = [limited[k : k + 3] for k in range(0, 12, 3)]
     decoder = Decoder(model, tokenizer, 3, pace=Pace(4, 64, True, queue=4, most=1))
     answered = decoder.answer_batches(batches, 1.0, seed=3)
     next(answered)

@@ -1,7 +1,6 @@
 """Models that cannot be trained, or that would be trained wrong in silence, are refused before anything is written."""
 
 import json
-import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -72,9 +71,10 @@ def test_a_padding_token_outside_of_the_embedding_is_named(model):
 
 
 def test_ordinary_tokens_outside_of_the_embedding_are_counted(model):
+    tokens = len(AutoTokenizer.from_pretrained(model))
     edit(model / "config.json", vocab_size=1000)
     (problem,) = refusals(model)
-    assert re.search(r"no embedding for 5\d\d tokens", problem)
+    assert f"no embedding for {tokens - 1000} tokens" in problem
 
 
 def test_a_padding_id_of_the_configuration_must_lie_inside_of_the_embedding(model):
@@ -139,7 +139,7 @@ def test_a_family_without_the_adapters_modules_is_refused(tmp_path):
 
 
 def test_a_family_without_gradient_checkpointing_needs_a_setting(model):
-    config = JetMoeConfig(hidden_size=64, num_hidden_layers=1, num_local_experts=2, vocab_size=1536, pad_token_id=0)
+    config = JetMoeConfig(hidden_size=64, num_hidden_layers=1, num_local_experts=2, vocab_size=1856, pad_token_id=0)
     config.save_pretrained(model)
     own = replace(REAL, lora=replace(REAL.lora, modules=("kv_proj",)))
     (problem,) = problems_of(probe, Options(str(model)), own)
