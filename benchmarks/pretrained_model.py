@@ -15,6 +15,8 @@ The yardsticks answer the same prompts without tuning: the base model with three
 with three graphs in its prompt, which Graphviz lays out, and SFT's answers, laid out again by Graphviz. Graphviz is
 optional (`apt install graphviz`).
 
+Flags that are not listed here go to the steps, such as `--dtype bfloat16`.
+
 If you stop it, the same command resumes.
 """
 
@@ -114,14 +116,18 @@ def parse() -> argparse.Namespace:
         "--rounds", type=int, choices=(1, 2), default=2, help="rounds of sampling and ORPO (default: 2)"
     )
     parser.add_argument("--quick", action="store_true", help="a trial on two CPU cores; no setting follows from it")
-    args = parser.parse_args()
+    args, of_the_steps = parser.parse_known_args()
     if args.model and args.package:
         parser.error("--package gives the model, so leave out --model")
+    if any(flag.partition("=")[0] == "--workspace" for flag in of_the_steps):
+        parser.error("each seed has a workspace of its own. Name the folder for all of them with --work")
     args.seeds = args.seeds or ([2025] if args.quick else [2025, 2026, 2027])
     args.work = (args.work or PROJECT / "build" / f"pretrained_benchmark{'_quick' * args.quick}").resolve()
     args.prompts = args.prompts or (QUICK_PROMPTS if args.quick else None)
     rows = args.rows or (QUICK_ROWS if args.quick else None)
     args.flags = (["--max-rows", str(rows)] if rows else []) + (QUICK_FLAGS if args.quick else [])
+    args.flags += of_the_steps
+    options_of(args.flags)  # exits if the steps do not know one of them
     return args
 
 

@@ -27,6 +27,7 @@ from benchmarks.pretrained_tables import (
 from benchmarks.rejection_sampling import best_samples, repetitions, samples_of
 from fine_tuning.data.csv_rows import Row, read_rows
 from fine_tuning.run import sample_store
+from fine_tuning.run.errors import UserError
 
 ENDED, CUT_OFF = {"ended": "true"}, {"ended": "false"}
 
@@ -183,6 +184,17 @@ def test_quick_limits_rows_tokens_and_prompts_and_has_a_folder_of_its_own(comman
     assert args.flags == ["--max-rows", "24", "--skip-bad-rows", "--set", "max_length=640"]
     assert (args.seeds, args.prompts) == ([2025], 6) and args.work != command_line().work
     assert command_line("--quick", "--rows", "50", "--seeds", "7").flags[:2] == ["--max-rows", "50"]
+
+
+def test_other_flags_go_to_the_steps(command_line):
+    flags = ["--dtype", "bfloat16", "--set", "sft.epochs=2"]
+    assert command_line("--rows", "9", *flags).flags == ["--max-rows", "9", *flags]
+
+
+@pytest.mark.parametrize("flags", [["--quik"], ["--set", "sft.epoch=2"], ["--dtype", "float8"], ["--workspace", "x"]])
+def test_a_flag_that_no_step_can_take_is_refused_at_once(command_line, flags):
+    with pytest.raises((SystemExit, UserError)):
+        command_line(*flags)
 
 
 def test_a_model_and_a_package_together_are_refused(command_line, capsys):
