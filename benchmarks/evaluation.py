@@ -47,7 +47,7 @@ MADE_BY = (
     "fine_tuning/data/split.py", "fine_tuning/data/tokens.py",
     "fine_tuning/sampling/batches.py", "fine_tuning/sampling/generation.py", "fine_tuning/sampling/validation.py",
     "fine_tuning/sampling/answer_rows.py", "fine_tuning/sampling/decoder.py", "fine_tuning/sampling/streams.py",
-    "fine_tuning/sampling/rows.py", "fine_tuning/sampling/row_cache.py",
+    "fine_tuning/sampling/row_decoder.py", "fine_tuning/sampling/rows.py", "fine_tuning/sampling/row_cache.py",
     "fine_tuning/training/adapter.py", "fine_tuning/training/base_model.py", "fine_tuning/training/device.py",
     "benchmarks/evaluation.py",
 )  # fmt: skip

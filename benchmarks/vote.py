@@ -44,7 +44,8 @@ MOST = 8
 # The answers depend on these files, on the adapter and on the prompts.
 MADE_BY = (
     "fine_tuning/sampling/generation.py", "fine_tuning/sampling/several.py", "fine_tuning/sampling/streams.py",
-    "fine_tuning/sampling/decoder.py", "fine_tuning/sampling/rows.py", "fine_tuning/sampling/row_cache.py",
+    "fine_tuning/sampling/decoder.py", "fine_tuning/sampling/row_decoder.py", "fine_tuning/sampling/rows.py",
+    "fine_tuning/sampling/row_cache.py",
     "fine_tuning/data/tokens.py", "fine_tuning/data/chat_format.py", "fine_tuning/training/base_model.py",
 )  # fmt: skip
 # How many samples besides the greedy answer, and whether for every request or only where that has a flaw.

@@ -26,9 +26,10 @@ class CountingDecoder(Decoder):
 
     asked = 0
 
-    def answers(self, tasks, *others):
-        self.asked += len(tasks)
-        return super().answers(tasks, *others)
+    def answer_batches(self, batches, *others):
+        for answers in super().answer_batches(batches, *others):
+            self.asked += len(answers)
+            yield answers
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import importlib.util
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any, Self
 
 from fine_tuning.exporting import llama_server
 from fine_tuning.run.errors import UserError
+from fine_tuning.run.processors import usable_processors
 
 LLAMA_CPP_PACKAGE = "xllamacpp==2026.10.11549"
 MISSING = f"the package xllamacpp is missing. To compare: python -m pip install {LLAMA_CPP_PACKAGE}"
@@ -40,7 +40,7 @@ class LlamaCpp:
         if not is_installed():
             raise LlamaCppFailed(MISSING)
         # By its path, and with -P, so that it finds only the package, not modules of this project.
-        command = [sys.executable, "-P", llama_server.__file__, path, context, threads or _processors()]
+        command = [sys.executable, "-P", llama_server.__file__, path, context, threads or usable_processors()]
         self._process = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.PIPE,
@@ -137,10 +137,6 @@ class LlamaCpp:
         name = signal.Signals(-status).name
         reason = " (this processor lacks an instruction that the package's build uses)" if name == "SIGILL" else ""
         return LlamaCppFailed(f"llama.cpp ended with {name}{reason}")
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_installed() -> bool:

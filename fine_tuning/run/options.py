@@ -12,6 +12,7 @@ from fine_tuning.run.commands import PROJECT, default_workspace, program_of
 from fine_tuning.run.gpus import use_one_gpu
 from fine_tuning.run.hub import is_cached
 from fine_tuning.run.processes import hide_launcher, launcher_of, processes
+from fine_tuning.run.processors import usable_processors
 from fine_tuning.run.run_state import GLOBAL_BATCH
 from fine_tuning.run.set_flag import set_flags
 from fine_tuning.run.workspace import Workspace
@@ -150,7 +151,7 @@ def set_environment(options: Options) -> None:
     """
     use_one_gpu()
     hide_launcher()
-    if options.is_embedded and (os.cpu_count() or 1) <= 2:
+    if options.is_embedded and usable_processors() <= 2:
         # Its matrices are so small that waking a second thread costs more than it computes. On two virtual CPUs, two
         # threads trained at 0.7 to 0.8 of the speed of one, and sampled at the same speed.
         os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -5,6 +5,7 @@ import os
 import pytest
 from helpers import ROOT, problems_of
 
+from fine_tuning.run import options as options_module
 from fine_tuning.run.command_line import make_parser, to_options
 from fine_tuning.run.options import Options, set_environment
 
@@ -50,7 +51,7 @@ def test_the_embedded_model_uses_one_thread_on_two_processors(monkeypatch, model
     monkeypatch.setenv("OMP_NUM_THREADS", given or "")  # so monkeypatch restores the old value after the test
     if given is None:
         monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    monkeypatch.setattr(options_module, "usable_processors", lambda: processors)
     set_environment(Options(model))
     assert os.environ.get("OMP_NUM_THREADS") == threads
 

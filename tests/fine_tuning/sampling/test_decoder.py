@@ -1,5 +1,7 @@
 """The fast way of decoding gives the answers of `generate`, whatever the rows, their order and the memory."""
 
+import threading
+
 import pytest
 import torch
 from families import FAMILIES, tiny_model
@@ -7,8 +9,9 @@ from helpers import SFT_CSV, rows_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fine_tuning.data.tokens import answer_length, encode_completion, encode_prompt
-from fine_tuning.sampling import decoder as module
+from fine_tuning.sampling import decoder as decoder_module
 from fine_tuning.sampling import fast_check
+from fine_tuning.sampling import row_decoder as module
 from fine_tuning.sampling.batches import Task, token_limit
 from fine_tuning.sampling.decoder import Decoder
 from fine_tuning.sampling.generation import answer_tasks
@@ -75,13 +78,74 @@ def test_batches_are_answered_in_order_wherever_the_work_begins(model, tokenizer
         assert list(decoder.answer_batches(batches[first:], 1.0, seed=3)) == expected[first:]
 
 
+@pytest.fixture
+def two_processors(monkeypatch):
+    """As on a machine where torch leaves one of two processors idle."""
+    monkeypatch.setattr(decoder_module, "usable_processors", lambda: 2 * torch.get_num_threads())
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_batches_are_answered_side_by_side_where_a_processor_is_idle(model, tokenizer, tasks, plain, monkeypatch):
+    threads, ids = set(), module.RowDecoder.ids
+
+    def watched(self, *arguments, **named):
+        threads.add(threading.get_ident())
+        return ids(self, *arguments, **named)
+
+    monkeypatch.setattr(module.RowDecoder, "ids", watched)
+    decoder = Decoder(model, tokenizer, 3)
+    for _ in range(2):  # the second time, with the same caches
+        batches = [tasks[k : k + 3] for k in range(0, len(tasks), 3)]
+        assert [answer for batch in decoder.answer_batches(batches, 1.0, seed=3) for answer in batch] == plain
+    assert len(threads - {threading.get_ident()}) >= 2
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_where_memory_is_short_batches_are_answered_one_after_another(model, tokenizer, tasks, monkeypatch):
+    going, most, ids = [], [], module.RowDecoder.ids
+
+    def counted(self, *arguments, **named):
+        going.append(self)
+        most.append(len(going))
+        yield from ids(self, *arguments, **named)
+        going.remove(self)
+
+    monkeypatch.setattr(module.RowDecoder, "ids", counted)
+    monkeypatch.setattr(module, "rows_that_fit", lambda model, length: 5)
+    batches = [tasks[k : k + 3] for k in range(0, 12, 3)]
+    assert len(list(Decoder(model, tokenizer, 3).answer_batches(batches, 1.0, seed=3))) == 4
+    assert set(most) == {1}
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_an_error_in_a_thread_ends_the_others_soon(model, tokenizer, tasks, monkeypatch):
+    decoder = Decoder(model, tokenizer, 3)
+    decoder.answers(tasks[:1], 1.0, seed=3)
+    step, calls = Rows.step, []
+
+    def fails(self, count, length, sampled):
+        calls.append(count)
+        if len(calls) == 30:
+            raise ValueError("no such layer")
+        step(self, count, length, sampled)
+
+    monkeypatch.setattr(Rows, "step", fails)
+    batches = [tasks[k : k + 3] for k in range(0, 12, 3)] * 3
+    with pytest.raises(ValueError, match="no such layer"):
+        list(decoder.answer_batches(batches, 1.0, seed=3))
+    made = len(calls)
+    assert made < 400  # all batches have about 700 steps
+    monkeypatch.setattr(Rows, "step", step)
+    assert len(list(decoder.answer_batches(batches[:2], 1.0, seed=3))) == 2
+
+
 def test_a_batch_is_given_as_soon_as_it_is_done_not_after_all(model, tokenizer, tasks):
     limited = [Task(task.prompt, 10 + 12 * (k % 3), task.sample) for k, task in enumerate(tasks)]
     batches = [limited[k : k + 3] for k in range(0, 12, 3)]
     decoder = Decoder(model, tokenizer, 3, pace=Pace(4, 64, True, queue=4, most=1))
     answered = decoder.answer_batches(batches, 1.0, seed=3)
     next(answered)
-    assert decoder._rows.active  # other batches are being worked on
+    assert decoder._crew[0].rows.active  # other batches are being worked on
     assert len(list(answered)) == 3
 
 

@@ -4,8 +4,7 @@ import pytest
 from helpers import SFT_CSV, rows_of
 
 from fine_tuning.data.tokens import encode_prompt
-from fine_tuning.sampling import decoder as decoder_module
-from fine_tuning.sampling import generation
+from fine_tuning.sampling import generation, row_decoder
 from fine_tuning.sampling.decoder import Decoder
 from fine_tuning.sampling.generation import generate_batch
 from fine_tuning.sampling.several import several_answers
@@ -55,7 +54,7 @@ def test_fewer_samples_are_the_first_ones_of_more(decoder, prompts, answers):
 def test_with_little_memory_fewer_answers_are_generated_together_and_they_are_the_same(
     model, tokenizer, decoder, prompts, answers, monkeypatch, fitting
 ):
-    for module in (generation, decoder_module):
+    for module in (generation, row_decoder):
         monkeypatch.setattr(module, "rows_that_fit", lambda *_: fitting)
     decoder = Decoder(model, tokenizer, 8, decoder.way == "transformers' generate")
     assert several_answers(decoder, prompts, samples=3, max_new_tokens=LIMIT, seed=1) == answers
