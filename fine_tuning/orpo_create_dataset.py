@@ -56,7 +56,7 @@ def main() -> None:
     shared = SharedBatches(csv_path, step.settings, [[to_sample[k].prompt for k in batch] for batch in plan])
     step.continues = shared.done > 0
 
-    # 4. Sample. Each batch is scored and written to disk as a whole, in the order of the plan. A GPU works on several.
+    # 4. Sample several batches at a time. Each is scored and written to disk as a whole, in the order of the plan.
     here = processes()
     tokens = 0  # of this process's answers in this start
     start = time.perf_counter()

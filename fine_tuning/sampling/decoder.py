@@ -26,6 +26,8 @@ from fine_tuning.sampling.row_decoder import RowDecoder, note
 from fine_tuning.sampling.side_by_side import side_by_side
 from fine_tuning.sampling.watching import current_watcher, watching
 
+MOST_THREADS = 2  # more have not been measured
+
 
 class Decoder:
     """Generates answers with a model from `merge_for_generation`.
@@ -48,7 +50,7 @@ class Decoder:
         on_gpu = model.device.type == "cuda"
         self._pace = pace or (GPU if on_gpu else CPU)
         recorder = CudaGraphs if on_gpu and recorder is None else recorder
-        # The first decodes all but those batches for which there are further threads.
+        # The first one decodes alone, but for batches that are decoded side by side.
         self._crew = [RowDecoder(model, tokenizer, max(batch_size, self._pace.most), self._pace, recorder)]
         self._is_checked, self._is_plain = plain, plain
         self._obstacle = ""  # in the tasks of the last call
@@ -60,6 +62,15 @@ class Decoder:
         if self._is_plain or self._obstacle:
             return "transformers' generate"
         return f"static cache{', CUDA graphs' if self._crew[0].recorder else ''}{self._ties}"
+
+    @property
+    def threads(self) -> int:
+        """How many batches are decoded side by side. Several only if torch was told to use one thread, on a CPU with
+        idle processors, and if nobody watches: a watcher follows one generation at a time.
+        """
+        if self.model.device.type != "cpu" or torch.get_num_threads() > 1 or current_watcher():
+            return 1
+        return min(MOST_THREADS, max(1, usable_processors() // processes().local_count))
 
     def answers(
         self, tasks: Sequence[Task], temperature: float, seed: int, grammar: DiagramGrammar | None = None
@@ -74,20 +85,31 @@ class Decoder:
         self, batches: Iterable[Sequence[Task]], temperature: float, seed: int
     ) -> Iterator[list[Answer]]:
         """The answers to each batch, in order. Several batches are worked on at the same time: on a GPU in one cache,
-        on a CPU in threads, if torch leaves some of the processors idle.
+        on a CPU in threads. Until the iterator has ended or is closed, the decoder may not be used for anything else.
         """
         whole = (within_positions(self.model, tasks) for tasks in batches)
         if self._pace.queue > 1:
             yield from self._queued(whole, temperature, seed)
             return
-        for is_fast, group in groupby(whole, lambda tasks: self._is_fast(tasks, seed)):
-            if is_fast:
-                while len(self._crew) < self._threads():
-                    self._crew.append(RowDecoder(self.model, self.tokenizer, self._crew[0].most, self._pace))
-                work = partial(self._fast, temperature=temperature, seed=seed)
-                yield from side_by_side(self._crew, group, work, self._crew[0].batches_that_fit)
-            else:
+        threads = self.threads
+        while len(self._crew) < threads:
+            self._crew.append(RowDecoder(self.model, self.tokenizer, self._crew[0].most, self._pace))
+        work = partial(self._fast, temperature=temperature, seed=seed)
+
+        def together(tasks: Sequence[Task]) -> int:
+            """How many batches like this one are decoded side by side; 0: it is generated plainly."""
+            if not tasks or not self._is_fast(tasks, seed):
+                return 0
+            return threads if self._crew[0].batches_that_fit(tasks) >= threads else 1
+
+        for count, group in groupby(whole, together):
+            if not count:
                 yield from (self._plainly(tasks, temperature, seed) for tasks in group)
+                continue
+            yield from side_by_side(self._crew[:count], group, work)
+            if threads > 1:  # others may follow that need the memory of these caches
+                for rows in self._crew:
+                    rows.release()
 
     def _queued(self, batches: Iterable[Sequence[Task]], temperature: float, seed: int) -> Iterator[list[Answer]]:
         """The answers to each batch, in order, with the tasks of several batches in one queue."""
@@ -106,16 +128,10 @@ class Decoder:
                     yield [found.pop(k) for k in range(first, first + sizes[0])]
                     first += sizes.popleft()
 
-    def _threads(self) -> int:
-        """How many batches are worked on side by side. A GPU has no idle threads."""
-        if self.model.device.type != "cpu":
-            return 1
-        return max(1, usable_processors() // (torch.get_num_threads() * processes().local_count))
-
-    def _fast(self, rows: RowDecoder, tasks: Sequence[Task], temperature: float, seed: int) -> list[Answer]:
+    def _fast(self, decoder: RowDecoder, tasks: Sequence[Task], temperature: float, seed: int) -> list[Answer]:
         if watcher := current_watcher():
             watcher.begin(len(tasks))
-        found = dict(rows.ids(tasks, temperature, seed))
+        found = dict(decoder.ids(tasks, temperature, seed))
         return [as_answer(self.tokenizer, found[key]) for key in range(len(tasks))]
 
     def _plainly(

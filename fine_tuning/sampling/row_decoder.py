@@ -36,7 +36,7 @@ class RowDecoder:
     """Decodes with a model from `merge_for_generation`, at most `most` answers at once. It keeps its cache.
 
     recorder    makes what records the steps of some rows; None: nothing is recorded
-    is_stopped  set by another thread: what is being decoded ends with Stopped
+    is_stopped  while it is set, which another thread may do, decoding ends with Stopped
     """
 
     def __init__(

@@ -93,6 +93,8 @@ def validate(
     plan = plan_batches([len(encode_completion(decoder.tokenizer, row.answer)) for row in rows], decoder.batch_size)
     here = processes()
     own = here.share(plan)
+    if decoder.threads > 1:
+        own.reverse()  # longest first, or one thread would still have it when the others have nothing left
     answers: dict[int, Answer] = {}
     start = time.perf_counter()
     with tqdm(total=sum(map(len, own)), desc=here.share_of(title), unit="answer") as progress:

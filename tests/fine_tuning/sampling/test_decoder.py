@@ -1,6 +1,7 @@
 """The fast way of decoding gives the answers of `generate`, whatever the rows, their order and the memory."""
 
 import threading
+import weakref
 
 import pytest
 import torch
@@ -80,8 +81,9 @@ def test_batches_are_answered_in_order_wherever_the_work_begins(model, tokenizer
 
 @pytest.fixture
 def two_processors(monkeypatch):
-    """As on a machine where torch leaves one of two processors idle."""
-    monkeypatch.setattr(decoder_module, "usable_processors", lambda: 2 * torch.get_num_threads())
+    """As on a machine of two processors, where torch uses one."""
+    monkeypatch.setattr(decoder_module, "usable_processors", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
 
 
 @pytest.mark.usefixtures("two_processors")
@@ -97,24 +99,31 @@ def test_batches_are_answered_side_by_side_where_a_processor_is_idle(model, toke
     for _ in range(2):  # the second time, with the same caches
         batches = [tasks[k : k + 3] for k in range(0, len(tasks), 3)]
         assert [answer for batch in decoder.answer_batches(batches, 1.0, seed=3) for answer in batch] == plain
+        assert decoder.answers(tasks[:2], 1.0, seed=3) == plain[:2]
     assert len(threads - {threading.get_ident()}) >= 2
 
 
 @pytest.mark.usefixtures("two_processors")
-def test_where_memory_is_short_batches_are_answered_one_after_another(model, tokenizer, tasks, monkeypatch):
-    going, most, ids = [], [], module.RowDecoder.ids
+@pytest.mark.parametrize("is_reversed", [False, True], ids=["short first", "long first"])
+def test_two_caches_need_no_more_memory_than_one_may(model, tokenizer, tasks, plain, monkeypatch, is_reversed):
+    room, made, most, threads = 6 * 160, [], [], set()  # room: rows times their length
 
-    def counted(self, *arguments, **named):
-        going.append(self)
-        most.append(len(going))
-        yield from ids(self, *arguments, **named)
-        going.remove(self)
+    def counted(*arguments):
+        rows = original(*arguments)
+        made.append(weakref.ref(rows))
+        most.append(sum(kept.size * kept.length for one in made if (kept := one())))
+        threads.add(threading.get_ident())
+        return rows
 
-    monkeypatch.setattr(module.RowDecoder, "ids", counted)
-    monkeypatch.setattr(module, "rows_that_fit", lambda model, length: 5)
-    batches = [tasks[k : k + 3] for k in range(0, 12, 3)]
-    assert len(list(Decoder(model, tokenizer, 3).answer_batches(batches, 1.0, seed=3))) == 4
-    assert set(most) == {1}
+    original = module.Rows
+    monkeypatch.setattr(module, "Rows", counted)
+    monkeypatch.setattr(module, "rows_that_fit", lambda model, length: room // length)
+    order = sorted(range(len(tasks)), key=lambda k: len(tasks[k].prompt) + tasks[k].limit, reverse=is_reversed)
+    batches = [order[k : k + 3] for k in range(0, len(order), 3)]
+    decoder = Decoder(model, tokenizer, 3)
+    answers = decoder.answer_batches([[tasks[k] for k in batch] for batch in batches], 1.0, seed=3)
+    assert list(answers) == [[plain[k] for k in batch] for batch in batches]
+    assert max(most) <= room and len(threads) > 1
 
 
 @pytest.mark.usefixtures("two_processors")
@@ -133,8 +142,7 @@ def test_an_error_in_a_thread_ends_the_others_soon(model, tokenizer, tasks, monk
     batches = [tasks[k : k + 3] for k in range(0, 12, 3)] * 3
     with pytest.raises(ValueError, match="no such layer"):
         list(decoder.answer_batches(batches, 1.0, seed=3))
-    made = len(calls)
-    assert made < 400  # all batches have about 700 steps
+    assert len(calls) < 400  # all batches have about 700 steps
     monkeypatch.setattr(Rows, "step", step)
     assert len(list(decoder.answer_batches(batches[:2], 1.0, seed=3))) == 2
 
@@ -255,6 +263,7 @@ def test_answers_held_to_the_grammar_are_generated_plainly(model, tokenizer, tas
 
 def test_no_tasks_have_no_answers(model, tokenizer):
     assert Decoder(model, tokenizer, 4).answers([], 1.0, 1) == []
+    assert list(Decoder(model, tokenizer, 4).answer_batches([[]], 1.0, 1)) == [[]]
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ("gemma2", "gemma3_text")])

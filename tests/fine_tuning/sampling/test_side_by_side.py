@@ -1,4 +1,4 @@
-"""Tasks that are worked on in threads: results in order, no more at once than there is room for, and an orderly end."""
+"""Tasks that are worked on in threads: results in order, not too far ahead, and an orderly end."""
 
 import threading
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ def test_results_come_in_order(count):
         return task * 10
 
     other = threading.Event()
-    assert list(side_by_side(workers(count), range(8), work, lambda _: count)) == [10 * k for k in range(8)]
+    assert list(side_by_side(workers(count), range(8), work)) == [10 * k for k in range(8)]
     assert sorted(done) == list(range(8)) and (done[0] == 0) == (count == 1)
 
 
@@ -42,22 +42,8 @@ def test_each_worker_does_one_task_at_a_time_and_all_work():
         meet.wait()  # passes only if two work at the same time
         busy.discard(worker.number)
 
-    assert list(side_by_side(workers(2), range(6), work, lambda _: 2)) == [None] * 6
+    assert list(side_by_side(workers(2), range(6), work)) == [None] * 6
     assert {number for number, _ in used} == {0, 1} and threading.get_ident() not in {ident for _, ident in used}
-
-
-def test_a_task_waits_until_there_is_room_for_it_and_one_always_has_room():
-    going, seen = [], {}
-
-    def work(worker, task):
-        going.append(task)
-        seen[task] = list(going)
-        threading.Event().wait(0.01)
-        going.remove(task)
-
-    list(side_by_side(workers(3), range(9), work, lambda task: 0 if task >= 5 else 2))
-    assert all(len(tasks) <= 2 for tasks in seen.values())
-    assert all(seen[task] == [task] for task in range(5, 9))
 
 
 def test_tasks_are_not_taken_far_ahead_of_the_caller():
@@ -68,7 +54,7 @@ def test_tasks_are_not_taken_far_ahead_of_the_caller():
             taken.append(task)
             yield task
 
-    results = side_by_side(workers(2), tasks(), lambda _, task: task, lambda _: 2)
+    results = side_by_side(workers(2), tasks(), lambda _, task: task)
     for k in range(5):
         assert next(results) == k
         assert len(taken) <= k + 6
@@ -93,7 +79,7 @@ def test_at_the_end_all_workers_are_stopped_and_nothing_new_begins(how):
                 threading.Event().wait(0.01)
             pytest.fail("it was not told to stop")
 
-    results = side_by_side(crew, range(50), work, lambda _: 2)
+    results = side_by_side(crew, range(50), work)
     if how == "an error":
         with pytest.raises(KeyError, match="a fault"):
             next(results)
@@ -101,5 +87,5 @@ def test_at_the_end_all_workers_are_stopped_and_nothing_new_begins(how):
         assert next(results) is None
         results.close()
     count = len(begun)
-    assert all(worker.is_stopped for worker in crew) and count <= 5
-    assert list(side_by_side(crew, range(2, 4), work, lambda _: 2)) == [None, None]  # they can be used again
+    assert count <= 5 and not any(worker.is_stopped for worker in crew)
+    assert list(side_by_side(crew, range(2, 4), work)) == [None, None]  # they can be used again

@@ -5,7 +5,7 @@ import pytest
 from diagram import score_diagram
 from fine_tuning.data.csv_rows import Row
 from fine_tuning.sampling.generation import Answer
-from fine_tuning.sampling.validation import Validation
+from fine_tuning.sampling.validation import Validation, validate
 
 REFERENCE = (
     "[0, 100, 300, 'circle', 80, 80, 'solid arrow', (255, 228, 196), (0, 0, 0), [1]]\n"
@@ -59,3 +59,25 @@ def test_labels_have_figures_only_where_references_have_them():
     assert (figures["labels right"], figures["graph exactly right"], figures["fits"]) == (0.5, 1, 1)
     assert figures["labels"] == pytest.approx(5 / 6, abs=1e-4)
     assert not {"labels", "labels right", "fits"} & validation_of(answer).figures().keys()
+
+
+class Echo:
+    """Stands for a decoder of `threads` threads: an answer is its limit of tokens."""
+
+    batch_size = 2
+
+    def __init__(self, tokenizer, threads):
+        self.tokenizer, self.threads, self.limits = tokenizer, threads, []
+
+    def answer_batches(self, batches, temperature, seed):
+        for batch in batches:
+            self.limits.append(max(task.limit for task in batch))
+            yield [Answer(str(task.limit), ended=True, tokens=1) for task in batch]
+
+
+def test_the_longest_batch_comes_last_or_where_batches_are_answered_side_by_side_first(tokenizer):
+    rows = [Row(f"draw {k}", "\n".join([REFERENCE] * k), 1.0, "diagram", {}) for k in (3, 1, 5, 2, 4)]
+    alone, beside = Echo(tokenizer, 1), Echo(tokenizer, 2)
+    answers = [validate(decoder, rows, 7, "validation").answers for decoder in (alone, beside)]
+    assert alone.limits == sorted(alone.limits) == beside.limits[::-1] and len(set(alone.limits)) == 3
+    assert answers[0] == answers[1] and len({answer.text for answer in answers[0]}) == 5
