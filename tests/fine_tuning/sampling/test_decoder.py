@@ -1,19 +1,14 @@
 """The fast way of decoding gives the answers of `generate`, whatever the rows, their order and the memory."""
 
-import threading
-import weakref
-
 import pytest
 import torch
 from families import FAMILIES, tiny_model
-from helpers import SFT_CSV, rows_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from fine_tuning.data.tokens import answer_length, encode_completion, encode_prompt
-from fine_tuning.sampling import decoder as decoder_module
+from fine_tuning.data.tokens import answer_length, encode_prompt
 from fine_tuning.sampling import fast_check
 from fine_tuning.sampling import row_decoder as module
-from fine_tuning.sampling.batches import Task, token_limit
+from fine_tuning.sampling.batches import Task
 from fine_tuning.sampling.decoder import Decoder
 from fine_tuning.sampling.generation import answer_tasks
 from fine_tuning.sampling.grammar import DiagramGrammar
@@ -23,27 +18,6 @@ from fine_tuning.sampling.rows import Rows
 pytestmark = pytest.mark.usefixtures("short_comparison")
 AS_ON_A_GPU = Pace(steps=4, bucket=64, doubles=True, queue=2, most=1)
 PLAIN = "transformers' generate"
-
-
-@pytest.fixture(scope="module")
-def tasks(tokenizer):
-    """Greedy answers and samples to prompts of several lengths. Some end by themselves, others at their limits."""
-    rows = [rows_of(SFT_CSV)[k] for k in (0, 40, 90, 150)]
-    limits = [token_limit(len(encode_completion(tokenizer, row["output_data"]))) for row in rows]
-    prompts = [encode_prompt(tokenizer, row["input_data"]) for row in rows]
-    found = [
-        Task(prompt, min(limit, 65), sample)
-        for prompt, limit in zip(prompts, limits, strict=True)
-        for sample in (None, 0, 1)
-    ]
-    return [*found, Task(prompts[0], 1, None), Task(prompts[1], 1, 5), Task(prompts[2], 9, 3)]
-
-
-@pytest.fixture(scope="module")
-def plain(model, tokenizer, tasks):
-    answers = answer_tasks(model, tokenizer, tasks, 1.0, seed=3)
-    assert {answer.ended for answer in answers} == {True, False}
-    return answers
 
 
 @pytest.mark.parametrize(("size", "pace"), [(1, None), (3, None), (64, None), (3, AS_ON_A_GPU), (8, AS_ON_A_GPU)])
@@ -77,74 +51,6 @@ def test_batches_are_answered_in_order_wherever_the_work_begins(model, tokenizer
     for first in (0, 1, 2):
         decoder = Decoder(model, tokenizer, 3, pace=pace)
         assert list(decoder.answer_batches(batches[first:], 1.0, seed=3)) == expected[first:]
-
-
-@pytest.fixture
-def two_processors(monkeypatch):
-    """As on a machine of two processors, where torch uses one."""
-    monkeypatch.setattr(decoder_module, "usable_processors", lambda: 2)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-
-
-@pytest.mark.usefixtures("two_processors")
-def test_batches_are_answered_side_by_side_where_a_processor_is_idle(model, tokenizer, tasks, plain, monkeypatch):
-    threads, ids = set(), module.RowDecoder.ids
-
-    def watched(self, *arguments, **named):
-        threads.add(threading.get_ident())
-        return ids(self, *arguments, **named)
-
-    monkeypatch.setattr(module.RowDecoder, "ids", watched)
-    decoder = Decoder(model, tokenizer, 3)
-    for _ in range(2):  # the second time, with the same caches
-        batches = [tasks[k : k + 3] for k in range(0, len(tasks), 3)]
-        assert [answer for batch in decoder.answer_batches(batches, 1.0, seed=3) for answer in batch] == plain
-        assert decoder.answers(tasks[:2], 1.0, seed=3) == plain[:2]
-    assert len(threads - {threading.get_ident()}) >= 2
-
-
-@pytest.mark.usefixtures("two_processors")
-@pytest.mark.parametrize("is_reversed", [False, True], ids=["short first", "long first"])
-def test_two_caches_need_no_more_memory_than_one_may(model, tokenizer, tasks, plain, monkeypatch, is_reversed):
-    room, made, most, threads = 6 * 160, [], [], set()  # room: rows times their length
-
-    def counted(*arguments):
-        rows = original(*arguments)
-        made.append(weakref.ref(rows))
-        most.append(sum(kept.size * kept.length for one in made if (kept := one())))
-        threads.add(threading.get_ident())
-        return rows
-
-    original = module.Rows
-    monkeypatch.setattr(module, "Rows", counted)
-    monkeypatch.setattr(module, "rows_that_fit", lambda model, length: room // length)
-    order = sorted(range(len(tasks)), key=lambda k: len(tasks[k].prompt) + tasks[k].limit, reverse=is_reversed)
-    batches = [order[k : k + 3] for k in range(0, len(order), 3)]
-    decoder = Decoder(model, tokenizer, 3)
-    answers = decoder.answer_batches([[tasks[k] for k in batch] for batch in batches], 1.0, seed=3)
-    assert list(answers) == [[plain[k] for k in batch] for batch in batches]
-    assert max(most) <= room and len(threads) > 1
-
-
-@pytest.mark.usefixtures("two_processors")
-def test_an_error_in_a_thread_ends_the_others_soon(model, tokenizer, tasks, monkeypatch):
-    decoder = Decoder(model, tokenizer, 3)
-    decoder.answers(tasks[:1], 1.0, seed=3)
-    step, calls = Rows.step, []
-
-    def fails(self, count, length, sampled):
-        calls.append(count)
-        if len(calls) == 30:
-            raise ValueError("no such layer")
-        step(self, count, length, sampled)
-
-    monkeypatch.setattr(Rows, "step", fails)
-    batches = [tasks[k : k + 3] for k in range(0, 12, 3)] * 3
-    with pytest.raises(ValueError, match="no such layer"):
-        list(decoder.answer_batches(batches, 1.0, seed=3))
-    assert len(calls) < 400  # all batches have about 700 steps
-    monkeypatch.setattr(Rows, "step", step)
-    assert len(list(decoder.answer_batches(batches[:2], 1.0, seed=3))) == 2
 
 
 def test_a_batch_is_given_as_soon_as_it_is_done_not_after_all(model, tokenizer, tasks):
