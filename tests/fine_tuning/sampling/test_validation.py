@@ -76,7 +76,8 @@ class Echo:
 
 
 def test_the_longest_batch_comes_last_or_where_batches_are_answered_side_by_side_first(tokenizer):
-    rows = [Row(f"draw {k}", "\n".join([REFERENCE] * k), 1.0, "diagram", {}) for k in (3, 1, 5, 2, 4)]
+    circle = "[{}, 100, 300, 'circle', 80, 80, 'solid arrow', (255, 228, 196), (0, 0, 0), []]"
+    rows = [Row(f"draw {k}", "\n".join(map(circle.format, range(k))), 1.0, "diagram", {}) for k in (3, 1, 5, 2, 4)]
     alone, beside = Echo(tokenizer, 1), Echo(tokenizer, 2)
     answers = [validate(decoder, rows, 7, "validation").answers for decoder in (alone, beside)]
     assert alone.limits == sorted(alone.limits) == beside.limits[::-1] and len(set(alone.limits)) == 3
