@@ -58,8 +58,8 @@ def tables(runs: Runs) -> str:
     measured = next(iter(runs.values()))
     counts = " and ".join(f"{len(measured.prompts[name])} {name}" for name in SETS)
     parts = [
-        f"Means over {counts} prompts, answered greedily and sampled once at temperature 1. The figures in a cell "
-        f"belong to the seeds {seeds}, in this order.",
+        f"Means over {counts} prompts, answered greedily and sampled once at temperature 1. "
+        + (f"The figures in a cell belong to the seeds {seeds}, in this order." if len(runs) > 1 else f"Seed {seeds}."),
         _means(runs),
         "The trainings. Losses are in nats per token; ORPO's loss includes the odds ratio, so it cannot be compared "
         "with the others.",

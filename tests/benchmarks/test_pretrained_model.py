@@ -111,6 +111,7 @@ def test_the_tables_show_each_seed_and_both_differences():
         2: seed_run({BASE: 0, SFT: 0.9, ON_BEST: 1, ORPO: 1}),
     }
     text = pretrained_tables.tables(runs)
+    assert "belong to the seeds 1, 2, in this order." in text
     assert "| score, fresh, greedy | 0.000 0.000 | 0.800 0.900 | 0.850 1.000 | 0.900 1.000 |" in squeezed(text)
     plus, none = "+0.100 (+0.100 to +0.100)", "+0.000 (+0.000 to +0.000)"
     assert f"| score, fresh, greedy | {plus} | {plus} | {plus} |" in squeezed(text)
@@ -126,6 +127,7 @@ def test_the_tables_show_each_seed_and_both_differences():
 def test_the_tables_leave_open_what_a_seed_could_not_train():
     run = seed_run({BASE: 0.0, SFT: 0.8, ORPO: 0.9}, models=(BASE, SFT, ORPO))
     text = squeezed(pretrained_tables.tables({1: run}))
+    assert "at temperature 1. Seed 1. |" in text
     assert "| score, fresh, greedy | 0.000 | 0.800 | - | 0.900 |" in text
     assert "| score, fresh, greedy | not measured |" in text
 
@@ -181,7 +183,7 @@ def test_without_flags_the_steps_get_default_settings(command_line):
 
 def test_quick_limits_rows_tokens_and_prompts_and_has_a_folder_of_its_own(command_line):
     args = command_line("--quick")
-    assert args.flags == ["--max-rows", "24", "--skip-bad-rows", "--set", "max_length=640"]
+    assert args.flags == ["--max-rows", "120", "--skip-bad-rows", "--set", "max_length=640"]
     assert (args.seeds, args.prompts) == ([2025], 6) and args.work != command_line().work
     assert command_line("--quick", "--rows", "50", "--seeds", "7").flags[:2] == ["--max-rows", "50"]
 
